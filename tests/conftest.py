@@ -1,0 +1,74 @@
+"""A quiet TensorFlow, and small sets of pictures."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from recycle_tf import cli
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+cli.import_tensorflow()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of three classes of 12 pictures, 24x20 pixels, each class of another colour."""
+    return write_photos(tmp_path / "photos")
+
+
+def write_photos(root, classes=("can", "jar", "tube"), count=12, seed=0):
+    """Writes PNGs of `classes` below `root`; returns `root`."""
+    rng = np.random.default_rng(seed)
+    for number, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        colour = np.full(3, 40)
+        colour[number % 3] = 200
+        for index in range(count):
+            pixels = np.clip(colour + rng.normal(0, 25, (20, 24, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{name}{index}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """A run of the tiny residual network on such pictures, trained by the real command."""
+    place = tmp_path_factory.mktemp("finished")
+    write_photos(place / "photos", count=20)
+    result = run_python(
+        "train.py", *tiny_training(place / "photos"), f"--run_dir={place / 'run'}", "--epochs=6"
+    )
+    assert result.returncode == 0, result.stderr
+    return place / "run"
+
+
+def tiny_training(dataset):
+    """Flags of a training that takes seconds."""
+    return (
+        f"--dataset={dataset}",
+        "--arch=test_resnet",
+        "--image_size=32",
+        "--batch_size=8",
+        "--warmup_epochs=1",
+        "--augment=none",
+        "--mix=none",
+    )
+
+
+def run_python(*arguments, cwd=ROOT, **options):
+    """Runs Python with `arguments`, in the checkout's root, and returns the finished process."""
+    environment = {**os.environ, **options.pop("env", {})}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
