@@ -1,0 +1,1 @@
+"""Drawn pictures of rubbish, as a TFDS builder."""

@@ -1,0 +1,1 @@
+"""TrashNet, as a TFDS builder."""
