@@ -1,0 +1,1 @@
+"""From encoded photographs to batches: sources, decoding, augmentation, the pipeline."""

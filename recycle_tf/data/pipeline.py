@@ -1,0 +1,175 @@
+"""Batches for the network.
+
+What a batch holds follows from its number alone: seed and epoch give the order, seed, epoch and example
+give the draws. No iterator state has to be saved: a resumed run starts at the step it needs.
+"""
+
+import numpy as np
+import psutil
+import tensorflow as tf
+from tqdm import tqdm
+
+from recycle_tf.data import augment as augmentation
+from recycle_tf.data import decode as decoding
+from recycle_tf.data import mix as mixing
+from recycle_tf.data import sources
+from recycle_tf.errors import UserError
+
+WORKING_SCALE = 1.5
+"""Side of the pictures that training keeps, over the side of those the network sees: crops stay sharp."""
+
+
+def build_evaluation(split, num_classes, image_size, batch_size, resize="stretch"):
+    """Every example of a split exactly once, in order, the last batch partial.
+
+    Args:
+        split: a `sources.Split`.
+        num_classes: width of the one-hot labels.
+        image_size: height and width, in pixels.
+        batch_size: examples a batch.
+        resize: one of `decode.RESIZES`.
+
+    Returns:
+        A `tf.data.Dataset` of (float32 images 0..255 `[batch, image_size, image_size, 3]`, one-hot labels).
+    """
+    read = _reader(split, image_size, resize)
+    labels = tf.one_hot(split.labels, num_classes)
+
+    def example(index):
+        return tf.cast(read(index), tf.float32), tf.gather(labels, index)
+
+    dataset = tf.data.Dataset.range(len(split)).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def build_training(
+    split,
+    num_classes,
+    image_size,
+    batch_size,
+    *,
+    resize="stretch",
+    augment="basic",
+    mix="none",
+    seed=0,
+    epochs=1,
+    first_epoch=0,
+):
+    """Augmented batches of `epochs` epochs, one after the other, each in an order of its own.
+
+    An epoch is `steps_per_epoch(split, batch_size)` full batches; which examples are left out differs.
+
+    Args:
+        split: a `sources.Split`.
+        num_classes: width of the labels, which are distributions.
+        image_size: height and width, in pixels.
+        batch_size: examples a batch.
+        resize: one of `decode.RESIZES`; what the pictures are cropped from.
+        augment: one of `augment.policies()`.
+        mix: one of `mix.MIXES`.
+        seed: decides order and draws, together with epoch and example.
+        epochs: epochs of the whole training.
+        first_epoch: where to begin; earlier ones cost nothing.
+
+    Returns:
+        A `tf.data.Dataset` of (float32 images 0..255, label distributions).
+
+    Raises:
+        UserError: fewer examples than one batch, or an unknown policy.
+    """
+    policy = augmentation.policy(augment)
+    working_size = image_size if augment == "none" else round(WORKING_SCALE * image_size)
+    read = _reader(split, working_size, resize)
+    labels = tf.one_hot(split.labels, num_classes)
+    per_epoch = steps_per_epoch(split, batch_size) * batch_size
+
+    def example(position):
+        epoch, place = position // per_epoch, position % per_epoch
+        order = tf.stack([tf.constant(seed, tf.int64), epoch])
+        index = tf.random.experimental.index_shuffle(place, order, len(split) - 1)
+        key = tf.stack([tf.constant(seed, tf.int64), epoch * len(split) + index])
+        draws = tf.random.stateless_uniform([augmentation.NUM_DRAWS], key)
+        return read(index), tf.gather(labels, index), draws
+
+    def batch(pictures, labels, draws):
+        images = policy(pictures, draws, image_size)
+        return mixing.mix(mix, images, labels, draws[:, 11:])
+
+    dataset = tf.data.Dataset.range(first_epoch * per_epoch, epochs * per_epoch)
+    dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.batch(batch_size, drop_remainder=True)
+    # Policies of keras-cv draw from one stateful generator: one call at a time keeps them in order.
+    parallel = tf.data.AUTOTUNE if augment in ("none", "basic") else None
+    return dataset.map(batch, num_parallel_calls=parallel).prefetch(tf.data.AUTOTUNE)
+
+
+def steps_per_epoch(split, batch_size):
+    """Full batches in a split.
+
+    Raises:
+        UserError: there is not even one.
+    """
+    if len(split) < batch_size:
+        raise UserError(f"--batch_size={batch_size}: more than the {len(split)} training pictures there are")
+    return len(split) // batch_size
+
+
+def class_balanced(split, num_examples, seed):
+    """Some examples of a split, of each class as many as there are of the others where they suffice.
+
+    Returns:
+        A `sources.Split` of at most `num_examples`.
+    """
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(len(split))
+    # Rank of each example within its class: the first of every class come before the second of any.
+    seen, rank = {}, []
+    for index in shuffled:
+        seen[split.labels[index]] = seen.get(split.labels[index], -1) + 1
+        rank.append(seen[split.labels[index]])
+    chosen = shuffled[np.argsort(rank, kind="stable")][:num_examples]
+    places = tf.constant(chosen, tf.int64)
+    return sources.Split(
+        ids=tuple(split.ids[i] for i in chosen),
+        labels=split.labels[chosen],
+        encoded=lambda index: split.encoded(tf.gather(places, index)),
+    )
+
+
+def decode_all(split, size, resize="stretch"):
+    """Every picture of a split, decoded, with a progress bar.
+
+    Returns:
+        uint8 `[len(split), size, size, 3]`.
+
+    Raises:
+        UserError: a picture that cannot be decoded; names it.
+    """
+    pictures = np.empty((len(split), size, size, 3), np.uint8)
+    dataset = tf.data.Dataset.range(len(split)).map(
+        lambda index: decoding.decode(split.encoded(index), size, resize),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    progress = tqdm(dataset.as_numpy_iterator(), "decoding", len(split), leave=False, disable=None)
+    try:
+        for index, picture in enumerate(progress):
+            pictures[index] = picture
+    except tf.errors.OpError as error:
+        raise unreadable(split) from error
+    return pictures
+
+
+def unreadable(split):
+    """The UserError that names the first picture of a split that cannot be decoded."""
+    return UserError(
+        f"{sources.first_unreadable(split)}: damaged, cannot be decoded; remove it or replace it"
+    )
+
+
+def _reader(split, size, resize):
+    """Index -> uint8 picture: from memory if half of what is free holds the split, else decoded anew."""
+    if len(split) * size * size * 3 > psutil.virtual_memory().available / 2:
+        return lambda index: decoding.decode(split.encoded(index), size, resize)
+    with tf.device("CPU"):
+        pictures = tf.constant(decode_all(split, size, resize))
+    return lambda index: tf.gather(pictures, index)

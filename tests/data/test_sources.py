@@ -1,0 +1,156 @@
+"""Where examples come from."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from recycle_tf.data import sources, splits
+from recycle_tf.errors import UserError
+from tests.conftest import write_photos
+
+
+def everything(source):
+    return [example for split in source.splits.values() for example in split.ids]
+
+
+def test_folder_is_split_stratified_and_seeded(photos):
+    source = sources.open_source(str(photos), seed=1)
+    assert source.labels == ("can", "jar", "tube")
+    assert {name: len(split) for name, split in source.splits.items()} == {
+        "train": 24,
+        "validation": 6,
+        "test": 6,
+    }
+    for split in source.splits.values():
+        assert len(set(np.bincount(split.labels))) == 1
+    assert len(set(everything(source))) == 36
+    again = sources.open_source(str(photos), seed=1)
+    other = sources.open_source(str(photos), seed=2)
+    assert everything(again) == everything(source) != everything(other)
+    assert again.fingerprint == source.fingerprint
+
+
+@pytest.mark.parametrize("validation", ["validation", "val"])
+def test_folder_with_its_own_split(tmp_path, validation):
+    for name, count in (("train", 6), (validation, 3), ("test", 4)):
+        write_photos(tmp_path / "set" / name, count=count)
+    source = sources.open_source(str(tmp_path / "set"))
+    assert {name: len(split) for name, split in source.splits.items()} == {
+        "train": 18,
+        "validation": 9,
+        "test": 12,
+    }
+    assert all(example.startswith("test/") for example in source.splits["test"].ids)
+
+
+def test_a_missing_split_is_taken_from_training(tmp_path):
+    write_photos(tmp_path / "set" / "train", count=20)
+    write_photos(tmp_path / "set" / "test", count=4)
+    source = sources.open_source(str(tmp_path / "set"))
+    assert {name: len(split) for name, split in source.splits.items()} == {
+        "train": 51,
+        "validation": 9,
+        "test": 12,
+    }
+    assert all(example.startswith("train/") for example in source.splits["validation"].ids)
+
+
+def test_dataset_yields_encoded_examples(photos):
+    source = sources.open_source(str(photos))
+    example = next(iter(source.dataset("train")))
+    assert example["id"].numpy().decode() == source.splits["train"].ids[0]
+    assert example["image"].numpy() == (photos / source.splits["train"].ids[0]).read_bytes()
+    assert example["label"].dtype == tf.int64
+
+
+def test_manifest_repeats_the_split(photos, tmp_path):
+    source = sources.open_source(str(photos), seed=3)
+    path = photos / "split.csv"
+    splits.write_manifest(path, source.manifest())
+    again = sources.open_source(str(path))
+    assert everything(again) == everything(source)
+    assert again.fingerprint == source.fingerprint
+    write_photos(tmp_path / "more", count=2, seed=5)
+    shutil.copy(tmp_path / "more" / "can" / "can0.png", photos / "can" / "new.png")
+    kept = sources.open_source(str(photos), seed=3, manifest=path)
+    assert everything(kept) == everything(source)
+
+
+def test_fingerprint_notices_a_changed_picture(photos):
+    before = sources.open_source(str(photos)).fingerprint
+    with open(photos / "can" / "can0.png", "ab") as file:
+        file.write(b"x")
+    assert sources.open_source(str(photos)).fingerprint != before
+
+
+def test_other_files_are_left_out_and_listed(photos):
+    (photos / "can" / "notes.txt").write_text("a note")
+    (photos / "can" / ".DS_Store").write_text("a hidden file")
+    assert sources.open_source(str(photos)).ignored == (str(photos / "can" / "notes.txt"),)
+
+
+def test_builders_are_found():
+    assert sources.builders() == ["recyclables_synth", "trashnet"]
+
+
+def error(dataset, **arguments):
+    with pytest.raises(UserError) as caught:
+        sources.open_source(str(dataset), **arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_errors_of_folders(photos, tmp_path):
+    assert "no such folder, and no data set of that name; did you mean trashnet?" in error("trashnett")
+    (photos / "jar" / "bad.jpg").write_text("text")
+    assert f"{photos / 'jar' / 'bad.jpg'}: not a picture" in error(photos)
+    (photos / "jar" / "bad.jpg").unlink()
+    (photos / "box").mkdir()
+    assert f"{photos / 'box'}: no pictures in this class folder" in error(photos)
+    write_photos(tmp_path / "one", classes=("can",))
+    assert "only one class folder, can" in error(tmp_path / "one")
+    (tmp_path / "none").mkdir()
+    assert "no class folders" in error(tmp_path / "none")
+    write_photos(tmp_path / "few", count=2)
+    assert "class 'can' has 2 images: at least 3 are needed" in error(tmp_path / "few")
+
+
+def test_a_class_that_is_only_tested(tmp_path):
+    write_photos(tmp_path / "set" / "train")
+    write_photos(tmp_path / "set" / "test", classes=("can", "box"), count=2)
+    assert "class 'box' has no folder in train/" in error(tmp_path / "set")
+
+
+def test_errors_of_manifests(photos, tmp_path):
+    path = photos / "split.csv"
+    assert "no such file" in error(path)
+    path.write_text("image,label\ncan/can0.png,can\n")
+    assert "no column split" in error(path)
+    path.write_text("image,label,split\ncan/can0.png,can,dev\n")
+    assert "line 2: split 'dev' is none of train, validation, test" in error(path)
+    path.write_text("image,label,split\ncan/gone.png,can,train\n")
+    assert "line 2: no such file" in error(path)
+    write_photos(tmp_path / "outside", classes=("can",), count=1)
+    path.write_text("image,label,split\n../outside/can/can0.png,can,train\n")
+    assert "lies outside" in error(path)
+    path.write_text("image,label,split\ncan/can0.png,can,train\n")
+    assert "no example in the split 'validation'" in error(path)
+
+
+def test_errors_of_builders(tmp_path, monkeypatch):
+    monkeypatch.delenv(sources.MANUAL_DIR_VARIABLE, raising=False)
+    assert "no such folder" in error("trashnet", manual_dir=tmp_path / "gone", data_dir=tmp_path)
+    assert "has no such variant, did you mean clean?" in error("trashnet/cleaned", data_dir=tmp_path)
+
+
+def test_no_network_and_no_manual_dir(tmp_path, monkeypatch):
+    monkeypatch.delenv(sources.MANUAL_DIR_VARIABLE, raising=False)
+    # Nothing listens on port 9: every connection is refused at once, as without a network.
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    message = error("trashnet", data_dir=tmp_path)
+    assert "could not be downloaded" in message
+    assert "--manual_dir=FOLDER" in message
+    assert "recyclables_synth" in message
