@@ -1,0 +1,52 @@
+"""Says which bin: `python -m recycle_tf predict --model=RUN_OR_TFLITE PICTURE_OR_FOLDER …`.
+
+python -m recycle_tf predict --model=runs/mine photo.jpg
+python -m recycle_tf predict --model=runs/mine/export/model_int8.tflite photos/
+"""
+
+import pathlib
+
+from absl import flags
+
+from recycle_tf import cli
+
+
+@cli.command
+def main(argv):
+    """Prints picture, label and probability, a line each."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("model", None, "a run folder or an exported .tflite", flag_values=values)
+    places = cli.parse(argv, values, __doc__)
+    if not values.model:
+        raise cli.UserError("--model: missing; give a run folder or a .tflite file")
+    if not places:
+        raise cli.UserError("no pictures given; name files or folders after the flags")
+    pictures = [picture for place in places for picture in _pictures(pathlib.Path(place))]
+
+    tf = cli.import_tensorflow()
+    from recycle_tf.data import decode
+    from recycle_tf.evaluation.classifier import open_classifier
+
+    classify = open_classifier(values.model)
+    width = max(len(str(picture)) for picture in pictures)
+    for picture in pictures:
+        try:
+            pixels = decode.decode(tf.io.read_file(str(picture)), classify.image_size, classify.resize)
+        except tf.errors.OpError:
+            raise cli.UserError(f"{picture}: not a picture, or a damaged one") from None
+        probabilities = classify(pixels.numpy())
+        best = probabilities.argmax()
+        print(f"{picture!s:{width}}  {classify.labels[best]:12} {probabilities[best]:6.1%}")
+
+
+def _pictures(place):
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise cli.UserError(f"{place}: no such file or folder")
+    found = sorted(
+        p for p in place.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+    )
+    if not found:
+        raise cli.UserError(f"{place}: no pictures in this folder")
+    return found

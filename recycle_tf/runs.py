@@ -1,0 +1,275 @@
+"""The run folder: what a training leaves, and everything else reads."""
+
+import contextlib
+import csv
+import dataclasses
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+
+from recycle_tf.errors import UserError
+
+PLACE_FLAGS = ("run_dir", "data_dir", "manual_dir")
+"""Settings that say where things lie, not what is computed: they may change when a run goes on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A folder with the files that DESIGN names; properties are their paths."""
+
+    path: pathlib.Path
+
+    @property
+    def config_file(self):
+        """Flags, versions, seed, git commit, labels and the data set's fingerprint."""
+        return self.path / "config.json"
+
+    @property
+    def labels_file(self):
+        """One label a line, in index order."""
+        return self.path / "labels.txt"
+
+    @property
+    def manifest(self):
+        """The split of a folder, as CSV; absent where the source has its own."""
+        return self.path / "split.csv"
+
+    @property
+    def model_file(self):
+        """The best model so far."""
+        return self.path / "model.keras"
+
+    @property
+    def checkpoints(self):
+        """What resuming needs; gone when the run is complete."""
+        return self.path / "checkpoints"
+
+    @property
+    def history(self):
+        """One row an epoch."""
+        return self.path / "history.csv"
+
+    @property
+    def tensorboard(self):
+        """Event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def report(self):
+        """Figures and pictures of the evaluation."""
+        return self.path / "report"
+
+    @property
+    def export(self):
+        """Artifacts."""
+        return self.path / "export"
+
+    @property
+    def complete(self):
+        """Whether the training has ended and was evaluated."""
+        return (self.report / "metrics.json").is_file()
+
+    @property
+    def labels(self):
+        """Names of the classes, in index order."""
+        return self.labels_file.read_text(encoding="utf-8").splitlines()
+
+    @property
+    def config(self):
+        """The training's settings, as a dict."""
+        return self._record()["config"]
+
+    @property
+    def fingerprint(self):
+        """Of the data set it was trained on."""
+        return self._record()["fingerprint"]
+
+    def _record(self):
+        return json.loads(self.config_file.read_text(encoding="utf-8"))
+
+    def load_model(self):
+        """The best model, not compiled.
+
+        Raises:
+            UserError: there is none yet, or it is damaged.
+        """
+        import keras
+
+        from recycle_tf import layers  # noqa: F401  (registers the layers that a file may hold)
+
+        if not self.model_file.is_file():
+            raise UserError(f"{self.path}: no model yet; run its training until the first epoch has ended")
+        try:
+            return keras.saving.load_model(self.model_file, compile=False, safe_mode=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{self.model_file}: damaged, cannot be loaded ({error})") from error
+
+    def history_rows(self):
+        """The rows of `history.csv` as dicts of numbers; `[]` before the first epoch has ended."""
+        if not self.history.is_file():
+            return []
+        with open(self.history, newline="", encoding="utf-8") as file:
+            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+    def keep_history(self, epochs):
+        """Drops the rows of `history.csv` from epoch number `epochs` on, which will be run again."""
+        rows = [row for row in self.history_rows() if row["epoch"] < epochs]
+        if not rows:
+            self.history.unlink(missing_ok=True)
+            return
+        with replacing(self.history) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
+
+
+def open_run(path):
+    """The run in a folder.
+
+    Raises:
+        UserError: no folder, or not a run.
+    """
+    run = Run(pathlib.Path(path).expanduser())
+    if not run.path.is_dir():
+        raise UserError(f"--run={path}: no such folder")
+    if not run.config_file.is_file():
+        raise UserError(f"--run={path}: not a run, it has no config.json; give a folder that train.py wrote")
+    return run
+
+
+def open_source(run, dataset=None, manual_dir=None, data_dir=None):
+    """The data that a run learned from, with the split it learned from; or another set with its classes.
+
+    Args:
+        run: a `Run`.
+        dataset: as in `train.py`, instead of the run's own.
+        manual_dir: instead of the run's own.
+        data_dir: instead of the run's own.
+
+    Raises:
+        UserError: the data is gone or has other classes.
+    """
+    from recycle_tf.data import sources
+
+    own = dataset is None
+    source = sources.open_source(
+        run.config["dataset"] if own else dataset,
+        manual_dir=manual_dir or run.config["manual_dir"],
+        data_dir=data_dir or run.config["data_dir"],
+        seed=run.config["seed"],
+        manifest=run.manifest if own and run.manifest.is_file() else None,
+    )
+    if list(source.labels) != run.labels:
+        raise UserError(
+            f"--dataset={dataset}: its classes are {', '.join(source.labels)}, "
+            f"the run's {', '.join(run.labels)}"
+        )
+    return source
+
+
+def unfinished(config, root="runs"):
+    """The run that this configuration should go on with, or None.
+
+    That is the one in `--run_dir`, or else the newest unfinished run in `root` with the same settings.
+
+    Raises:
+        UserError: `--run_dir` holds a run with other settings, or something that is no run.
+    """
+    if config.run_dir is None:
+        candidates = (Run(p.parent) for p in sorted(pathlib.Path(root).glob("*/config.json"), reverse=True))
+        return next((run for run in candidates if not run.complete and _differences(run, config) == []), None)
+    run = Run(pathlib.Path(config.run_dir).expanduser())
+    if not run.path.exists() or (run.path.is_dir() and not any(run.path.iterdir())):
+        return None
+    if not run.config_file.is_file():
+        raise UserError(f"--run_dir={config.run_dir}: exists and is not a run; choose another folder")
+    different = _differences(run, config)
+    if different:
+        name = different[0]
+        raise UserError(
+            f"--run_dir={config.run_dir}: was begun with --{name}={run.config.get(name)}, "
+            f"not {getattr(config, name)}; choose another folder, or give the same settings to go on"
+        )
+    return run
+
+
+def create(config, source, root="runs"):
+    """Begins a run: its folder with configuration, labels and, for a folder of pictures, the split.
+
+    Args:
+        config: a `TrainConfig`.
+        source: the `Source` it learns from.
+        root: where runs lie, if the configuration names no folder.
+
+    Returns:
+        The `Run`.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    from recycle_tf.data import splits
+
+    if config.run_dir is None:
+        now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+        path = pathlib.Path(root) / f"{config.arch}-{source.name}-{now}"
+    else:
+        path = pathlib.Path(config.run_dir).expanduser()
+    run = Run(path)
+    record = {
+        "config": dataclasses.asdict(config),
+        "labels": list(source.labels),
+        "fingerprint": source.fingerprint,
+        "ignored_files": list(source.ignored),
+        "versions": _versions(),
+        "git_commit": _git_commit(),
+    }
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        run.labels_file.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
+        if pathlib.Path(config.dataset).expanduser().exists():
+            splits.write_manifest(run.manifest, source.manifest())
+        # Last, because it is what makes the folder a run.
+        with replacing(run.config_file) as temporary:
+            temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--run_dir={path}: cannot be written ({error.strerror})") from error
+    return run
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Yields a temporary path beside `path`, of the same suffixes, that takes its place if all goes well."""
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _differences(run, config):
+    """Names of the settings in which a run and a configuration differ."""
+    before, now = run.config, dataclasses.asdict(config)
+    return [name for name in now if name not in PLACE_FLAGS and before.get(name) != now[name]]
+
+
+def _versions():
+    packages = ("tensorflow", "keras", "numpy", "tensorflow-datasets", "keras-cv")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), "platform": platform.platform(), **versions}
+
+
+def _git_commit():
+    """The commit of the checkout this package runs from; None outside one."""
+    here = pathlib.Path(__file__).parent
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None

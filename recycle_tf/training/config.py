@@ -1,0 +1,167 @@
+"""What a training is told: one dataclass, from which the flags are made."""
+
+import dataclasses
+import inspect
+import re
+import types
+import typing
+
+from absl import flags
+
+from recycle_tf.errors import UserError, did_you_mean
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Every setting of a training. The comment above a field is the help of its flag."""
+
+    # architecture, see `python -m recycle_tf models`
+    arch: str = "densenet121"
+    # settings of the architecture to change, such as filters=32,drop_rate=0.3
+    overrides: str = ""
+    # named settings, see RECIPES in recycle_tf/training/config.py: scratch, quick
+    recipe: str = "scratch"
+    # start from these: a .keras or .weights.h5 file of the same architecture
+    weights: str | None = None
+
+    # trashnet, trashnet/clean, recyclables_synth, a folder with one sub-folder of pictures a class, or a
+    # .csv with the columns image,label,split
+    dataset: str = "trashnet"
+    # folder with a data set's files that you fetched; else $RECYCLE_TF_MANUAL_DIR
+    manual_dir: str | None = None
+    # where prepared data sets are kept; else TFDS's own folder
+    data_dir: str | None = None
+    # height and width the network sees, in pixels; else the architecture's
+    image_size: int | None = None
+    # how a picture becomes square: stretch, letterbox, crop
+    resize: str = "stretch"
+    # none, basic (crops, flips, quarter turns, light), or basic crops and then randaugment, augmix, gridmask
+    augment: str = "basic"
+    # two pictures in one: none, mixup, cutmix, both
+    mix: str = "both"
+
+    # where everything goes; else the unfinished run of this command, or a new runs/ARCH-DATASET-TIME
+    run_dir: str | None = None
+    # times that the training pictures are seen
+    epochs: int = 100
+    # pictures a step, over all devices
+    batch_size: int = 32
+    # adamw, sgd (momentum 0.9, Nesterov), lion, lamb
+    optimizer: str = "adamw"
+    # highest rate, after the warm-up
+    learning_rate: float = 2e-3
+    # epochs in which the rate grows from 0; afterwards it falls along a cosine
+    warmup_epochs: float = 5.0
+    # decoupled; biases and norms have none
+    weight_decay: float = 0.05
+    # share of the label that is spread over all classes
+    label_smoothing: float = 0.1
+
+    # of weights, order, augmentation and split
+    seed: int = 0
+    # auto (every GPU there is), one_device, mirrored
+    strategy: str = "auto"
+    # cut the CPU into this many devices, to try `mirrored` without GPUs
+    logical_cpus: int = 1
+    # auto (bfloat16 on GPUs that have it), bfloat16, float16, off
+    mixed_precision: str = "auto"
+
+    def __post_init__(self):
+        """Refuses values that cannot work.
+
+        Raises:
+            UserError: names the flag, its value and what would be right.
+        """
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise UserError(f"--{name}={value}: {did_you_mean(value, choices)}")
+        for name, (low, high) in BOUNDS.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise UserError(f"--{name}={value}: expected {low} to {high:g}")
+
+    def model_overrides(self):
+        """`overrides` as a dict: `"filters=32"` gives `{"filters": 32}`.
+
+        Raises:
+            UserError: something that is not `name=value`.
+        """
+        found = {}
+        for item in filter(None, self.overrides.split(",")):
+            name, equals, value = item.partition("=")
+            if not equals:
+                raise UserError(f"--overrides={self.overrides}: {item!r} should be name=value")
+            found[name.strip()] = _literal(value.strip())
+        return found
+
+
+CHOICES = {
+    "resize": ("stretch", "letterbox", "crop"),
+    "mix": ("none", "mixup", "cutmix", "both"),
+    "optimizer": ("adamw", "sgd", "lion", "lamb"),
+    "strategy": ("auto", "one_device", "mirrored"),
+    "mixed_precision": ("auto", "bfloat16", "float16", "off"),
+}
+
+BOUNDS = {
+    "image_size": (32, 2048),
+    "epochs": (1, 1e6),
+    "batch_size": (1, 65536),
+    "learning_rate": (1e-9, 100),
+    "warmup_epochs": (0, 1e6),
+    "weight_decay": (0, 10),
+    "label_smoothing": (0, 0.99),
+    "logical_cpus": (1, 64),
+    "seed": (0, 2**31 - 1),
+}
+
+RECIPES = {
+    # From random weights, for the best accuracy on some thousand photographs.
+    "scratch": {},
+    # A first look: a result in minutes, some points below what `scratch` reaches.
+    "quick": {"epochs": 30, "warmup_epochs": 2.0, "mix": "none"},
+}
+
+
+def define_flags(flag_values):
+    """Makes a flag of every field of `TrainConfig`."""
+    texts = _comments(TrainConfig)
+    define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+    hints = typing.get_type_hints(TrainConfig)
+    for field in dataclasses.fields(TrainConfig):
+        hint = hints[field.name]
+        kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
+        define[kind](field.name, field.default, texts[field.name], flag_values=flag_values)
+
+
+def from_flags(flag_values):
+    """The configuration that a command line asks for: defaults < recipe < flags given.
+
+    Raises:
+        UserError: an unknown recipe or a value that cannot work.
+    """
+    given = {
+        field.name: flag_values[field.name].value
+        for field in dataclasses.fields(TrainConfig)
+        if flag_values[field.name].present
+    }
+    recipe = given.get("recipe", TrainConfig.recipe)
+    if recipe not in RECIPES:
+        raise UserError(f"--recipe={recipe}: {did_you_mean(recipe, RECIPES)}")
+    return TrainConfig(**{**RECIPES[recipe], **given})
+
+
+def _comments(cls):
+    """`{field: comment above it}`."""
+    blocks = re.findall(r"((?:^    # .*\n)+)^    (\w+): ", inspect.getsource(cls), re.MULTILINE)
+    return {name: " ".join(comment.replace("#", " ").split()) for comment, name in blocks}
+
+
+def _literal(text):
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text

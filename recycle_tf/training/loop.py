@@ -1,0 +1,69 @@
+"""Compile and fit: the part of a training that Keras does."""
+
+import shutil
+
+import keras
+
+from recycle_tf.training.callbacks import BestModel, Checkpoint, Throughput, restore
+from recycle_tf.training.schedules import make_optimizer, warmup_cosine
+
+
+def compile_model(model, config, steps_per_epoch):
+    """Gives a model its loss, its optimizer and its metric.
+
+    Args:
+        model: one of `create_model`, whose logits are compared with label distributions.
+        config: a `TrainConfig`.
+        steps_per_epoch: batches an epoch.
+    """
+    rate = warmup_cosine(
+        config.learning_rate,
+        steps=config.epochs * steps_per_epoch,
+        warmup_steps=int(min(config.warmup_epochs, config.epochs) * steps_per_epoch),
+    )
+    model.compile(
+        optimizer=make_optimizer(config.optimizer, rate, config.weight_decay),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing),
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+    )
+
+
+def fit(model, run, training, validation, config, steps_per_epoch, first_epoch, verbose):
+    """Trains from `first_epoch` to the last and leaves the best model in the run.
+
+    Args:
+        model: compiled, with the weights it starts from.
+        run: the `Run` that is written.
+        training: batches of the epochs from `first_epoch` on.
+        validation: batches of the validation split.
+        config: a `TrainConfig`.
+        steps_per_epoch: batches an epoch.
+        first_epoch: epochs that have been run.
+        verbose: 1 for a progress bar, 2 for a line an epoch.
+    """
+    run.keep_history(first_epoch)
+    model.fit(
+        training,
+        validation_data=validation,
+        epochs=config.epochs,
+        initial_epoch=first_epoch,
+        steps_per_epoch=steps_per_epoch,
+        shuffle=False,  # The pipeline shuffles; without this Keras warns that it will not.
+        verbose=verbose,
+        callbacks=[
+            keras.callbacks.TerminateOnNaN(),
+            Throughput(steps_per_epoch * config.batch_size),
+            BestModel(run.model_file, run.history_rows()),
+            keras.callbacks.CSVLogger(run.history, append=first_epoch > 0),
+            keras.callbacks.TensorBoard(run.tensorboard),
+            Checkpoint(run.checkpoints),
+        ],
+    )
+
+
+def finish(run):
+    """Removes what only resuming needs."""
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+
+
+__all__ = ["compile_model", "finish", "fit", "restore"]

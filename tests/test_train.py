@@ -1,0 +1,180 @@
+"""`python train.py`, as a user runs it."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from recycle_tf import runs
+from tests.conftest import ROOT, run_python, tiny_training
+
+
+def test_a_run_is_as_designed(finished_run):
+    names = {path.name for path in finished_run.iterdir()}
+    assert names == {
+        "config.json",
+        "labels.txt",
+        "split.csv",
+        "model.keras",
+        "history.csv",
+        "tensorboard",
+        "report",
+    }
+    record = json.loads((finished_run / "config.json").read_text())
+    assert record["config"]["arch"] == "test_resnet"
+    assert record["versions"]["keras"].startswith("3.15")
+    assert (finished_run / "labels.txt").read_text() == "can\njar\ntube\n"
+    report = {path.name for path in (finished_run / "report").iterdir()}
+    assert report == {
+        "metrics.json",
+        "per_class.csv",
+        "confusion_matrix.png",
+        "reliability.png",
+        "history.png",
+        "worst_mistakes.png",
+        "report.html",
+    }
+
+
+def test_it_learns(finished_run):
+    metrics = json.loads((finished_run / "report" / "metrics.json").read_text())
+    assert metrics["accuracy"] > 0.8  # three colours
+    with open(finished_run / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert float(rows[0]["images_per_second"]) > 0
+
+
+def test_tensorboard_scalars(finished_run):
+    def tags(folder):
+        events = EventAccumulator(str(finished_run / "tensorboard" / folder), {"tensors": 0})
+        events.Reload()
+        return {tag: len(events.Tensors(tag)) for tag in events.Tags()["tensors"]}
+
+    training = tags("train")
+    for tag in ("epoch_loss", "epoch_accuracy", "epoch_learning_rate", "epoch_images_per_second"):
+        assert training[tag] == 6, tag
+    assert tags("validation")["epoch_accuracy"] == 6
+
+
+def test_killed_between_epochs_it_goes_on(photos, tmp_path):
+    """The weights of a run that was killed and went on are those of the run that was not."""
+    command = [
+        *tiny_training(photos),
+        "--epochs=6",
+        "--augment=basic",
+        "--mix=both",
+        "--overrides=drop_rate=0.2",
+    ]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run_python("train.py", *command, f"--run_dir={whole}").returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *command, f"--run_dir={killed}"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.time() + 240
+    while not list(killed.glob("checkpoints/epoch000[2345].npz")):
+        assert process.poll() is None, "ended before it could be killed"
+        assert time.time() < deadline
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "report").exists()
+    result = run_python("train.py", *command, f"--run_dir={killed}")
+    assert result.returncode == 0, result.stderr
+    assert "going on after epoch" in result.stdout
+    epochs = [int(row["epoch"]) for row in runs.Run(killed).history_rows()]
+    assert epochs == list(range(6))
+    expected, found = runs.Run(whole).history_rows(), runs.Run(killed).history_rows()
+    for before, after in zip(expected, found, strict=True):
+        assert after["val_loss"] == pytest.approx(before["val_loss"], rel=1e-3)
+    for a, b in zip(runs.Run(whole).load_model().weights, runs.Run(killed).load_model().weights, strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4)
+
+
+def test_the_same_command_finds_its_run(photos, tmp_path):
+    command = [ROOT / "train.py", *tiny_training(photos), "--epochs=2"]
+    process = subprocess.Popen([sys.executable, *command], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    deadline = time.time() + 240
+    while not list(tmp_path.glob("runs/*/checkpoints/epoch0001.npz")):
+        assert process.poll() is None
+        assert time.time() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    result = run_python(*command, cwd=tmp_path)
+    assert "going on after epoch 1" in result.stdout
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+    # A run that is complete is left alone, and the command begins another.
+    assert "going on" not in run_python(*command, cwd=tmp_path).stdout
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--arch=resnet51"], "--arch=resnet51: no such architecture, did you mean resnet50"),
+        (["--dataset=/no/such/folder"], "--dataset=/no/such/folder: no such folder"),
+        (["--image_size=0"], "--image_size=0: expected 32 to 2048"),
+        (["--epochs=ten"], "flag --epochs=ten"),
+        (["--epoch=10"], "--epoch: no such flag, did you mean epochs"),
+        (["epochs=10"], "epochs=10: not a flag; write --name=value"),
+        (["--overrides=width=2"], "has no setting 'width'"),
+        (["--augment=strong"], "--augment=strong: no such policy"),
+        (["--batch_size=500"], "--batch_size=500: more than the"),
+        (["--batch_size=9", "--strategy=mirrored", "--logical_cpus=2"], "not a multiple of the 2 devices"),
+        (["--weights=gone.keras"], "--weights=gone.keras: no such file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(photos, tmp_path, flags, message):
+    result = run_python("train.py", *tiny_training(photos), f"--run_dir={tmp_path / 'run'}", *flags)
+    check_refused(result, message)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda root: (root / "box").mkdir(), "no pictures in this class folder"),
+        (lambda root: (root / "can" / "x.jpg").write_text("I am a text"), "can/x.jpg: not a picture"),
+        (
+            lambda root: (root / "can" / "can0.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more"),
+            "can/can0.png: damaged",
+        ),
+    ],
+)
+def test_a_bad_folder_is_one_line_and_leaves_nothing(photos, tmp_path, spoil, message):
+    spoil(photos)
+    result = run_python("train.py", *tiny_training(photos), f"--run_dir={tmp_path / 'run'}")
+    check_refused(result, message)
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_folders_that_do_not_fit(finished_run, photos, tmp_path):
+    command = tiny_training(photos)
+    result = run_python("train.py", *command, f"--run_dir={finished_run}", "--epochs=6", "--seed=1")
+    check_refused(result, "was begun with --")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("mine")
+    check_refused(
+        run_python("train.py", *command, f"--run_dir={tmp_path / 'other'}"), "exists and is not a run"
+    )
+    check_refused(run_python("train.py", *command, "--run_dir=/proc/none"), "cannot be written")
+
+
+def check_refused(result, message):
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]

@@ -1,0 +1,123 @@
+"""Schedules, optimizers, strategies and callbacks."""
+
+import keras
+import numpy as np
+import pytest
+
+from recycle_tf import create_model
+from recycle_tf.errors import UserError
+from recycle_tf.training import callbacks, schedules
+from recycle_tf.training.strategy import make_strategy, set_precision
+from tests.conftest import run_python
+
+
+def test_warmup_then_cosine():
+    rate = schedules.warmup_cosine(0.1, steps=100, warmup_steps=10)
+    assert [float(rate(step)) for step in (0, 5, 10)] == pytest.approx([0, 0.05, 0.1])
+    assert float(rate(55)) == pytest.approx(0.05, rel=1e-3)
+    assert float(rate(100)) == pytest.approx(0, abs=1e-8)
+    assert float(schedules.warmup_cosine(0.1, 100, 0)(0)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lion", "lamb"])
+def test_weight_decay_spares_biases_and_norms(name):
+    optimizer = schedules.make_optimizer(name, 0.1, weight_decay=0.5)
+    model = create_model("test_resnet", 3)
+    optimizer.build(model.trainable_variables)
+    decayed = {v.name for v in model.trainable_variables if optimizer._use_weight_decay(v)}
+    assert decayed == {"kernel"}
+    before = {v.path: np.array(v) for v in model.trainable_variables}
+    optimizer._apply_weight_decay(model.trainable_variables)
+    for variable in model.trainable_variables:
+        factor = 0.95 if variable.name == "kernel" else 1
+        np.testing.assert_allclose(variable, factor * before[variable.path], rtol=1e-5)
+
+
+def test_mirrored_needs_two_devices():
+    with pytest.raises(UserError, match="--strategy=mirrored: only one device here"):
+        make_strategy("mirrored")
+    assert make_strategy("auto").num_replicas_in_sync == 1
+
+
+def test_precision_on_a_cpu_is_float32():
+    assert set_precision("auto") == "float32"
+    try:
+        assert set_precision("bfloat16") == "mixed_bfloat16"
+    finally:
+        set_precision("off")
+
+
+def compiled(seed):
+    keras.utils.set_random_seed(seed)
+    model = create_model("test_resnet", 3, drop_rate=0.5)
+    model.compile(keras.optimizers.AdamW(1e-2), keras.losses.CategoricalCrossentropy(from_logits=True))
+    return model
+
+
+def test_checkpoint_brings_back_weights_optimizer_and_dropout(tmp_path):
+    rng = np.random.default_rng(0)
+    data = (
+        rng.uniform(0, 255, (16, 32, 32, 3)).astype(np.float32),
+        np.eye(3, dtype=np.float32)[np.arange(16) % 3],
+    )
+    whole = compiled(1)
+    whole.fit(*data, batch_size=8, epochs=3, shuffle=False, verbose=0)
+
+    first = compiled(1)
+    first.fit(
+        *data,
+        batch_size=8,
+        epochs=2,
+        shuffle=False,
+        verbose=0,
+        callbacks=[callbacks.Checkpoint(tmp_path / "c")],
+    )
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["epoch0002.npz"]
+    second = compiled(99)
+    assert callbacks.restore(second, tmp_path / "c") == 2
+    second.fit(*data, batch_size=8, epochs=3, initial_epoch=2, shuffle=False, verbose=0)
+    for expected, found in zip(whole.variables, second.variables, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=expected.path)
+
+
+def test_no_checkpoint_is_a_fresh_start(tmp_path):
+    assert callbacks.restore(compiled(1), tmp_path / "none") == 0
+
+
+def test_best_model_is_the_most_accurate_and_survives_a_restart(tmp_path):
+    model = create_model("test_resnet", 3)
+    path = tmp_path / "model.keras"
+
+    def after(callback, **logs):
+        path.unlink(missing_ok=True)
+        callback.set_model(model)
+        callback.on_epoch_end(0, logs)
+        assert [p.name for p in tmp_path.iterdir()] == ([path.name] if path.exists() else [])
+        return path.exists()
+
+    best = callbacks.BestModel(path)
+    assert after(best, val_accuracy=0.5, val_loss=1.0)
+    assert not after(best, val_accuracy=0.4, val_loss=0.1)
+    assert after(best, val_accuracy=0.5, val_loss=0.9)
+    again = callbacks.BestModel(path, [{"val_accuracy": 0.5, "val_loss": 0.9}])
+    assert not after(again, val_accuracy=0.5, val_loss=1.0)
+    assert after(again, val_accuracy=0.6, val_loss=2.0)
+
+
+@pytest.mark.parametrize("precision", ["off", "bfloat16"])
+def test_two_logical_cpus_train_as_mirrored(photos, tmp_path, precision):
+    result = run_python(
+        "train.py",
+        "--arch=test_resnet",
+        f"--dataset={photos}",
+        "--image_size=32",
+        "--batch_size=8",
+        "--epochs=1",
+        "--strategy=mirrored",
+        "--logical_cpus=2",
+        f"--mixed_precision={precision}",
+        f"--run_dir={tmp_path / 'run'}",
+    )
+    assert result.returncode == 0, result.stderr
+    assert "2 device(s)" in result.stdout
+    assert (tmp_path / "run" / "model.keras").is_file()

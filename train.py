@@ -1,0 +1,135 @@
+"""Trains a network on photographs of rubbish and leaves a run folder.
+
+    python train.py --arch=densenet121
+    python train.py --arch=resnet18 --dataset=PHOTOS --image_size=160 --epochs=60
+    tensorboard --logdir=runs
+
+PHOTOS is a folder with one sub-folder of pictures a class. The same command again goes on with an
+unfinished run.
+"""
+
+import sys
+
+from absl import flags
+
+from recycle_tf import cli
+from recycle_tf.training.config import define_flags, from_flags
+
+
+@cli.command
+def main(argv):
+    """Config -> strategy -> data -> model -> fit -> evaluate."""
+    values = flags.FlagValues()
+    define_flags(values)
+    unknown = cli.parse(argv, values, __doc__)
+    if unknown:
+        raise cli.UserError(f"{unknown[0]}: not a flag; write --name=value")
+    config = from_flags(values)
+
+    tf = cli.import_tensorflow()
+    import keras
+
+    from recycle_tf import create_model, runs
+    from recycle_tf.data import pipeline, sources
+    from recycle_tf.evaluation import metrics, report
+    from recycle_tf.models import registry
+    from recycle_tf.training import loop
+    from recycle_tf.training.strategy import make_strategy, scope, set_precision
+
+    # ---- config: what is not given comes from the architecture
+    row = registry.find(config.arch)
+    image_size = config.image_size or row.config.image_size
+    registry.override(config.arch, row.config, config.model_overrides())
+
+    # ---- strategy
+    strategy = make_strategy(config.strategy, config.logical_cpus)
+    precision = set_precision(config.mixed_precision)
+    keras.utils.set_random_seed(config.seed)
+    replicas = strategy.num_replicas_in_sync
+    if config.batch_size % replicas:
+        raise cli.UserError(f"--batch_size={config.batch_size}: not a multiple of the {replicas} devices")
+
+    # ---- data
+    run = runs.unfinished(config)
+    if run and run.complete:
+        print(f"{run.path} is complete; evaluate, export or predict with --run={run.path}")
+        return
+    source = sources.open_source(
+        config.dataset,
+        manual_dir=config.manual_dir,
+        data_dir=config.data_dir,
+        seed=config.seed,
+        manifest=run.manifest if run and run.manifest.is_file() else None,
+    )
+    if run and run.fingerprint != source.fingerprint:
+        raise cli.UserError(
+            f"{run.path}: {config.dataset} has changed since this run began; begin another --run_dir"
+        )
+    split_sizes = ", ".join(f"{len(split)} {name}" for name, split in source.splits.items())
+    print(f"data      {source.name}: {len(source.labels)} classes, {split_sizes}")
+    if source.ignored:
+        print(f"          {len(source.ignored)} files are no pictures, such as {source.ignored[0]}")
+
+    # ---- model
+    training, validation, test = (source.splits[name] for name in ("train", "validation", "test"))
+    steps_per_epoch = pipeline.steps_per_epoch(training, config.batch_size)
+    with scope(strategy):
+        model = create_model(
+            config.arch, len(source.labels), image_size, config.weights, **config.model_overrides()
+        )
+        loop.compile_model(model, config, steps_per_epoch)
+    print(
+        f"model     {config.arch} at {image_size} px, {model.count_params():,} parameters, "
+        f"{precision}, {replicas} device(s)"
+    )
+
+    # ---- initialisation: resume this run > --weights (above) > scratch
+    first_epoch = loop.restore(model, run.checkpoints) if run else 0
+
+    # ---- fit
+    batches = pipeline.build_training(
+        training,
+        len(source.labels),
+        image_size,
+        config.batch_size,
+        resize=config.resize,
+        augment=config.augment,
+        mix=config.mix,
+        seed=config.seed,
+        epochs=config.epochs,
+        first_epoch=first_epoch,
+    )
+    evaluation = {"image_size": image_size, "batch_size": config.batch_size, "resize": config.resize}
+    validation_batches = pipeline.build_evaluation(validation, len(source.labels), **evaluation)
+    run = run or runs.create(config, source)
+    print(f"run       {run.path}" + (f", going on after epoch {first_epoch}" if first_epoch else ""))
+    try:
+        loop.fit(
+            model,
+            run,
+            batches,
+            validation_batches,
+            config,
+            steps_per_epoch,
+            first_epoch,
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    except tf.errors.InvalidArgumentError:
+        # Pictures are decoded here when memory does not hold them all.
+        for split in (training, validation):
+            if sources.first_unreadable(split):
+                raise pipeline.unreadable(split) from None
+        raise
+
+    # ---- evaluate: the best model, on pictures that chose nothing
+    test_batches = pipeline.build_evaluation(test, len(source.labels), **evaluation)
+    probabilities = metrics.predict_probabilities(run.load_model(), test_batches)
+    summary = report.write(run, "test", test, probabilities)
+    loop.finish(run)
+    print(metrics.table(summary))
+    print(f"report    {run.report / 'report.html'}")
+    print(f"next      python -m export --run={run.path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
