@@ -1,0 +1,131 @@
+"""Exports a run and proves each file on the test split: `python -m export --run=RUN`.
+
+    python -m export --run=runs/mine --formats=tflite_int8,saved_model
+
+Each file takes uint8 RGB pixels and returns probabilities. It is replayed over the test split and compared
+with Keras; one that differs too much goes to RUN/export/rejected, and the command fails.
+"""
+
+import dataclasses
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+
+from absl import flags
+
+from recycle_tf import cli
+from recycle_tf.errors import UserError, did_you_mean
+
+FORMATS = ("saved_model", "tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8")
+CALIBRATION_PICTURES = 240
+
+
+@cli.command
+def main(argv):
+    """Run -> model -> one file a format -> verdict on each -> table."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("run", None, "folder that train.py wrote", flag_values=values)
+    flags.DEFINE_list("formats", ",".join(FORMATS), "what to write, comma-separated", flag_values=values)
+    flags.DEFINE_float("max_drop", 1.0, "points of accuracy that quantisation may cost", flag_values=values)
+    flags.DEFINE_string("dataset", None, "where to verify; else the run's own data set", flag_values=values)
+    flags.DEFINE_string("manual_dir", None, "as in train.py; else the run's", flag_values=values)
+    flags.DEFINE_string("data_dir", None, "as in train.py; else the run's", flag_values=values)
+    cli.parse(argv, values, __doc__)
+    if not values.run:
+        raise UserError("--run: missing; give a folder that train.py wrote")
+    for name in values.formats:
+        if name not in FORMATS:
+            raise UserError(f"--formats={name}: no such format, {did_you_mean(name, FORMATS)}")
+
+    cli.import_tensorflow()
+    from tqdm import tqdm
+
+    from recycle_tf import runs
+    from recycle_tf.data import pipeline
+    from recycle_tf.evaluation import metrics
+
+    from . import golden, saved_model, tflite, verify
+
+    run = runs.open_run(values.run)
+    model = run.load_model()
+    source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
+    test = source.splits["test"]
+    view = {"size": model.input_shape[1], "resize": run.config["resize"]}
+    pictures = pipeline.decode_all(test, **view)
+    expected = metrics.predict_probabilities(
+        model, pipeline.build_evaluation(test, len(run.labels), view["size"], 32, view["resize"])
+    )
+    calibration = None
+    if "tflite_int8" in values.formats:
+        chosen = pipeline.class_balanced(source.splits["train"], CALIBRATION_PICTURES, run.config["seed"])
+        calibration = pipeline.decode_all(chosen, **view)
+
+    run.export.mkdir(exist_ok=True)
+    rows, answers = [], {"keras": expected}
+    for name in values.formats:
+        # Written beside its place and moved there once it is proven.
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=run.export) as partial:
+            module = saved_model if name in saved_model.FORMATS else tflite
+            arguments = {"calibration": calibration} if name == "tflite_int8" else {}
+            artifact = module.export(run, model, name, pathlib.Path(partial), **arguments)
+
+            def progress(batches, name=name):
+                return tqdm(batches, desc=name, disable=None, leave=False)
+
+            answers[name] = verify.replay(module.load(artifact.path), pictures, progress)
+            verdict = verify.judge(name, answers[name], expected, test.labels, values.max_drop)
+            directory = run.export / "rejected" if verdict.failure else run.export
+            rows.append((_move(artifact, directory), verdict))
+        print(f"{name:16} {verdict.failure or 'verified'}", flush=True)
+    (run.export / "labels.txt").write_text("\n".join(run.labels) + "\n", encoding="utf-8")
+    golden.write(run.export / "golden", test, run.labels, answers)
+    _write_record(run, rows)
+    keras_accuracy = (expected.argmax(axis=1) == test.labels).mean()
+    print(_table(rows, keras_accuracy, len(test)))
+    print(f"artifacts {run.export}")
+    failed = [artifact.format for artifact, verdict in rows if verdict.failure]
+    if failed:
+        raise UserError(f"{', '.join(failed)}: rejected, see {run.export / 'rejected'}")
+
+
+def _move(artifact, directory):
+    """Puts a finished artifact in its place; what an earlier export left there goes."""
+    directory.mkdir(exist_ok=True)
+    target = directory / artifact.path.name
+    if target.is_dir():
+        shutil.rmtree(target)
+    shutil.move(artifact.path, target)
+    return dataclasses.replace(artifact, path=target)
+
+
+def _write_record(run, rows):
+    from recycle_tf.runs import replacing
+
+    record = [
+        {
+            "path": artifact.path.relative_to(run.export).as_posix(),
+            "bytes": artifact.bytes,
+            **artifact.spec,
+            "verification": dataclasses.asdict(verdict),
+        }
+        for artifact, verdict in rows
+    ]
+    with replacing(run.export / "export.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _table(rows, keras_accuracy, examples):
+    lines = [f"{'format':16} {'MB':>7} {'accuracy':>8} {'drop':>6} {'agreement':>9} {'max gap':>8}"]
+    for artifact, verdict in rows:
+        lines.append(
+            f"{artifact.format:16} {artifact.bytes / 1e6:7.2f} {verdict.accuracy:8.4f} {verdict.drop:6.2f} "
+            f"{verdict.agreement:9.4f} {verdict.max_gap:8.1e}"
+        )
+    lines.append(f"{'Keras':16} {'':7} {keras_accuracy:8.4f}   on {examples} pictures of the test split")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""SavedModel, for servers: one signature for pixels, one for the bytes of a JPEG or PNG."""
+
+import keras
+import tensorflow as tf
+
+from recycle_tf.data import decode
+
+from .artifact import Artifact, answer, make_spec, size_of
+
+FORMATS = ("saved_model",)
+
+
+def export(run, model, format_name, directory):
+    """Writes `directory/saved_model`.
+
+    Its signatures: `serve_pixels` takes uint8 `[batch, image_size, image_size, 3]` and returns
+    `probabilities`; `serve_bytes` takes encoded pictures `[batch]`, resizes them as the training did, and
+    returns `probabilities`, `label` and `labels`.
+
+    Args:
+        run: the `runs.Run` it comes from.
+        model: its best model.
+        format_name: `"saved_model"`.
+        directory: an existing folder.
+    """
+    image_size, resize = model.input_shape[1], run.config["resize"]
+    names = tf.constant(run.labels)
+
+    def serve_pixels(pixels):
+        return {"probabilities": answer(model, pixels)}
+
+    def serve_bytes(encoded):
+        pixels = tf.map_fn(
+            lambda one: decode.decode(one, image_size, resize), encoded, fn_output_signature=tf.uint8
+        )
+        probabilities = answer(model, pixels)
+        label = tf.gather(names, tf.argmax(probabilities, axis=-1))
+        return {"probabilities": probabilities, "label": label, "labels": names}
+
+    archive = keras.export.ExportArchive()
+    pixels = tf.TensorSpec([None, image_size, image_size, 3], tf.uint8, name="pixels")
+    archive.add_endpoint("serve_pixels", serve_pixels, [pixels])
+    archive.add_endpoint("serve_bytes", serve_bytes, [tf.TensorSpec([None], tf.string, name="encoded")])
+    path = directory / "saved_model"
+    archive.write_out(path, verbose=False)
+    return Artifact(format_name, path, size_of(path), make_spec(run, model, format_name))
+
+
+def load(path):
+    """Pixels `[batch, image_size, image_size, 3]` -> probabilities, through `tf.saved_model`."""
+    served = tf.saved_model.load(str(path))
+    return lambda pixels: served.serve_pixels(tf.constant(pixels))["probabilities"].numpy()

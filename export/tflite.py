@@ -1,0 +1,85 @@
+"""TFLite, for phones: float32, float16, int8 weights, or integers throughout.
+
+The Keras model becomes a SavedModel with a fixed batch of one, and that a flat buffer: asking the converter
+for a Keras 3 model's concrete functions gives a file that answers NaN, and an open batch leaves shape
+arithmetic in the graph. Only the runtime's builtin operations are allowed.
+"""
+
+import json
+import tempfile
+import zipfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from recycle_tf import cli
+
+from .artifact import Artifact, answer, make_spec, size_of
+
+FORMATS = ("tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8")
+
+
+def export(run, model, format_name, directory, calibration=None):
+    """Writes `directory/model_….tflite`, its labels and `spec.json` inside as associated files.
+
+    Args:
+        run: the `runs.Run` it comes from.
+        model: its best model.
+        format_name: one of `FORMATS`.
+        directory: an existing folder.
+        calibration: for `tflite_int8`, uint8 pictures `[examples, image_size, image_size, 3]` whose
+            activations give the ranges of the integers.
+    """
+    integer = format_name == "tflite_int8"
+    image_size = model.input_shape[1]
+    # The converter itself puts the uint8 input before an integer graph; elsewhere it is cast in the graph.
+    pixels = tf.TensorSpec([1, image_size, image_size, 3], tf.float32 if integer else tf.uint8, name="pixels")
+    archive = keras.export.ExportArchive()
+    archive.add_endpoint("serve", lambda pixels: {"probabilities": answer(model, pixels)}, [pixels])
+    with tempfile.TemporaryDirectory() as folder, cli.hushed(1, 2):
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if format_name != "tflite_float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if format_name == "tflite_float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if integer:
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.representative_dataset = lambda: ([one[None].astype(np.float32)] for one in calibration)
+            converter.inference_input_type = tf.uint8
+        flat_buffer = converter.convert()
+    path = directory / f"model_{format_name.removeprefix('tflite_')}.tflite"
+    path.write_bytes(flat_buffer)
+    spec = make_spec(run, model, format_name)
+    _associate(path, {"labels.txt": "\n".join(run.labels) + "\n", "spec.json": json.dumps(spec, indent=2)})
+    return Artifact(format_name, path, size_of(path), spec)
+
+
+def load(path):
+    """Pixels `[batch, image_size, image_size, 3]` -> probabilities, through LiteRT, one picture at a time."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with cli.hushed(2):
+        interpreter = Interpreter(model_path=str(path), num_threads=2)
+        interpreter.allocate_tensors()
+    image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    def predict(pixels):
+        answers = []
+        for one in pixels:
+            interpreter.set_tensor(image["index"], one[None])
+            interpreter.invoke()
+            answers.append(interpreter.get_tensor(probabilities["index"])[0])
+        return np.stack(answers)
+
+    return predict
+
+
+def _associate(path, texts):
+    """Appends files the way TFLite metadata does: as an uncompressed zip archive behind the flat buffer."""
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
+        for name, text in texts.items():
+            # A fixed date: the same model gives the same bytes.
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)

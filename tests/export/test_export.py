@@ -1,0 +1,193 @@
+"""`python -m export`, and what its gates let through."""
+
+import hashlib
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export import verify
+from recycle_tf import create_model
+from tests.conftest import ROOT, run_python
+from tests.test_train import check_refused
+
+FILES = {
+    "tflite_float32": "model_float32.tflite",
+    "tflite_float16": "model_float16.tflite",
+    "tflite_dynamic": "model_dynamic.tflite",
+    "tflite_int8": "model_int8.tflite",
+}
+
+
+@pytest.fixture(scope="module")
+def exported(finished_run, tmp_path_factory):
+    run = shutil.copytree(finished_run, tmp_path_factory.mktemp("exported") / "run")
+    result = run_python("-m", "export", f"--run={run}", "--max_drop=12")
+    assert result.returncode == 0, result.stderr + result.stdout
+    return run / "export", result.stdout
+
+
+def record(exported):
+    return {row["format"]: row for row in json.loads((exported[0] / "export.json").read_text())}
+
+
+def test_every_format_is_there_and_verified(exported):
+    directory, output = exported
+    rows = record(exported)
+    assert set(rows) == {"saved_model", *FILES}
+    for name, row in rows.items():
+        assert row["verification"]["failure"] is None
+        assert (directory / row["path"]).exists()
+        assert f"{name:16} verified" in output
+    assert rows["tflite_float32"]["verification"]["max_gap"] < 1e-4
+    assert rows["tflite_int8"]["bytes"] < rows["tflite_float32"]["bytes"]
+    assert not [path for path in directory.iterdir() if path.name.startswith(".partial")]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_contract_of_the_file(exported, name):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(exported[0] / FILES[name]))
+    interpreter.allocate_tensors()
+    (image,), (probabilities,) = interpreter.get_input_details(), interpreter.get_output_details()
+    assert image["dtype"] is np.uint8
+    assert list(image["shape"]) == [1, 32, 32, 3]
+    assert probabilities["dtype"] is np.float32
+    assert list(probabilities["shape"]) == [1, 3]
+    operations = {op["op_name"] for op in interpreter._get_ops_details()}
+    assert not [op for op in operations if op.startswith("Flex")]
+
+
+def test_golden_pictures_give_the_expected_probabilities(exported):
+    from recycle_tf.data import decode
+    from recycle_tf.evaluation.classifier import open_classifier
+
+    golden = exported[0] / "golden"
+    expected = json.loads((golden / "expected.json").read_text())
+    assert {row["label"] for row in expected} == {"can", "jar", "tube"}
+    for name, file in FILES.items():
+        classifier = open_classifier(exported[0] / file)
+        assert classifier.labels == ["can", "jar", "tube"]
+        for row in expected:
+            pixels = decode.decode(
+                (golden / row["file"]).read_bytes(), classifier.image_size, classifier.resize
+            )
+            np.testing.assert_allclose(classifier(pixels.numpy()), row["probabilities"][name], atol=1e-5)
+
+
+def test_saved_model_needs_nothing_of_ours(exported):
+    picture = next((exported[0] / "golden").glob("*.png"))
+    expected = json.loads((exported[0] / "golden" / "expected.json").read_text())
+    code = f"""
+import json, sys
+import tensorflow as tf
+served = tf.saved_model.load({str(exported[0] / "saved_model")!r})
+answer = served.serve_bytes(tf.constant([open({str(picture)!r}, "rb").read()]))
+assert "recycle_tf" not in sys.modules
+print(json.dumps([answer["label"][0].numpy().decode(), answer["probabilities"][0].numpy().tolist()]))
+"""
+    result = run_python("-c", code, cwd=exported[0])
+    label, probabilities = json.loads(result.stdout.splitlines()[-1])
+    row = next(row for row in expected if row["file"] == picture.name)
+    np.testing.assert_allclose(probabilities, row["probabilities"]["keras"], atol=1e-5)
+    assert label == ["can", "jar", "tube"][int(np.argmax(row["probabilities"]["keras"]))]
+
+
+def test_predict_with_a_tflite(exported):
+    golden = exported[0] / "golden"
+    result = run_python("-m", "recycle_tf", "predict", f"--model={exported[0] / 'model_int8.tflite'}", golden)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == len(list(golden.glob("*.png")))
+
+
+def test_exporting_again_gives_the_same_bytes(exported):
+    def digest():
+        return hashlib.sha256((exported[0] / "model_float16.tflite").read_bytes()).hexdigest()
+
+    before = digest()
+    result = run_python("-m", "export", f"--run={exported[0].parent}", "--formats=tflite_float16")
+    assert result.returncode == 0, result.stderr
+    assert digest() == before
+
+
+def test_a_format_that_differs_is_rejected(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    result = run_python("-m", "export", f"--run={run}", "--formats=tflite_int8", "--max_drop=-100")
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("error: tflite_int8: rejected")
+    assert (run / "export" / "rejected" / "model_int8.tflite").is_file()
+    assert not (run / "export" / "model_int8.tflite").exists()
+
+
+LABELS = np.array([0, 1, 1, 0])
+EXPECTED = np.float32([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])
+
+
+def test_gates():
+    def judge(name, found, max_drop=1.0):
+        return verify.judge(name, np.float32(found), EXPECTED, LABELS, max_drop)
+
+    assert judge("tflite_float32", EXPECTED).failure is None
+    slightly = EXPECTED + np.float32([[2e-3, -2e-3]])
+    assert "differs by 0.002" in judge("tflite_float32", slightly).failure
+    assert judge("tflite_float16", slightly).failure is None
+    flipped = EXPECTED.copy()
+    flipped[0] = [0.4, 0.6]
+    verdict = judge("tflite_int8", flipped)
+    assert (verdict.accuracy, verdict.drop, verdict.agreement) == (0.75, 25.0, 0.75)
+    assert "loses 25.0 points" in verdict.failure
+    assert judge("tflite_int8", flipped, max_drop=30).failure is None
+    assert "not finite" in judge("tflite_int8", EXPECTED * np.nan).failure
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--run: missing"),
+        (["--run=/no/run"], "--run=/no/run: no such folder"),
+        (
+            ["--run=/no/run", "--formats=tflite_int4"],
+            "--formats=tflite_int4: no such format, did you mean tflite_int8",
+        ),
+    ],
+)
+def test_mistakes(flags, message):
+    check_refused(run_python("-m", "export", *flags), message)
+
+
+def test_a_run_without_a_model(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    (run / "model.keras").unlink()
+    check_refused(run_python("-m", "export", f"--run={run}"), "no model yet")
+
+
+def test_a_tflite_of_somebody_else_has_no_labels(tmp_path):
+    (tmp_path / "other.tflite").write_bytes(b"TFL3")
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    result = run_python(
+        "-m", "recycle_tf", "predict", f"--model={tmp_path / 'other.tflite'}", tmp_path / "x.png"
+    )
+    check_refused(result, "has no labels in it")
+
+
+@pytest.mark.parametrize(
+    "arch", ["test_plain", "test_densenet", "test_efficientnet", "test_efficientnet_lite"]
+)
+def test_families_convert_with_builtin_operations(arch, tmp_path, finished_run):
+    from export import tflite
+    from recycle_tf import runs
+
+    model = create_model(arch, 3)
+    artifact = tflite.export(runs.open_run(finished_run), model, "tflite_float32", tmp_path)
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
+    logits = np.array(model(pictures))
+    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(tflite.load(artifact.path)(pictures), expected, atol=1e-4)
+
+
+def test_the_top_level_is_as_agreed():
+    names = {path.name for path in ROOT.iterdir()}
+    assert {"recycle_tf", "datasets", "train.py", "export", "tests", "setup.py"} <= names
