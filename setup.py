@@ -1,0 +1,59 @@
+"""Packaging: `recycle_tf` is the wheel's only top-level name; `datasets/` and `export/` go into it."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (HERE / "recycle_tf" / "__init__.py").read_text(encoding="utf-8").splitlines()
+    if line.startswith("__version__")
+)
+BUILDERS = sorted(path.parent.name for path in (HERE / "datasets").glob("*/*_dataset_builder.py"))
+
+setup(
+    name="recycle-tf",
+    version=VERSION,
+    description="From photographs of rubbish to a verified .tflite that says which bin",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.11,<3.14",
+    packages=[
+        *find_packages(include=["recycle_tf", "recycle_tf.*"]),
+        "recycle_tf.export",
+        *(f"recycle_tf.datasets.{name}" for name in BUILDERS),
+    ],
+    package_dir={"recycle_tf.export": "export", "recycle_tf.datasets": "datasets"},
+    package_data={f"recycle_tf.datasets.{name}": ["*.md", "*.bib", "*.txt"] for name in BUILDERS},
+    exclude_package_data={"": ["*_test.py"]},
+    entry_points={
+        "console_scripts": ["recycle-tf = recycle_tf.__main__:main"],
+        "recycle_tf.commands": ["export = recycle_tf.export.__main__"],
+    },
+    install_requires=[
+        # 2.21 with Keras 3.15 is the first pair that exports cleanly on Python 3.12 and 3.13.
+        "tensorflow>=2.21,<2.22",
+        # keras-cv reaches into Keras' backend, which 3.16 moves.
+        "keras>=3.15,<3.16",
+        "tensorflow-datasets>=4.9.10",
+        # TFDS imports it without declaring it.
+        "importlib_resources",
+        "keras-cv>=0.9,<0.10",
+        "absl-py",
+        # TensorFlow 2.21 no longer brings it, and its summaries fail without.
+        "tensorboard>=2.21",
+        # 1.x and 2.x differ in what they load.
+        "ai-edge-litert>=2.3,<3",
+        "matplotlib",
+        "pillow",
+        "psutil",
+        "requests",
+        "tqdm",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "dev": ["build", "dill", "pytest", "ruff"],
+    },
+)
