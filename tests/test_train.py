@@ -149,7 +149,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(photos, tmp_path, flags, messa
         (lambda root: (root / "can" / "x.jpg").write_text("I am a text"), "can/x.jpg: not a picture"),
         (
             lambda root: (root / "can" / "can0.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more"),
-            "can/can0.png: damaged",
+            "can/can0.png: missing or damaged",
         ),
     ],
 )

@@ -1,7 +1,9 @@
 """Says which bin: `python -m recycle_tf predict --model=RUN_OR_TFLITE PICTURE_OR_FOLDER …`.
 
+A folder is searched for pictures; `--sheet` draws them with their answers.
+
 python -m recycle_tf predict --model=runs/mine photo.jpg
-python -m recycle_tf predict --model=runs/mine/export/model_int8.tflite photos/
+python -m recycle_tf predict --model=runs/mine/export/model_int8.tflite --sheet=answers.png photos/
 """
 
 import pathlib
@@ -16,6 +18,7 @@ def main(argv):
     """Prints picture, label and probability, a line each."""
     values = flags.FlagValues()
     flags.DEFINE_string("model", None, "a run folder or an exported .tflite", flag_values=values)
+    flags.DEFINE_string("sheet", None, "also draw the pictures with their answers, a PNG", flag_values=values)
     places = cli.parse(argv, values, __doc__)
     if not values.model:
         raise cli.UserError("--model: missing; give a run folder or a .tflite file")
@@ -28,6 +31,7 @@ def main(argv):
     from recycle_tf.evaluation.classifier import open_classifier
 
     classify = open_classifier(values.model)
+    answers = []
     width = max(len(str(picture)) for picture in pictures)
     for picture in pictures:
         try:
@@ -36,7 +40,12 @@ def main(argv):
             raise cli.UserError(f"{picture}: not a picture, or a damaged one") from None
         probabilities = classify(pixels.numpy())
         best = probabilities.argmax()
+        answers.append((picture, classify.labels[best], probabilities[best]))
         print(f"{picture!s:{width}}  {classify.labels[best]:12} {probabilities[best]:6.1%}")
+    if values.sheet:
+        from recycle_tf.evaluation.report import write_sheet
+
+        write_sheet(values.sheet, answers)
 
 
 def _pictures(place):

@@ -160,10 +160,8 @@ def decode_all(split, size, resize="stretch"):
 
 
 def unreadable(split):
-    """The UserError that names the first picture of a split that cannot be decoded."""
-    return UserError(
-        f"{sources.first_unreadable(split)}: damaged, cannot be decoded; remove it or replace it"
-    )
+    """The UserError that names the first picture of a split that cannot be read."""
+    return UserError(f"{sources.first_unreadable(split)}: missing or damaged; replace it or remove it")
 
 
 def _reader(split, size, resize):

@@ -222,7 +222,7 @@ def from_builder(name, config=None, manual_dir=None, data_dir=None):
 
 
 def first_unreadable(split):
-    """Name of the first example that cannot be decoded, or None."""
+    """Name of the first example that cannot be read or decoded, or None."""
     for index, example in enumerate(split.ids):
         try:
             decode.decode(split.encoded(tf.constant(index, tf.int64)), 8)

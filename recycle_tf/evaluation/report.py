@@ -54,6 +54,27 @@ def write(run, split_name, split, probabilities):
     return summary
 
 
+def write_sheet(path, answers):
+    """Draws pictures with their answers.
+
+    Args:
+        path: of the PNG.
+        answers: `(file, label, probability)` of each picture.
+    """
+    columns = min(5, len(answers))
+    rows = -(-len(answers) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(2.4 * columns, 2.3 * rows), layout="constrained", squeeze=False
+    )
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, (file, label, probability) in zip(grid.flat, answers, strict=False):
+        axes.imshow(decode.decode_pixels(tf.io.read_file(str(file))))
+        axes.set_title(f"{label} {probability:.0%}", fontsize=11)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+
+
 def draw_confusion(axes, summary):
     """True classes down, predicted classes across, in examples; shaded by the share of the row."""
     names = list(summary["per_class"])

@@ -94,7 +94,7 @@ def test_a_damaged_picture_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:60])
     source = sources.open_source(str(root))
     damaged = next(split for split in source.splits.values() if "jar/jar3.png" in split.ids)
-    with pytest.raises(UserError, match="jar/jar3.png: damaged, cannot be decoded"):
+    with pytest.raises(UserError, match="jar/jar3.png: missing or damaged"):
         pipeline.decode_all(damaged, 16)
 
 

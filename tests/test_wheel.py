@@ -1,0 +1,83 @@
+"""The wheel, in an environment of its own, outside the checkout."""
+
+import subprocess
+import sys
+import venv
+import zipfile
+
+import pytest
+
+from tests.conftest import ROOT, tiny_training, write_photos
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", f"--outdir={folder}", ROOT)
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory):
+    """A fresh virtual environment with the wheel and Hugging Face's `datasets`; takes minutes."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=True)
+    run(folder / "bin" / "pip", "install", "--quiet", wheel, "datasets")
+    return folder / "bin"
+
+
+def run(*command, cwd=None):
+    result = subprocess.run(
+        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def test_one_top_level_name_and_no_tests(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    top = {name.partition("/")[0] for name in names}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"recycle_tf"}
+    assert not [name for name in names if "test" in name.rpartition("/")[2] or "dummy_data" in name]
+    for file in (
+        "recycle_tf/commands/train.py",
+        "recycle_tf/export/tflite.py",
+        "recycle_tf/datasets/trashnet/TAGS.txt",
+    ):
+        assert file in names
+
+
+def test_datasets_is_still_hugging_faces(environment, tmp_path):
+    code = "import datasets, recycle_tf; print(hasattr(datasets, 'load_dataset'), datasets.__file__)"
+    assert run(environment / "python", "-c", code, cwd=tmp_path).startswith("True")
+
+
+def test_the_console_script_does_the_whole_path(environment, tmp_path):
+    photos = write_photos(tmp_path / "photos", count=20)
+    command = environment / "recycle-tf"
+    run(command, "train", *tiny_training(photos), "--epochs=4", "--run_dir=mine", cwd=tmp_path)
+    assert "accuracy" in run(command, "evaluate", "--run=mine", cwd=tmp_path)
+    assert "verified" in run(command, "export", "--run=mine", "--max_drop=20", cwd=tmp_path)
+    answers = run(
+        command, "predict", "--model=mine/export/model_int8.tflite", photos / "jar" / "jar0.png", cwd=tmp_path
+    )
+    assert "jar" in answers
+
+
+def test_the_builders_come_along(environment, tmp_path):
+    code = (
+        "from recycle_tf.data import sources\n"
+        f"source = sources.open_source('recyclables_synth', data_dir={str(tmp_path)!r})\n"
+        "print(source.num_examples, *source.labels)"
+    )
+    assert run(environment / "python", "-c", code, cwd=tmp_path).split()[-7:] == [
+        "900",
+        "glass",
+        "paper",
+        "cardboard",
+        "plastic",
+        "metal",
+        "trash",
+    ]
