@@ -77,14 +77,15 @@ def main(argv):
         model = create_model(
             config.arch, len(source.labels), image_size, config.weights, **config.model_overrides()
         )
-        loop.compile_model(model, config, steps_per_epoch)
+        trained, weights = registry.training_model(model, len(source.labels))
+        loop.compile_model(trained, weights, config, steps_per_epoch)
     print(
         f"model     {config.arch} at {image_size} px, {model.count_params():,} parameters, "
         f"{precision}, {replicas} device(s)"
     )
 
     # ---- initialisation: resume this run > --weights (above) > scratch
-    first_epoch = loop.restore(model, run.checkpoints) if run else 0
+    first_epoch = loop.restore(trained, run.checkpoints) if run else 0
 
     # ---- fit
     batches = pipeline.build_training(
@@ -105,6 +106,7 @@ def main(argv):
     print(f"run       {run.path}" + (f", going on after epoch {first_epoch}" if first_epoch else ""))
     try:
         loop.fit(
+            trained,
             model,
             run,
             batches,

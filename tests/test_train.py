@@ -123,7 +123,7 @@ def test_the_same_command_finds_its_run(photos, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--arch=resnet51"], "--arch=resnet51: no such architecture, did you mean resnet50"),
+        (["--arch=resnet51"], "--arch=resnet51: no such architecture, did you mean resnet"),
         (["--dataset=/no/such/folder"], "--dataset=/no/such/folder: no such folder"),
         (["--image_size=0"], "--image_size=0: expected 32 to 2048"),
         (["--epochs=ten"], "flag --epochs=ten"),

@@ -23,7 +23,7 @@ _LUMA = np.float32([0.299, 0.587, 0.114])
 
 def policies():
     """Names that `--augment` takes."""
-    return ("none", "basic", *_KERAS_CV)
+    return ("none", *_OWN, *_KERAS_CV)
 
 
 def policy(name):
@@ -38,8 +38,8 @@ def policy(name):
     """
     if name == "none":
         return lambda pictures, draws, size: tf.cast(pictures, tf.float32)
-    if name == "basic":
-        return basic
+    if name in _OWN:
+        return _OWN[name]
     if name in _KERAS_CV:
         import keras_cv
 
@@ -54,7 +54,12 @@ def basic(pictures, draws, size):
     return change_colour(pictures, draws[:, 8:11])
 
 
-def random_crop(pictures, draws, size):
+def upright(pictures, draws, size):
+    """`basic` for things that stand: mirrored, but never upside down or on their side."""
+    return change_colour(random_crop(pictures, draws, size, upside_down=False), draws[:, 8:11])
+
+
+def random_crop(pictures, draws, size, upside_down=True):
     """A part of each picture (a quarter to all of its area, 3:4 to 4:3), flipped or not, at `size`.
 
     Szegedy et al., Going Deeper with Convolutions, arXiv 1409.4842, section 6, with a larger smallest area.
@@ -63,13 +68,14 @@ def random_crop(pictures, draws, size):
     aspect = tf.exp((2 * draws[:, 1] - 1) * tf.math.log(ASPECT))
     height, width = tf.minimum(tf.sqrt(area / aspect), 1.0), tf.minimum(tf.sqrt(area * aspect), 1.0)
     top, left = (1 - height) * draws[:, 2], (1 - width) * draws[:, 3]
-    upright, unmirrored = draws[:, 4] < 0.5, draws[:, 5] < 0.5
+    head_up = draws[:, 4] < (0.5 if upside_down else 1.0)
+    unmirrored = draws[:, 5] < 0.5
     # A box whose ends are swapped is read backwards: the flips cost nothing.
     boxes = tf.stack(
         [
-            tf.where(upright, top, top + height),
+            tf.where(head_up, top, top + height),
             tf.where(unmirrored, left, left + width),
-            tf.where(upright, top + height, top),
+            tf.where(head_up, top + height, top),
             tf.where(unmirrored, left + width, left),
         ],
         axis=1,
@@ -103,9 +109,14 @@ def change_colour(pictures, draws, strength=COLOUR):
     return tf.clip_by_value(changed, 0.0, 255.0)
 
 
+_OWN = {"basic": basic, "upright": upright}
+
 _KERAS_CV = {
     "randaugment": lambda layers: layers.RandAugment(value_range=(0, 255), magnitude=0.3),
     "augmix": lambda layers: layers.AugMix(value_range=(0, 255)),
     "gridmask": lambda layers: layers.GridMask(),
 }
 """Policies of keras-cv, which draws from a generator of its own: they are not repeatable."""
+
+SEQUENTIAL = tuple(_KERAS_CV)
+"""Policies to be mapped one batch at a time."""

@@ -99,7 +99,7 @@ def build_training(
     dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(batch_size, drop_remainder=True)
     # Policies of keras-cv draw from one stateful generator: one call at a time keeps them in order.
-    parallel = tf.data.AUTOTUNE if augment in ("none", "basic") else None
+    parallel = None if augment in augmentation.SEQUENTIAL else tf.data.AUTOTUNE
     return dataset.map(batch, num_parallel_calls=parallel).prefetch(tf.data.AUTOTUNE)
 
 

@@ -1,6 +1,29 @@
 """One file a paper; importing this package fills the registry from their tables."""
 
-from recycle_tf.models import densenet, efficientnet, resnet
+from recycle_tf.models import (
+    alexnet,
+    densenet,
+    efficientnet,
+    fractalnet,
+    googlenet,
+    highway,
+    lenet,
+    resnet,
+    vgg,
+)
 from recycle_tf.models.registry import create_model, describe, list_models
 
-__all__ = ["create_model", "densenet", "describe", "efficientnet", "list_models", "resnet"]
+__all__ = [
+    "alexnet",
+    "create_model",
+    "densenet",
+    "describe",
+    "efficientnet",
+    "fractalnet",
+    "googlenet",
+    "highway",
+    "lenet",
+    "list_models",
+    "resnet",
+    "vgg",
+]

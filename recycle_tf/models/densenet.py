@@ -1,7 +1,8 @@
 """Densely connected networks: every layer of a block reads the maps of all layers before it.
 
 Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks, 2016, arXiv 1608.06993,
-table 1 (the DenseNet-BC networks for ImageNet). No deviation from the paper.
+table 1 (DenseNet-BC for ImageNet) and table 2 (CIFAR). No deviation from the paper. A stage of L layers has
+L (L + 1) / 2 connections.
 """
 
 import dataclasses
@@ -16,38 +17,70 @@ PAPER = Paper("Densely Connected Convolutional Networks", 2016, "1608.06993")
 
 @dataclasses.dataclass(frozen=True)
 class DenseNet:
-    """A column of table 1.
+    """A column of table 1 or a row of table 2.
 
     Attributes:
-        blocks_per_stage: how many dense blocks (1x1 and 3x3 convolution) each stage chains.
+        blocks_per_stage: how many dense blocks each stage chains.
         growth_rate: maps that a dense block adds; k in the paper.
-        compression: share of the maps that a transition keeps; theta in the paper.
+        bottleneck: a 1x1 to 4k maps comes before each 3x3 (the B in BC).
+        compression: share of the maps that a transition keeps; theta in the paper (the C in BC).
+        stem: `"imagenet"` (7x7/2, max pool /2) or `"cifar"` (3x3).
+        stem_filters: maps of the stem.
         drop_rate: dropout of the head.
         image_size: height and width of the input, in pixels.
     """
 
     blocks_per_stage: tuple
     growth_rate: int = 32
+    bottleneck: bool = True
     compression: float = 0.5
+    stem: str = "imagenet"
+    stem_filters: int = 64
     drop_rate: float = 0.0
     image_size: int = 224
 
 
 TABLE_1 = {
     "densenet121": DenseNet((6, 12, 24, 16)),
+    "densenet161": DenseNet((6, 12, 36, 24), growth_rate=48, stem_filters=96),
     "densenet169": DenseNet((6, 12, 32, 32)),
     "densenet201": DenseNet((6, 12, 48, 32)),
     "densenet264": DenseNet((6, 12, 64, 48)),
 }
 
-TINY = {"test_densenet": DenseNet((2, 2, 2, 2), growth_rate=4, image_size=32)}
+
+def _cifar(depth, growth_rate, bottleneck):
+    blocks = (depth - 4) // (6 if bottleneck else 3)
+    return DenseNet(
+        (blocks,) * 3,
+        growth_rate,
+        bottleneck,
+        compression=0.5 if bottleneck else 1.0,
+        stem="cifar",
+        stem_filters=2 * growth_rate if bottleneck else 16,
+        image_size=32,
+    )
 
 
-def dense_block(x, growth_rate, name):
-    """[x, norm, ReLU, 1x1 (4k), norm, ReLU, 3x3 (k)]: what comes in stays, k maps join it."""
+TABLE_2 = {
+    "densenet40_k12":     _cifar( 40, 12, bottleneck=False),
+    "densenet100_k12":    _cifar(100, 12, bottleneck=False),
+    "densenet_bc100_k12": _cifar(100, 12, bottleneck=True),
+    "densenet_bc190_k40": _cifar(190, 40, bottleneck=True),
+}  # fmt: skip
+
+TINY = {
+    "test_densenet": DenseNet((2, 2, 2, 2), growth_rate=4, stem_filters=8, image_size=32),
+    "test_densenet_cifar": _cifar(10, 4, bottleneck=False),
+}
+
+
+def dense_block(x, config, name):
+    """[x, norm, ReLU, (1x1 to 4k, norm, ReLU,) 3x3 to k]: what comes in stays, k maps join it."""
     new = norm_act(x, name=f"{name}_in")
-    new = conv_norm_act(new, 4 * growth_rate, 1, name=f"{name}_conv1")
-    new = conv(new, growth_rate, 3, name=f"{name}_conv2")
+    if config.bottleneck:
+        new = conv_norm_act(new, 4 * config.growth_rate, 1, name=f"{name}_conv1")
+    new = conv(new, config.growth_rate, 3, name=f"{name}_conv2")
     return layers.Concatenate(name=f"{name}_concat")([x, new])
 
 
@@ -59,17 +92,21 @@ def transition(x, compression, name):
 
 
 def build(config, num_classes, image_size):
-    """7x7/2, max pool /2 -> dense stages with transitions between -> norm, ReLU, head."""
+    """Stem -> dense stages with transitions between -> norm, ReLU, head."""
     inputs, x = image_input(image_size)
-    x = conv_norm_act(x, 2 * config.growth_rate, 7, strides=2, name="stem_conv")
-    x = max_pool(x, 3, strides=2, name="stem_pool")
+    if config.stem == "cifar":
+        # The first dense block begins with its norm, so that the stem has none.
+        x = conv(x, config.stem_filters, 3, name="stem_conv")
+    else:
+        x = conv_norm_act(x, config.stem_filters, 7, strides=2, name="stem_conv")
+        x = max_pool(x, 3, strides=2, name="stem_pool")
     for stage, blocks in enumerate(config.blocks_per_stage, start=1):
         if stage > 1:
             x = transition(x, config.compression, name=f"stage{stage}_transition")
         for block in range(1, blocks + 1):
-            x = dense_block(x, config.growth_rate, name=f"stage{stage}_block{block}")
+            x = dense_block(x, config, name=f"stage{stage}_block{block}")
     x = norm_act(x, name=f"stage{stage}_out")
     return inputs, head(x, num_classes, config.drop_rate)
 
 
-register(TABLE_1 | TINY, build, PAPER)
+register(TABLE_1 | TABLE_2 | TINY, build, PAPER)

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from recycle_tf.errors import UserError, did_you_mean
+from recycle_tf.layers import DeformableConv2D
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +26,9 @@ class Row:
     """One architecture: the family's builder and this row's settings."""
 
     config: Any
-    build: Callable[..., keras.Model]
+    build: Callable
     paper: Paper
+    auxiliary: Callable | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +51,18 @@ class Description:
 _ROWS: dict[str, Row] = {}
 
 
-def register(table, build, paper):
+def register(table, build, paper, auxiliary=None):
     """Enters a family.
 
     Args:
         table: `{arch: config}`; a config is the family's frozen dataclass and has `image_size`.
         build: `build(config, num_classes, image_size) -> (inputs, logits)`.
         paper: where it comes from, the same for every row.
+        auxiliary: `auxiliary(config, model, num_classes) -> ([logits], weight)`, classifiers that help to
+            train the family and are no part of its models.
     """
     for arch, config in table.items():
-        _ROWS[arch] = Row(config, build, paper)
+        _ROWS[arch] = Row(config, build, paper, auxiliary)
 
 
 def list_models(pattern="*"):
@@ -103,6 +107,26 @@ def create_model(arch, num_classes, image_size=None, weights=None, **overrides):
     return model
 
 
+def training_model(model, num_classes):
+    """What is trained so that `model` learns: the model itself, or with auxiliary classifiers attached.
+
+    Args:
+        model: one of `create_model`.
+        num_classes: width of its logits.
+
+    Returns:
+        A model that shares all layers with `model`, and the weight of the loss of each of its
+        classifiers. With one classifier its output is `model`'s; with several
+        `[batch, classifiers, num_classes]`, `model`'s first.
+    """
+    row = find(model.name)
+    if row.auxiliary is None:
+        return model, [1.0]
+    logits, weight = row.auxiliary(row.config, model, num_classes)
+    outputs = keras.ops.stack([model.output, *logits], axis=1)
+    return keras.Model(model.input, outputs, name=model.name), [1.0] + [weight] * len(logits)
+
+
 def find(arch):
     """The row called `arch`; a UserError with the nearest names if there is none."""
     if arch not in _ROWS:
@@ -127,14 +151,14 @@ def override(arch, config, overrides):
     return dataclasses.replace(config, **overrides)
 
 
-def describe(arch, num_classes=1000):
-    """Counts of an architecture at its default image size.
+def describe(arch, num_classes=1000, **overrides):
+    """Counts of an architecture at its default image size; `overrides` as in `create_model`.
 
     Returns:
         A `Description`.
     """
     row = find(arch)
-    model = create_model(arch, num_classes)
+    model = create_model(arch, num_classes, **overrides)
     costs = [_cost(layer) for layer in model.layers]
     return Description(
         arch=arch,
@@ -150,7 +174,8 @@ def describe(arch, num_classes=1000):
 
 def _cost(layer):
     """(multiply-adds, activations) of one image; (0, 0) for what is neither convolution nor dense."""
-    if not isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)):
+    multiplies = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense, DeformableConv2D)
+    if not isinstance(layer, multiplies):
         return 0, 0
     outputs = math.prod(layer.output.shape[1:])
     filters = layer.output.shape[-1]

@@ -1,39 +1,59 @@
-"""Residual networks, and the plain networks they were compared with.
+"""Residual networks, the plain networks they were compared with, and what was grown from them.
 
-He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015, arXiv 1512.03385, table 1.
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015, arXiv 1512.03385: table 1 (ImageNet)
+and section 4.2 (CIFAR). He et al.: Identity Mappings in Deep Residual Networks, 2016, arXiv 1603.05027
+(`preact_`). Hu et al.: Squeeze-and-Excitation Networks, 2017, arXiv 1709.01507 (`se_`). Dai et al.:
+Deformable Convolutional Networks, 2017, arXiv 1703.06211, and Zhu et al., 2018, arXiv 1811.11168
+(`deformable_`).
 
-Deviations from the paper, each on purpose:
+Deviations from the papers, each on purpose:
 
-* A bottleneck halves the map in its 3x3 convolution, not in its first 1x1 (which would throw three
-  quarters of its input away). The counts are the same, the multiply-adds 6 % more.
-* A shortcut that changes its shape is a 1x1 projection (option B), as in the authors' released networks.
+* A bottleneck halves the map in its 3x3 convolution, not in its first 1x1 (which would throw three quarters
+  of its input away), but in the `_v1` rows, which keep the paper's order. The counts are the same, the
+  multiply-adds 6 % more.
+* ImageNet rows project where a shape changes (option B), as the authors' released networks do; CIFAR rows
+  pad with zeros (option A), as the paper says.
 """
 
 import dataclasses
 
+import keras
+from keras import layers
+
 from recycle_tf.layers import (
     act,
     add_residual,
+    conv,
     conv_norm_act,
+    deformable_conv,
     drop_path_rates,
     head,
     image_input,
     max_pool,
+    norm_act,
+    squeeze_excite,
 )
 from recycle_tf.models.registry import Paper, register
 
-PAPER = Paper("Deep Residual Learning for Image Recognition", 2015, "1512.03385")
+SE_REDUCTION = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class ResNet:
-    """A column of table 1.
+    """A column of table 1, and the axes along which it was varied.
 
     Attributes:
         block: `"basic"` (two 3x3) or `"bottleneck"` (1x1, 3x3, 1x1).
         blocks_per_stage: how many blocks each stage stacks.
-        shortcut: `"projection"`, or `"none"` for the plain network.
+        shortcut: `"identity"` (A: subsampled, padded with zero maps), `"projection"` (B: 1x1 where the shape
+            changes), `"all_projection"` (C: 1x1 everywhere) or `"none"`, the plain network.
         filters: width of the stem and of the first stage; it doubles with every stage.
+        stem: `"imagenet"` (7x7/2, max pool /2) or `"cifar"` (3x3).
+        stride_first: halve the map in a bottleneck's first 1x1 rather than in its 3x3.
+        preact: norm and ReLU come before each convolution, and nothing after the addition.
+        attention: `"none"` or `"squeeze_excite"`, on the branch before it is added.
+        conv: `"plain"`, or `"deformable"` or `"modulated"` for the bottlenecks' 3x3 in `deformed_stages`.
+        deformed_stages: numbers of the stages with deformed convolutions.
         drop_rate: dropout of the head.
         drop_path_rate: probability of dropping the last residual branch, growing linearly from 0.
         image_size: height and width of the input, in pixels.
@@ -43,60 +63,157 @@ class ResNet:
     blocks_per_stage: tuple
     shortcut: str = "projection"
     filters: int = 64
+    stem: str = "imagenet"
+    stride_first: bool = False
+    preact: bool = False
+    attention: str = "none"
+    conv: str = "plain"
+    deformed_stages: tuple = ()
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
     image_size: int = 224
 
 
 TABLE_1 = {
-    "plain18":   ResNet("basic",      (2, 2,  2, 2), shortcut="none"),
-    "plain34":   ResNet("basic",      (3, 4,  6, 3), shortcut="none"),
-    "resnet18":  ResNet("basic",      (2, 2,  2, 2)),
-    "resnet34":  ResNet("basic",      (3, 4,  6, 3)),
-    "resnet50":  ResNet("bottleneck", (3, 4,  6, 3)),
-    "resnet101": ResNet("bottleneck", (3, 4, 23, 3)),
-    "resnet152": ResNet("bottleneck", (3, 8, 36, 3)),
+    "plain18":      ResNet("basic",      (2, 2,  2, 2), "none"),
+    "plain34":      ResNet("basic",      (3, 4,  6, 3), "none"),
+    "resnet18":     ResNet("basic",      (2, 2,  2, 2)),
+    "resnet34":     ResNet("basic",      (3, 4,  6, 3)),
+    "resnet50":     ResNet("bottleneck", (3, 4,  6, 3)),
+    "resnet101":    ResNet("bottleneck", (3, 4, 23, 3)),
+    "resnet152":    ResNet("bottleneck", (3, 8, 36, 3)),
+    "resnet50_v1":  ResNet("bottleneck", (3, 4,  6, 3), stride_first=True),
+    "resnet101_v1": ResNet("bottleneck", (3, 4, 23, 3), stride_first=True),
+    "resnet152_v1": ResNet("bottleneck", (3, 8, 36, 3), stride_first=True),
 }  # fmt: skip
 
+
+def _cifar(blocks, shortcut):
+    return ResNet("basic", (blocks,) * 3, shortcut, filters=16, stem="cifar", image_size=32)
+
+
+# 6n + 2 layers, n blocks a stage.
+CIFAR_PLAIN = {f"plain{6 * n + 2}": _cifar(n, "none") for n in (3, 5, 7, 9, 18)}
+CIFAR = {f"resnet{6 * n + 2}": _cifar(n, "identity") for n in (3, 5, 7, 9, 18)}
+
+PREACT = {
+    "preact_resnet18": ResNet("basic",      (2, 2, 2, 2), preact=True),
+    "preact_resnet50": ResNet("bottleneck", (3, 4, 6, 3), preact=True),
+}  # fmt: skip
+
+SE = {
+    f"se_{arch}": dataclasses.replace(TABLE_1[arch], attention="squeeze_excite")
+    for arch in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+}
+
+DEFORMABLE = {
+    "deformable_resnet50":    ResNet("bottleneck", (3, 4, 6, 3), conv="deformable", deformed_stages=(4,)),
+    "deformable_resnet50_v2": ResNet("bottleneck", (3, 4, 6, 3), conv="modulated", deformed_stages=(2, 3, 4)),
+}  # fmt: skip
+
+_TINY = ResNet("bottleneck", (1, 1, 1, 1), filters=8, image_size=32)
 TINY = {
-    "test_plain":  ResNet("basic",      (1, 1, 1, 1), filters=8, image_size=32, shortcut="none"),
-    "test_resnet": ResNet("bottleneck", (1, 1, 1, 1), filters=8, image_size=32, drop_path_rate=0.1),
+    "test_plain":     ResNet("basic", (1, 1, 1, 1), "none", filters=8, image_size=32),
+    "test_resnet":    dataclasses.replace(_TINY, drop_path_rate=0.1),
+    "test_resnet_a":  ResNet("basic", (1, 1, 1), "identity", filters=8, stem="cifar", image_size=32),
+    "test_resnet_c":  ResNet("basic", (2, 1, 1), "all_projection", filters=8, stem="cifar", image_size=32),
+    "test_resnet_v1": dataclasses.replace(_TINY, stride_first=True),
+    "test_preact":    dataclasses.replace(_TINY, preact=True, blocks_per_stage=(2, 1, 1, 1)),
+    "test_se":        dataclasses.replace(_TINY, attention="squeeze_excite"),
+    "test_deformable":    dataclasses.replace(_TINY, conv="deformable", deformed_stages=(4,)),
+    "test_deformable_v2": dataclasses.replace(_TINY, conv="modulated", deformed_stages=(2, 3, 4)),
 }  # fmt: skip
 
 
-def basic_branch(x, filters, strides, name):
+def basic_branch(x, config, filters, strides, stage, name):
     """3x3/s, norm, ReLU, 3x3, norm."""
     x = conv_norm_act(x, filters, 3, strides, name=f"{name}_conv1")
     return conv_norm_act(x, filters, 3, activation=None, name=f"{name}_conv2")
 
 
-def bottleneck_branch(x, filters, strides, name):
-    """1x1, norm, ReLU, 3x3/s, norm, ReLU, 1x1 (4 times as wide), norm."""
-    x = conv_norm_act(x, filters, 1, name=f"{name}_conv1")
-    x = conv_norm_act(x, filters, 3, strides, name=f"{name}_conv2")
+def bottleneck_branch(x, config, filters, strides, stage, name):
+    """1x1, norm, ReLU, 3x3/s (plain or deformed), norm, ReLU, 1x1 (4 times as wide), norm."""
+    first, second = (strides, 1) if config.stride_first else (1, strides)
+    x = conv_norm_act(x, filters, 1, first, padding="valid", name=f"{name}_conv1")
+    x = conv3x3(x, config, filters, second, stage, f"{name}_conv2")
+    x = norm_act(x, name=f"{name}_conv2")
     return conv_norm_act(x, 4 * filters, 1, activation=None, name=f"{name}_conv3")
 
 
-BRANCHES = {"basic": basic_branch, "bottleneck": bottleneck_branch}
+def preact_basic_branch(x, config, filters, strides, stage, name):
+    """3x3/s, norm, ReLU, 3x3; the norm and ReLU before it are the block's."""
+    x = conv_norm_act(x, filters, 3, strides, name=f"{name}_conv1")
+    return conv(x, filters, 3, name=f"{name}_conv2")
 
 
-def residual_block(x, config, filters, strides, drop_path_rate, name):
-    """Y = ReLU(F(x) + shortcut(x)), equations 1 and 2; without the shortcut, the plain block."""
-    branch = BRANCHES[config.block](x, filters, strides, name)
+def preact_bottleneck_branch(x, config, filters, strides, stage, name):
+    """1x1, norm, ReLU, 3x3/s, norm, ReLU, 1x1 (4 times as wide); likewise."""
+    x = conv_norm_act(x, filters, 1, name=f"{name}_conv1")
+    x = conv_norm_act(x, filters, 3, strides, name=f"{name}_conv2")
+    return conv(x, 4 * filters, 1, name=f"{name}_conv3")
+
+
+BRANCHES = {
+    ("basic", False): basic_branch,
+    ("bottleneck", False): bottleneck_branch,
+    ("basic", True): preact_basic_branch,
+    ("bottleneck", True): preact_bottleneck_branch,
+}
+
+
+def conv3x3(x, config, filters, strides, stage, name):
+    """A 3x3 convolution, on the grid or off it."""
+    if stage not in config.deformed_stages:
+        return conv(x, filters, 3, strides, name=name)
+    modulated = config.conv == "modulated"
+    return deformable_conv(x, filters, 3, strides, modulated=modulated, name=name)
+
+
+def shortcut(x, config, filters, strides, name):
+    """What is added to the branch: A, B or C of section 4.1."""
+    changes = strides != 1 or x.shape[-1] != filters
+    if config.shortcut == "all_projection" or (config.shortcut == "projection" and changes):
+        if config.preact:
+            return conv(x, filters, 1, strides, padding="valid", name=f"{name}_shortcut")
+        return conv_norm_act(
+            x, filters, 1, strides, activation=None, padding="valid", name=f"{name}_shortcut"
+        )
+    if changes:
+        if strides != 1:
+            x = layers.AveragePooling2D(1, strides, name=f"{name}_shortcut_subsample")(x)
+        missing = filters - x.shape[-1]
+        x = keras.ops.pad(x, ((0, 0), (0, 0), (0, 0), (missing // 2, missing - missing // 2)))
+    return x
+
+
+def residual_block(x, config, filters, strides, stage, drop_path_rate, name):
+    """Y = ReLU(F(x) + shortcut(x)), equations 1 and 2; with `preact`, y = F(ReLU(norm(x))) + shortcut(x)."""
+    entrance = x
+    if config.preact:
+        x = norm_act(x, name=f"{name}_in")
+    branch = BRANCHES[config.block, config.preact](x, config, filters, strides, stage, name)
+    if config.attention == "squeeze_excite":
+        branch = squeeze_excite(branch, max(1, branch.shape[-1] // SE_REDUCTION), name=f"{name}_se")
     if config.shortcut == "none":
         return act(branch, name=name)
-    if x.shape[-1] != branch.shape[-1] or strides != 1:
-        x = conv_norm_act(
-            x, branch.shape[-1], 1, strides, activation=None, padding="valid", name=f"{name}_shortcut"
-        )
-    return act(add_residual(x, branch, drop_path_rate, name=name), name=name)
+    # Where the shape changes, the identity of a pre-activated block is taken behind its norm and ReLU.
+    changes = strides != 1 or entrance.shape[-1] != branch.shape[-1]
+    side = shortcut(x if changes else entrance, config, branch.shape[-1], strides, name)
+    x = add_residual(side, branch, drop_path_rate, name=name)
+    return x if config.preact else act(x, name=name)
 
 
 def build(config, num_classes, image_size):
-    """7x7/2, max pool /2 -> four stages of residual blocks -> head."""
+    """Stem -> stages of residual blocks, each halving the map and doubling the filters -> head."""
     inputs, x = image_input(image_size)
-    x = conv_norm_act(x, config.filters, 7, strides=2, name="stem_conv")
-    x = max_pool(x, 3, strides=2, name="stem_pool")
+    if config.stem == "cifar":
+        x = conv_norm_act(x, config.filters, 3, name="stem_conv")
+    elif config.preact:
+        x = conv(x, config.filters, 7, 2, name="stem_conv")
+    else:
+        x = conv_norm_act(x, config.filters, 7, 2, name="stem_conv")
+    if config.stem == "imagenet":
+        x = max_pool(x, 3, 2, name="stem_pool")
     rates = iter(drop_path_rates(config.drop_path_rate, sum(config.blocks_per_stage)))
     for stage, blocks in enumerate(config.blocks_per_stage, start=1):
         for block in range(1, blocks + 1):
@@ -105,10 +222,17 @@ def build(config, num_classes, image_size):
                 config,
                 filters=config.filters * 2 ** (stage - 1),
                 strides=2 if stage > 1 and block == 1 else 1,
+                stage=stage,
                 drop_path_rate=next(rates),
                 name=f"stage{stage}_block{block}",
             )
+    if config.preact:
+        x = norm_act(x, name=f"stage{stage}_out")
     return inputs, head(x, num_classes, config.drop_rate)
 
 
-register(TABLE_1 | TINY, build, PAPER)
+RESIDUAL = Paper("Deep Residual Learning for Image Recognition", 2015, "1512.03385")
+register(TABLE_1 | CIFAR_PLAIN | CIFAR | TINY, build, RESIDUAL)
+register(PREACT, build, Paper("Identity Mappings in Deep Residual Networks", 2016, "1603.05027"))
+register(SE, build, Paper("Squeeze-and-Excitation Networks", 2017, "1709.01507"))
+register(DEFORMABLE, build, Paper("Deformable Convolutional Networks", 2017, "1703.06211"))

@@ -15,12 +15,14 @@ class BestModel(keras.callbacks.Callback):
     forgets the best value when a run goes on.
 
     Args:
+        kept: what is saved; it shares its layers with the model that is trained.
         path: the `.keras` file.
         rows: of the epochs that were run before, dicts with `val_accuracy` and `val_loss`.
     """
 
-    def __init__(self, path, rows=()):
+    def __init__(self, kept, path, rows=()):
         super().__init__()
+        self.kept = kept
         self.path = path
         self.best = max((self._merit(row) for row in rows), default=(-1.0, 0.0))
 
@@ -29,7 +31,7 @@ class BestModel(keras.callbacks.Callback):
         if self._merit(logs) > self.best:
             self.best = self._merit(logs)
             with replacing(self.path) as temporary:
-                self.model.save(temporary)
+                self.kept.save(temporary)
 
     @staticmethod
     def _merit(logs):

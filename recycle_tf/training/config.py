@@ -35,7 +35,8 @@ class TrainConfig:
     image_size: int | None = None
     # how a picture becomes square: stretch, letterbox, crop
     resize: str = "stretch"
-    # none, basic (crops, flips, quarter turns, light), or basic crops and then randaugment, augmix, gridmask
+    # none, basic (crops, flips, quarter turns, light), upright (crops, mirrored or not, light), or crops and
+    # then what keras-cv has: randaugment, augmix, gridmask
     augment: str = "basic"
     # two pictures in one: none, mixup, cutmix, both
     mix: str = "both"

@@ -8,11 +8,12 @@ from recycle_tf.training.callbacks import BestModel, Checkpoint, Throughput, res
 from recycle_tf.training.schedules import make_optimizer, warmup_cosine
 
 
-def compile_model(model, config, steps_per_epoch):
+def compile_model(model, weights, config, steps_per_epoch):
     """Gives a model its loss, its optimizer and its metric.
 
     Args:
-        model: one of `create_model`, whose logits are compared with label distributions.
+        model: one of `training_model`, whose logits are compared with label distributions.
+        weights: of the loss of each of its classifiers.
         config: a `TrainConfig`.
         steps_per_epoch: batches an epoch.
     """
@@ -23,16 +24,39 @@ def compile_model(model, config, steps_per_epoch):
     )
     model.compile(
         optimizer=make_optimizer(config.optimizer, rate, config.weight_decay),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        loss=_loss(weights, config.label_smoothing),
+        metrics=[keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")],
     )
 
 
-def fit(model, run, training, validation, config, steps_per_epoch, first_epoch, verbose):
+def _loss(weights, label_smoothing):
+    """Cross-entropy of one classifier, or the weighted sum of several."""
+
+    def loss(labels, logits):
+        if len(weights) == 1:
+            logits = logits[:, None]
+        return sum(
+            weight
+            * keras.losses.categorical_crossentropy(
+                labels, logits[:, number], from_logits=True, label_smoothing=label_smoothing
+            )
+            for number, weight in enumerate(weights)
+        )
+
+    return loss
+
+
+def _accuracy(labels, logits):
+    """Of the first classifier, the one that is kept."""
+    return keras.metrics.categorical_accuracy(labels, logits[:, 0] if len(logits.shape) == 3 else logits)
+
+
+def fit(model, kept, run, training, validation, config, steps_per_epoch, first_epoch, verbose):
     """Trains from `first_epoch` to the last and leaves the best model in the run.
 
     Args:
         model: compiled, with the weights it starts from.
+        kept: the model that shares its layers and is saved: without auxiliary classifiers.
         run: the `Run` that is written.
         training: batches of the epochs from `first_epoch` on.
         validation: batches of the validation split.
@@ -53,7 +77,7 @@ def fit(model, run, training, validation, config, steps_per_epoch, first_epoch, 
         callbacks=[
             keras.callbacks.TerminateOnNaN(),
             Throughput(steps_per_epoch * config.batch_size),
-            BestModel(run.model_file, run.history_rows()),
+            BestModel(kept, run.model_file, run.history_rows()),
             keras.callbacks.CSVLogger(run.history, append=first_epoch > 0),
             keras.callbacks.TensorBoard(run.tensorboard),
             Checkpoint(run.checkpoints),

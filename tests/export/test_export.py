@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from export import verify
-from recycle_tf import create_model
+from recycle_tf import create_model, list_models
 from tests.conftest import ROOT, run_python
 from tests.test_train import check_refused
 
@@ -173,18 +173,29 @@ def test_a_tflite_of_somebody_else_has_no_labels(tmp_path):
     check_refused(result, "has no labels in it")
 
 
-@pytest.mark.parametrize(
-    "arch", ["test_plain", "test_densenet", "test_efficientnet", "test_efficientnet_lite"]
-)
-def test_families_convert_with_builtin_operations(arch, tmp_path, finished_run):
+@pytest.mark.parametrize("arch", list_models("test_*"))
+def test_every_family_converts_and_agrees(arch, tmp_path, finished_run):
+    convert_and_compare(arch, tmp_path, finished_run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", list_models())
+def test_every_row_converts_and_agrees(arch, tmp_path, finished_run):
+    convert_and_compare(arch, tmp_path, finished_run)
+
+
+def convert_and_compare(arch, folder, run):
+    """The converter is told to use builtin operations alone: any other one fails it."""
     from export import tflite
     from recycle_tf import runs
 
     model = create_model(arch, 3)
-    artifact = tflite.export(runs.open_run(finished_run), model, "tflite_float32", tmp_path)
-    pictures = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
+    artifact = tflite.export(runs.open_run(run), model, "tflite_float32", folder)
+    size = model.input_shape[1]
+    pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
     logits = np.array(model(pictures))
-    expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    exponentials = np.exp(logits - logits.max(1, keepdims=True))
+    expected = exponentials / exponentials.sum(1, keepdims=True)
     np.testing.assert_allclose(tflite.load(artifact.path)(pictures), expected, atol=1e-4)
 
 

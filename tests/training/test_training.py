@@ -4,9 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from recycle_tf import create_model
+from recycle_tf import create_model, layers, runs
 from recycle_tf.errors import UserError
-from recycle_tf.training import callbacks, schedules
+from recycle_tf.models import registry
+from recycle_tf.training import callbacks, loop, schedules
 from recycle_tf.training.strategy import make_strategy, set_precision
 from tests.conftest import run_python
 
@@ -31,6 +32,52 @@ def test_weight_decay_spares_biases_and_norms(name):
     for variable in model.trainable_variables:
         factor = 0.95 if variable.name == "kernel" else 1
         np.testing.assert_allclose(variable, factor * before[variable.path], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_offsets_learn_at_a_tenth_of_the_rate(name):
+    keras.utils.set_random_seed(0)
+    x = keras.Input((8, 8, 2))
+    model = keras.Model(x, [layers.conv(x, 3, 3, name="plain"), layers.conv(x, 3, 3, name="some_offset")])
+    before = [np.array(v) for v in model.trainable_variables]
+    optimizer = schedules.make_optimizer(name, 0.1, weight_decay=0.0)
+    optimizer.apply([keras.ops.ones_like(v) for v in model.trainable_variables], model.trainable_variables)
+    plain, slow = (
+        np.abs(np.array(v) - b).mean() for v, b in zip(model.trainable_variables, before, strict=True)
+    )
+    assert slow == pytest.approx(plain / 10, rel=1e-3)
+
+
+def test_auxiliary_classifiers_help_and_are_not_kept():
+    model = create_model("test_googlenet", 3)
+    trained, weights = registry.training_model(model, 3)
+    assert weights == [1.0, 0.3, 0.3]
+    assert trained.output.shape == (None, 3, 3)
+    assert not [layer.name for layer in model.layers if "auxiliary" in layer.name]
+    pictures = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3)).astype(np.float32)
+    np.testing.assert_allclose(trained(pictures)[:, 0], model(pictures), atol=1e-6)
+    labels = np.eye(3, dtype=np.float32)[:2]
+    outputs = np.random.default_rng(1).normal(size=(2, 3, 3)).astype(np.float32)
+    cross_entropy = -(labels[:, None] * np.log(np.exp(outputs) / np.exp(outputs).sum(-1, keepdims=True))).sum(
+        -1
+    )
+    found = loop._loss(weights, 0.0)(labels, outputs)
+    np.testing.assert_allclose(found, cross_entropy @ np.float32(weights), rtol=1e-5)
+    assert registry.training_model(create_model("test_resnet", 3), 3)[1] == [1.0]
+
+
+def test_googlenet_trains_with_them(photos, tmp_path):
+    result = run_python(
+        "train.py",
+        "--arch=test_googlenet",
+        f"--dataset={photos}",
+        "--batch_size=8",
+        "--epochs=1",
+        f"--run_dir={tmp_path / 'run'}",
+    )
+    assert result.returncode == 0, result.stderr
+    kept = runs.Run(tmp_path / "run").load_model()
+    assert not [layer.name for layer in kept.layers if "auxiliary" in layer.name]
 
 
 def test_mirrored_needs_two_devices():
@@ -95,11 +142,11 @@ def test_best_model_is_the_most_accurate_and_survives_a_restart(tmp_path):
         assert [p.name for p in tmp_path.iterdir()] == ([path.name] if path.exists() else [])
         return path.exists()
 
-    best = callbacks.BestModel(path)
+    best = callbacks.BestModel(model, path)
     assert after(best, val_accuracy=0.5, val_loss=1.0)
     assert not after(best, val_accuracy=0.4, val_loss=0.1)
     assert after(best, val_accuracy=0.5, val_loss=0.9)
-    again = callbacks.BestModel(path, [{"val_accuracy": 0.5, "val_loss": 0.9}])
+    again = callbacks.BestModel(model, path, [{"val_accuracy": 0.5, "val_loss": 0.9}])
     assert not after(again, val_accuracy=0.5, val_loss=1.0)
     assert after(again, val_accuracy=0.6, val_loss=2.0)
 

@@ -1,0 +1,113 @@
+"""FractalNet: short and long paths from one rule that expands itself, and no shortcut at all.
+
+Larsson, Maire, Shakhnarovich: FractalNet: Ultra-Deep Neural Networks without Residuals, 2016,
+arXiv 1605.07648, equation 1 and section 4.
+
+Deviations: drop-path is drawn for each picture, not for each batch, and a join at which every path was
+dropped keeps them all; the paper's global mode (one column alone) is left out. The dropout that grows with
+depth is the head's only. The papers leave the exact layout open: `fractalnet20` has 33.7 M parameters, where
+DenseNet's table 2 lists 38.6 M.
+"""
+
+import dataclasses
+
+import keras
+from keras import layers
+
+from recycle_tf.layers import conv_norm_act, head, image_input, max_pool
+from recycle_tf.models.registry import Paper, register
+
+PAPER = Paper("FractalNet: Ultra-Deep Neural Networks without Residuals", 2016, "1605.07648")
+
+
+@dataclasses.dataclass(frozen=True)
+class FractalNet:
+    """Section 4: five blocks of `columns` columns are 5 x 2^(columns - 1) layers deep.
+
+    Attributes:
+        columns: C in the paper; the last is 2^(C - 1) convolutions deep.
+        filters: of each block; a 2x2 pooling follows it.
+        drop_path_rate: probability of dropping an input of a join.
+        drop_rate: dropout of the head.
+        image_size: height and width of the input, in pixels.
+    """
+
+    columns: int
+    filters: tuple = (64, 128, 256, 512, 512)
+    drop_path_rate: float = 0.15
+    drop_rate: float = 0.4
+    image_size: int = 32
+
+
+ROWS = {
+    "fractalnet20": FractalNet(3),
+    "fractalnet40": FractalNet(4),
+    "test_fractalnet": FractalNet(2, filters=(8, 8, 8)),
+}
+
+
+@keras.saving.register_keras_serializable("recycle_tf")
+class Join(layers.Layer):
+    """Mean of its inputs, of those that were not dropped.
+
+    Args:
+        rate: probability of dropping an input in training; at least one is kept.
+        seed: of the draws.
+    """
+
+    def __init__(self, rate, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=False):
+        """Joins `inputs`, tensors `[batch, height, width, channels]` of one shape."""
+        paths = keras.ops.stack(inputs, axis=1)
+        if not training or not self.rate:
+            return keras.ops.mean(paths, axis=1)
+        shape = (keras.ops.shape(paths)[0], len(inputs), 1, 1, 1)
+        draw = keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
+        keep = keras.ops.cast(draw >= self.rate, paths.dtype)
+        none = keras.ops.cast(keras.ops.sum(keep, axis=1, keepdims=True) == 0, paths.dtype)
+        keep = keep + none
+        return keras.ops.sum(paths * keep, axis=1) / keras.ops.sum(keep, axis=1)
+
+    def compute_output_shape(self, input_shape):
+        """A mean has the shape of what it is of."""
+        return input_shape[0]
+
+    def get_config(self):
+        """Arguments that make the same layer."""
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+def fractal(x, columns, filters, rate, name):
+    """f_1 = conv; f_(C+1)(x) = [f_C(join(f_C(x))), conv(x)]: the columns of a block, not yet joined."""
+    short = conv_norm_act(x, filters, 3, name=f"{name}_column{columns}")
+    if columns == 1:
+        return [short]
+    middle = fractal(x, columns - 1, filters, rate, f"{name}a")
+    middle = join(middle, rate, f"{name}_join{columns}")
+    return [*fractal(middle, columns - 1, filters, rate, f"{name}b"), short]
+
+
+def join(paths, rate, name):
+    """One tensor of several."""
+    return paths[0] if len(paths) == 1 else Join(rate, name=name)(paths)
+
+
+def build(config, num_classes, image_size):
+    """Fractal blocks, a 2x2 pooling after each -> head."""
+    inputs, x = image_input(image_size)
+    # The network has no stem; the name is for those who look for one.
+    x = layers.Identity(name="stem")(x)
+    for stage, filters in enumerate(config.filters, start=1):
+        name = f"stage{stage}_block1"
+        paths = fractal(x, config.columns, filters, config.drop_path_rate, name)
+        x = join(paths, config.drop_path_rate, f"{name}_join")
+        x = max_pool(x, 2, 2, padding="valid", name=f"stage{stage}_pool")
+    return inputs, head(x, num_classes, config.drop_rate)
+
+
+register(ROWS, build, PAPER)

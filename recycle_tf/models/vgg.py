@@ -1,0 +1,69 @@
+"""VGG: nothing but 3x3 convolutions, deeper and deeper.
+
+Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition, 2014,
+arXiv 1409.1556, table 1 (columns A, B, D, E).
+
+Deviations: He's initialisation makes the deep columns trainable from scratch, where the paper starts them
+from the shallow one. The `_bn` rows normalise after each convolution, and keep its bias, as torchvision's.
+"""
+
+import dataclasses
+
+from recycle_tf.layers import conv, conv_act, dense_head, image_input, max_pool, norm_act
+from recycle_tf.models.registry import Paper, register
+
+PAPER = Paper("Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014, "1409.1556")
+
+
+@dataclasses.dataclass(frozen=True)
+class VGG:
+    """A column of table 1.
+
+    Attributes:
+        convs_per_stage: 3x3 convolutions before each of the five poolings.
+        batch_norm: normalise after each convolution.
+        filters: of each stage.
+        units: of the two hidden dense layers.
+        drop_rate: after each hidden dense layer.
+        image_size: height and width of the input, in pixels.
+    """
+
+    convs_per_stage: tuple
+    batch_norm: bool = False
+    filters: tuple = (64, 128, 256, 512, 512)
+    units: int = 4096
+    drop_rate: float = 0.5
+    image_size: int = 224
+
+
+TABLE_1 = {
+    "vgg11": VGG((1, 1, 2, 2, 2)),
+    "vgg13": VGG((2, 2, 2, 2, 2)),
+    "vgg16": VGG((2, 2, 3, 3, 3)),
+    "vgg19": VGG((2, 2, 4, 4, 4)),
+}
+NORMALISED = {f"{arch}_bn": dataclasses.replace(row, batch_norm=True) for arch, row in TABLE_1.items()}
+
+_TINY = VGG((1, 1, 1, 1, 1), filters=(4, 4, 8, 8, 8), units=16, image_size=32)
+TINY = {"test_vgg": _TINY, "test_vgg_bn": dataclasses.replace(_TINY, batch_norm=True)}
+
+
+def build(config, num_classes, image_size):
+    """Five stages of 3x3 convolutions, a 2x2 pooling after each -> two dense layers -> logits."""
+    inputs, x = image_input(image_size)
+    for stage, (filters, convs) in enumerate(
+        zip(config.filters, config.convs_per_stage, strict=True), start=1
+    ):
+        for number in range(1, convs + 1):
+            first = stage == number == 1
+            name = "stem_conv" if first else f"stage{stage}_conv{number}"
+            if config.batch_norm:
+                x = conv(x, filters, 3, use_bias=True, name=name)
+                x = norm_act(x, name=name)
+            else:
+                x = conv_act(x, filters, 3, name=name)
+        x = max_pool(x, 2, 2, padding="valid", name=f"stage{stage}_pool")
+    return inputs, dense_head(x, num_classes, (config.units, config.units), config.drop_rate)
+
+
+register(TABLE_1 | NORMALISED | TINY, build, PAPER)
