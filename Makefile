@@ -8,8 +8,8 @@ READY := $(VENV)/ready
 .PHONY: demo test test-all lint clean
 
 demo: $(READY)
-	$(BIN)/python train.py --recipe=quick --arch=resnet18 --overrides=filters=24 --image_size=80 \
-		--dataset=recyclables_synth --run_dir=runs/demo
+	$(BIN)/python train.py --recipe=quick --arch=resnet18 --overrides=filters=32 --image_size=72 \
+		--dataset=recyclables_synth --augment=upright --batch_size=16 --epochs=55 --run_dir=runs/demo
 	$(BIN)/python -m recycle_tf evaluate --run=runs/demo
 	$(BIN)/python -m export --run=runs/demo
 	$(BIN)/python -m recycle_tf predict --model=runs/demo/export/model_int8.tflite runs/demo/export/golden

@@ -22,7 +22,7 @@ from recycle_tf.layers import (
 )
 from recycle_tf.models.registry import Paper, register
 
-PAPER = Paper("Gradient-Based Learning Applied to Document Recognition", 1998, "-")
+PAPER = Paper("Gradient-Based Learning Applied to Document Recognition", 1998, None)
 
 
 @dataclasses.dataclass(frozen=True)

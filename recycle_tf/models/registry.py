@@ -18,7 +18,12 @@ class Paper:
 
     title: str
     year: int
-    arxiv: str
+    arxiv: str | None
+
+    @property
+    def source(self):
+        """Where to find it, as a few words."""
+        return f"arXiv {self.arxiv}" if self.arxiv else str(self.year)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +51,21 @@ class Description:
     activations: int
     image_size: int
     paper: Paper
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A line of an architecture's table.
+
+    `output_shape` is (height, width, channels), or (channels,) behind the pooling; `convs` are the
+    convolutions of its last block, such as `3x3 64 /2`.
+    """
+
+    name: str
+    output_shape: tuple
+    blocks: int
+    parameters: int
+    convs: tuple
 
 
 _ROWS: dict[str, Row] = {}
@@ -170,6 +190,42 @@ def describe(arch, num_classes=1000, **overrides):
         image_size=row.config.image_size,
         paper=row.paper,
     )
+
+
+def stages(arch, num_classes=1000):
+    """The table of an architecture: stem, stages, head, at its default image size.
+
+    Returns:
+        A list of `Stage`.
+    """
+    groups = {}
+    for layer in create_model(arch, num_classes).layers:
+        prefix = layer.name.split("_")[0]
+        if prefix == "logits" or prefix.startswith(("stem", "stage", "head")):
+            groups.setdefault("head" if prefix == "logits" else prefix, []).append(layer)
+    found = []
+    for name, group in groups.items():
+        blocks = list(dict.fromkeys(layer.name.split("_")[1] for layer in group if "_block" in layer.name))
+        # The last one, which has no strides and projects nothing: as the papers' tables show them.
+        shown = [layer for layer in group if not blocks or f"_{blocks[-1]}_" in f"{layer.name}_"]
+        found.append(
+            Stage(
+                name=name,
+                output_shape=tuple(group[-1].output.shape[1:]),
+                blocks=len(blocks),
+                parameters=sum(_size(layer.trainable_variables) for layer in group),
+                convs=tuple(_written(layer) for layer in shown if hasattr(layer, "kernel_size")),
+            )
+        )
+    return found
+
+
+def _written(layer):
+    """A convolution as papers write it."""
+    kernel, strides = layer.kernel.shape[0], keras.tree.flatten(layer.strides)[0]
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    width = "depthwise" if depthwise else layer.filters
+    return f"{kernel}x{kernel} {width}" + (f" /{strides}" if strides > 1 else "")
 
 
 def _cost(layer):
