@@ -3,6 +3,7 @@
 import pathlib
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 HERE = pathlib.Path(__file__).parent
 VERSION = next(
@@ -11,6 +12,16 @@ VERSION = next(
     if line.startswith("__version__")
 )
 BUILDERS = sorted(path.parent.name for path in (HERE / "datasets").glob("*/*_dataset_builder.py"))
+
+
+class BuildWithoutTests(build_py):
+    """Leaves out the builders' tests, which TFDS wants beside them."""
+
+    def find_package_modules(self, package, package_dir):
+        """The modules of a package, but for its tests."""
+        found = super().find_package_modules(package, package_dir)
+        return [module for module in found if not module[1].endswith("_test")]
+
 
 setup(
     name="recycle-tf",
@@ -27,7 +38,7 @@ setup(
     ],
     package_dir={"recycle_tf.export": "export", "recycle_tf.datasets": "datasets"},
     package_data={f"recycle_tf.datasets.{name}": ["*.md", "*.bib", "*.txt"] for name in BUILDERS},
-    exclude_package_data={"": ["*_test.py"]},
+    cmdclass={"build_py": BuildWithoutTests},
     entry_points={
         "console_scripts": ["recycle-tf = recycle_tf.__main__:main"],
         "recycle_tf.commands": ["export = recycle_tf.export.__main__"],

@@ -42,9 +42,7 @@ def _print_stages(archs):
     from recycle_tf.models.registry import stages
 
     for arch in archs:
-        print(
-            f"{arch}\n  {'stage':8} {'output':>16} {'blocks':>6} {'parameters':>12}  convolutions of the last block"
-        )
+        print(f"{arch}\n  {'stage':8} {'output':>16} {'blocks':>6} {'parameters':>12}  in the last block")
         for stage in stages(arch):
             shape = " x ".join(str(size) for size in stage.output_shape)
             convs = ", ".join(stage.convs)

@@ -2,8 +2,8 @@
 
 A folder is searched for pictures; `--sheet` draws them with their answers.
 
-python -m recycle_tf predict --model=runs/mine photo.jpg
-python -m recycle_tf predict --model=runs/mine/export/model_int8.tflite --sheet=answers.png photos/
+    python -m recycle_tf predict --model=runs/mine photo.jpg
+    python -m recycle_tf predict --model=runs/mine/export/model_int8.tflite --sheet=answers.png photos/
 """
 
 import pathlib

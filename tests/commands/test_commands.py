@@ -4,6 +4,7 @@ import json
 import shutil
 
 import pytest
+from PIL import Image
 
 from tests.conftest import run_python, write_photos
 from tests.test_train import check_refused
@@ -30,6 +31,21 @@ def test_predict_says_the_label(finished_run, tmp_path):
     right = sum(line.split()[0].split("/")[-2] == line.split()[1] for line in lines)
     assert right >= 8
     assert all(line.endswith("%") for line in lines)
+
+
+def test_predict_draws_a_sheet(finished_run, tmp_path):
+    photos = write_photos(tmp_path / "new", count=2)
+    sheet = tmp_path / "sheet.png"
+    result = run_python("-m", "recycle_tf", "predict", f"--model={finished_run}", f"--sheet={sheet}", photos)
+    assert result.returncode == 0, result.stderr
+    with Image.open(sheet) as picture:
+        assert picture.size == (1200, 460)  # six pictures in two rows of five
+
+
+def test_models_prints_stages():
+    result = run_python("-m", "recycle_tf", "models", "resnet18", "--layers")
+    assert result.returncode == 0, result.stderr
+    assert "3x3 512, 3x3 512" in result.stdout
 
 
 def test_models_prints_counts():
