@@ -10,6 +10,8 @@ import keras
 
 from recycle_tf.errors import UserError, did_you_mean
 from recycle_tf.layers import DeformableConv2D
+from recycle_tf.models import published
+from recycle_tf.models.weights import load
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,8 +108,8 @@ def create_model(arch, num_classes, image_size=None, weights=None, **overrides):
         arch: a name of `list_models()`.
         num_classes: width of the logits.
         image_size: height and width in pixels; the paper's if None.
-        weights: None, or the path of a `.keras` or `.weights.h5` file of the same architecture. A head
-            of another width is left fresh.
+        weights: None, `"imagenet"` for those that were published, or the path of a `.keras` or
+            `.weights.h5` file of the same architecture. A head of another width is left fresh.
         **overrides: fields of the family's dataclass, such as `drop_rate=0.2`.
 
     Raises:
@@ -120,9 +122,9 @@ def create_model(arch, num_classes, image_size=None, weights=None, **overrides):
     config = override(arch, row.config, overrides)
     inputs, logits = row.build(config, num_classes, image_size or config.image_size)
     model = keras.Model(inputs, logits, name=arch)
-    if weights is not None:
-        from recycle_tf.models.weights import load
-
+    if weights == "imagenet":
+        published.load_imagenet(model)
+    elif weights is not None:
         load(model, weights)
     return model
 

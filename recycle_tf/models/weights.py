@@ -40,6 +40,9 @@ def load(model, path):
 
 def _copy(model, source, path):
     fresh = []
+    # The constants of the normalisation belong to the weights.
+    ours, theirs = model.get_layer("preprocess"), source.get_layer("preprocess")
+    ours.scale, ours.offset = theirs.scale, theirs.offset
     names = {layer.name: layer for layer in source.layers}
     for layer in model.layers:
         if layer.name not in names:

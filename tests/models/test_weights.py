@@ -26,6 +26,14 @@ def test_a_head_of_another_width_stays_fresh(tmp_path):
     np.testing.assert_array_equal(again.get_layer("stem_conv").kernel, model.get_layer("stem_conv").kernel)
 
 
+def test_the_normalisation_comes_with_the_weights(tmp_path):
+    model = create_model("test_resnet", 4)
+    model.get_layer("preprocess").scale = [0.5, 0.5, 0.5]
+    model.save(tmp_path / "m.keras")
+    again = create_model("test_resnet", 4, weights=tmp_path / "m.keras")
+    np.testing.assert_array_equal(again(PICTURE), model(PICTURE))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
