@@ -2,6 +2,7 @@
 
 import dataclasses
 import fnmatch
+import logging
 import math
 from collections.abc import Callable
 from typing import Any
@@ -122,10 +123,12 @@ def create_model(arch, num_classes, image_size=None, weights=None, **overrides):
     config = override(arch, row.config, overrides)
     inputs, logits = row.build(config, num_classes, image_size or config.image_size)
     model = keras.Model(inputs, logits, name=arch)
-    if weights == "imagenet":
-        published.load_imagenet(model)
-    elif weights is not None:
-        load(model, weights)
+    if weights is not None:
+        fresh = published.load_imagenet(model) if weights == "imagenet" else load(model, weights)
+        if fresh:
+            logging.getLogger("recycle_tf").warning(
+                "weights %s: %s left fresh, of another shape here", weights, ", ".join(fresh)
+            )
     return model
 
 

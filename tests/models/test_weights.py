@@ -18,11 +18,12 @@ def test_whole_model_and_weights_only(tmp_path):
         np.testing.assert_array_equal(again(PICTURE), model(PICTURE))
 
 
-def test_a_head_of_another_width_stays_fresh(tmp_path):
+def test_a_head_of_another_width_stays_fresh(tmp_path, caplog):
     model = create_model("test_densenet", 4)
     model.save(tmp_path / "m.keras")
     again = create_model("test_densenet", 7, weights=tmp_path / "m.keras")
     assert again.output.shape == (None, 7)
+    assert "logits left fresh" in caplog.text
     np.testing.assert_array_equal(again.get_layer("stem_conv").kernel, model.get_layer("stem_conv").kernel)
 
 
