@@ -21,9 +21,7 @@ def main(argv):
     """Config -> strategy -> data -> model -> fit -> evaluate."""
     values = flags.FlagValues()
     define_flags(values)
-    unknown = cli.parse(argv, values, __doc__)
-    if unknown:
-        raise cli.UserError(f"{unknown[0]}: not a flag; write --name=value")
+    cli.no_words(cli.parse(argv, values, __doc__))
     config = from_flags(values)
 
     tf = cli.import_tensorflow()
@@ -79,13 +77,12 @@ def main(argv):
         )
         trained, weights = registry.training_model(model, len(source.labels))
         loop.compile_model(trained, weights, config, steps_per_epoch)
+        # Initialisation: resume this run > --weights (above) > scratch.
+        first_epoch = loop.restore(trained, run.checkpoints) if run else 0
     print(
         f"model     {config.arch} at {image_size} px, {model.count_params():,} parameters, "
         f"{precision}, {replicas} device(s)"
     )
-
-    # ---- initialisation: resume this run > --weights (above) > scratch
-    first_epoch = loop.restore(trained, run.checkpoints) if run else 0
 
     # ---- fit
     batches = pipeline.build_training(
@@ -101,6 +98,9 @@ def main(argv):
         first_epoch=first_epoch,
     )
     evaluation = {"image_size": image_size, "batch_size": config.batch_size, "resize": config.resize}
+    test_batches = pipeline.build_evaluation(test, len(source.labels), **evaluation)
+    # No device may be left without an example of the last batch.
+    evaluation["batch_size"] = pipeline.shareable(len(validation), config.batch_size, replicas)
     validation_batches = pipeline.build_evaluation(validation, len(source.labels), **evaluation)
     run = run or runs.create(config, source)
     print(f"run       {run.path}" + (f", going on after epoch {first_epoch}" if first_epoch else ""))
@@ -116,17 +116,16 @@ def main(argv):
             first_epoch,
             verbose=1 if sys.stdout.isatty() else 2,
         )
-    except tf.errors.InvalidArgumentError:
+    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
         # Pictures are decoded here when memory does not hold them all.
-        for split in (training, validation):
+        for split in source.splits.values():
             if sources.first_unreadable(split):
                 raise pipeline.unreadable(split) from None
         raise
 
     # ---- evaluate: the best model, on pictures that chose nothing
-    test_batches = pipeline.build_evaluation(test, len(source.labels), **evaluation)
     probabilities = metrics.predict_probabilities(run.load_model(), test_batches)
-    summary = report.write(run, "test", test, probabilities)
+    summary = report.write(run, run.report, "test", test, probabilities)
     loop.finish(run)
     print(metrics.table(summary))
     print(f"report    {run.report / 'report.html'}")

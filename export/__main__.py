@@ -20,6 +20,7 @@ from recycle_tf.errors import UserError, did_you_mean
 
 FORMATS = ("saved_model", "tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8")
 CALIBRATION_PICTURES = 240
+REJECTED = "rejected"
 
 
 @cli.command
@@ -32,9 +33,13 @@ def main(argv):
     flags.DEFINE_string("dataset", None, "where to verify; else the run's own data set", flag_values=values)
     flags.DEFINE_string("manual_dir", None, "as in train.py; else the run's", flag_values=values)
     flags.DEFINE_string("data_dir", None, "as in train.py; else the run's", flag_values=values)
-    cli.parse(argv, values, __doc__)
+    cli.no_words(cli.parse(argv, values, __doc__))
     if not values.run:
         raise UserError("--run: missing; give a folder that train.py wrote")
+    if not values.formats:
+        raise UserError(f"--formats: empty; choose from {', '.join(FORMATS)}")
+    if not values.max_drop == values.max_drop:
+        raise UserError("--max_drop=nan: expected points of accuracy, such as 1")
     for name in values.formats:
         if name not in FORMATS:
             raise UserError(f"--formats={name}: no such format, {did_you_mean(name, FORMATS)}")
@@ -76,7 +81,7 @@ def main(argv):
 
             answers[name] = verify.replay(module.load(artifact.path), pictures, progress)
             verdict = verify.judge(name, answers[name], expected, test.labels, values.max_drop)
-            directory = run.export / "rejected" if verdict.failure else run.export
+            directory = run.export / REJECTED if verdict.failure else run.export
             rows.append((_move(artifact, directory), verdict))
         print(f"{name:16} {verdict.failure or 'verified'}", flush=True)
     (run.export / "labels.txt").write_text("\n".join(run.labels) + "\n", encoding="utf-8")
@@ -87,15 +92,17 @@ def main(argv):
     print(f"artifacts {run.export}")
     failed = [artifact.format for artifact, verdict in rows if verdict.failure]
     if failed:
-        raise UserError(f"{', '.join(failed)}: rejected, see {run.export / 'rejected'}")
+        raise UserError(f"{', '.join(failed)}: rejected, see {run.export / REJECTED}")
 
 
 def _move(artifact, directory):
-    """Puts a finished artifact in its place; what an earlier export left there goes."""
+    """Puts a finished artifact in its place; an earlier one goes, also from among the rejected."""
+    export = directory.parent if directory.name == REJECTED else directory
+    for folder in (export, export / REJECTED):
+        old = folder / artifact.path.name
+        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
     directory.mkdir(exist_ok=True)
     target = directory / artifact.path.name
-    if target.is_dir():
-        shutil.rmtree(target)
     shutil.move(artifact.path, target)
     return dataclasses.replace(artifact, path=target)
 
@@ -103,7 +110,11 @@ def _move(artifact, directory):
 def _write_record(run, rows):
     from recycle_tf.runs import replacing
 
-    record = [
+    path = run.export / "export.json"
+    # What an earlier export wrote in other formats is still there.
+    written = {artifact.format for artifact, _ in rows}
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    record = [row for row in before if row["format"] not in written] + [
         {
             "path": artifact.path.relative_to(run.export).as_posix(),
             "bytes": artifact.bytes,
@@ -112,7 +123,7 @@ def _write_record(run, rows):
         }
         for artifact, verdict in rows
     ]
-    with replacing(run.export / "export.json") as temporary:
+    with replacing(path) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 

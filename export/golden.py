@@ -23,14 +23,15 @@ def write(directory, split, names, answers):
     """Writes the pictures as they came, and `expected.json`.
 
     Args:
-        directory: the folder `golden`; what lay there goes.
+        directory: the folder `golden`; answers of other formats that stand there are kept.
         split: the `sources.Split` the pictures are of.
         names: of the classes.
         answers: `{format: probabilities [len(split), num_classes]}`.
     """
     directory.mkdir(exist_ok=True)
-    for old in directory.iterdir():
-        old.unlink()
+    path = directory / "expected.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    earlier = {row["file"]: row["probabilities"] for row in before}
     expected = []
     for number, index in enumerate(choose(split), start=1):
         file = f"{number:02d}_{pathlib.PurePath(split.ids[index]).name}"
@@ -39,7 +40,8 @@ def write(directory, split, names, answers):
             {
                 "file": file,
                 "label": names[split.labels[index]],
-                "probabilities": {name: found[index].round(6).tolist() for name, found in answers.items()},
+                "probabilities": earlier.get(file, {})
+                | {name: found[index].round(6).tolist() for name, found in answers.items()},
             }
         )
-    (directory / "expected.json").write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")

@@ -47,12 +47,17 @@ def export(run, model, format_name, directory, calibration=None):
             converter.target_spec.supported_types = [tf.float16]
         if integer:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-            converter.representative_dataset = lambda: ([one[None].astype(np.float32)] for one in calibration)
+            # Two plain pictures let the input's range be exactly 0..255, so that it takes pixels as they are.
+            plain = [np.full_like(calibration[0], value) for value in (0, 255)]
+            pictures = [*plain, *calibration]
+            converter.representative_dataset = lambda: ([one[None].astype(np.float32)] for one in pictures)
             converter.inference_input_type = tf.uint8
         flat_buffer = converter.convert()
     path = directory / f"model_{format_name.removeprefix('tflite_')}.tflite"
     path.write_bytes(flat_buffer)
     spec = make_spec(run, model, format_name)
+    if integer and _input_quantisation(path) != (1.0, 0):
+        raise RuntimeError(f"{path}: takes pixels scaled by {_input_quantisation(path)}, not as they are")
     _associate(path, {"labels.txt": "\n".join(run.labels) + "\n", "spec.json": json.dumps(spec, indent=2)})
     return Artifact(format_name, path, size_of(path), spec)
 
@@ -75,6 +80,13 @@ def load(path):
         return np.stack(answers)
 
     return predict
+
+
+def _input_quantisation(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    with cli.hushed(2):
+        return Interpreter(model_path=str(path)).get_input_details()[0]["quantization"]
 
 
 def _associate(path, texts):

@@ -7,6 +7,9 @@ import numpy as np
 MAX_GAP = {"saved_model": 1e-4, "tflite_float32": 1e-4, "tflite_float16": 1e-2}
 """Largest difference of a probability that float formats may show. The others are held to their accuracy."""
 
+MIN_AGREEMENT = 0.9
+"""Share of the answers that a quantised format must have in common with Keras, whatever its accuracy."""
+
 BATCH = 32
 
 
@@ -59,6 +62,7 @@ def judge(format_name, found, expected, labels, max_drop):
     gap = np.abs(found - expected)
     accuracy, before = _accuracy(found, labels), _accuracy(expected, labels)
     drop = 100 * (before - accuracy)
+    agreement = float((found.argmax(1) == expected.argmax(1)).mean())
     limit = MAX_GAP.get(format_name)
     failure = None
     if not np.isfinite(found).all():
@@ -67,10 +71,14 @@ def judge(format_name, found, expected, labels, max_drop):
         failure = f"a probability differs by {gap.max():.2g}, more than {limit:g}"
     elif limit is None and drop > max_drop:
         failure = f"it loses {drop:.1f} points of accuracy, more than --max_drop={max_drop:g}"
+    elif limit is None and agreement < MIN_AGREEMENT:
+        failure = (
+            f"it answers as Keras does for {agreement:.1%} of the pictures, fewer than {MIN_AGREEMENT:.0%}"
+        )
     return Verdict(
         accuracy=accuracy,
         drop=drop,
-        agreement=float((found.argmax(1) == expected.argmax(1)).mean()),
+        agreement=agreement,
         max_gap=float(gap.max()),
         mean_gap=float(gap.mean()),
         failure=failure,

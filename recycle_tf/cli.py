@@ -62,11 +62,22 @@ def parse(argv, flag_values, usage):
     return rest
 
 
+def no_words(words):
+    """Refuses what is no flag.
+
+    Raises:
+        UserError: names the first of `words`.
+    """
+    if words:
+        raise UserError(f"{words[0]}: not a flag; write --name=value")
+
+
 def _help(usage, flag_values):
     lines = [textwrap.dedent(usage).strip(), "", "Flags:"]
     for name in flag_values:
         flag = flag_values[name]
-        default = "" if flag.default in (None, "", False) else f" [{flag.default}]"
+        silent = flag.default is None or flag.default is False or flag.default == ""
+        default = "" if silent else f" [{flag.default}]"
         lines.append(f"  --{name}{default}")
         lines += textwrap.wrap(flag.help, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)

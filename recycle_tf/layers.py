@@ -266,7 +266,8 @@ class DeformableConv2D(layers.Layer):
     """
 
     def __init__(self, filters, kernel_size, strides=1, modulated=False, **kwargs):
-        super().__init__(**kwargs)
+        # Places stay float32 under mixed precision: bfloat16 would move them by half a pixel.
+        super().__init__(autocast=False, **kwargs)
         self.filters = filters
         self.kernel_size = kernel_size
         self.strides = strides
@@ -280,6 +281,7 @@ class DeformableConv2D(layers.Layer):
     def call(self, inputs):
         """Samples the map and multiplies the samples with the kernel."""
         ops, (x, where) = keras.ops, inputs
+        x, where = ops.cast(x, self.compute_dtype), ops.cast(where, "float32")
         rows, columns, taps = where.shape[1], where.shape[2], self.kernel_size**2
         offsets = ops.reshape(where[..., : 2 * taps], (-1, rows, columns, taps, 2))
         tap = np.arange(self.kernel_size) - self.kernel_size // 2

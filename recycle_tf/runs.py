@@ -5,11 +5,14 @@ import csv
 import dataclasses
 import datetime
 import importlib.metadata
+import itertools
 import json
 import os
 import pathlib
 import platform
 import subprocess
+import sys
+import zipfile
 
 from recycle_tf.errors import UserError
 
@@ -70,13 +73,13 @@ class Run:
 
     @property
     def complete(self):
-        """Whether the training has ended and was evaluated."""
-        return (self.report / "metrics.json").is_file()
+        """Whether the training has ended and was evaluated; until then there are checkpoints."""
+        return (self.report / "metrics.json").is_file() and not self.checkpoints.exists()
 
     @property
     def labels(self):
         """Names of the classes, in index order."""
-        return self.labels_file.read_text(encoding="utf-8").splitlines()
+        return self._record()["labels"]
 
     @property
     def config(self):
@@ -89,10 +92,17 @@ class Run:
         return self._record()["fingerprint"]
 
     def _record(self):
-        return json.loads(self.config_file.read_text(encoding="utf-8"))
+        try:
+            record = json.loads(self.config_file.read_text(encoding="utf-8"))
+            complete = {"config", "labels", "fingerprint"} <= set(record)
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{self.config_file}: damaged, cannot be read") from error
+        if not complete:
+            raise UserError(f"{self.config_file}: damaged, config, labels or fingerprint is missing")
+        return record
 
     def load_model(self):
-        """The best model, not compiled.
+        """The best model, not compiled, computing in float32 whatever precision it was trained in.
 
         Raises:
             UserError: there is none yet, or it is damaged.
@@ -104,9 +114,20 @@ class Run:
         if not self.model_file.is_file():
             raise UserError(f"{self.path}: no model yet; run its training until the first epoch has ended")
         try:
-            return keras.saving.load_model(self.model_file, compile=False, safe_mode=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{self.model_file}: damaged, cannot be loaded ({error})") from error
+            model = keras.saving.load_model(self.model_file, compile=False, safe_mode=True)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise UserError(f"{self.model_file}: damaged, cannot be loaded") from error
+        if all(layer.compute_dtype == "float32" for layer in model.layers):
+            return model
+        # Neither TFLite nor a phone's CPU computes in bfloat16.
+        full = keras.models.clone_model(
+            model,
+            clone_function=lambda layer: layer.__class__.from_config(
+                {**layer.get_config(), "dtype": "float32"}
+            ),
+        )
+        full.set_weights(model.get_weights())
+        return full
 
     def history_rows(self):
         """The rows of `history.csv` as dicts of numbers; `[]` before the first epoch has ended."""
@@ -127,17 +148,21 @@ class Run:
             writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
 
 
-def open_run(path):
+def open_run(path, flag="--run"):
     """The run in a folder.
+
+    Args:
+        path: the folder.
+        flag: what named it, for the message.
 
     Raises:
         UserError: no folder, or not a run.
     """
     run = Run(pathlib.Path(path).expanduser())
     if not run.path.is_dir():
-        raise UserError(f"--run={path}: no such folder")
+        raise UserError(f"{flag}={path}: no such folder")
     if not run.config_file.is_file():
-        raise UserError(f"--run={path}: not a run, it has no config.json; give a folder that train.py wrote")
+        raise UserError(f"{flag}={path}: not a run, it has no config.json; give a folder that train.py wrote")
     return run
 
 
@@ -180,8 +205,14 @@ def unfinished(config, root="runs"):
         UserError: `--run_dir` holds a run with other settings, or something that is no run.
     """
     if config.run_dir is None:
-        candidates = (Run(p.parent) for p in sorted(pathlib.Path(root).glob("*/config.json"), reverse=True))
-        return next((run for run in candidates if not run.complete and _differences(run, config) == []), None)
+        for path in sorted(pathlib.Path(root).glob("*/config.json"), key=os.path.getmtime, reverse=True):
+            run = Run(path.parent)
+            try:
+                if not run.complete and not _differences(run, config):
+                    return run
+            except UserError as error:
+                print(f"passed over: {error}", file=sys.stderr)
+        return None
     run = Run(pathlib.Path(config.run_dir).expanduser())
     if not run.path.exists() or (run.path.is_dir() and not any(run.path.iterdir())):
         return None
@@ -215,7 +246,7 @@ def create(config, source, root="runs"):
 
     if config.run_dir is None:
         now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-        path = pathlib.Path(root) / f"{config.arch}-{source.name}-{now}"
+        path = _unused(pathlib.Path(root) / f"{config.arch}-{source.name}-{now}")
     else:
         path = pathlib.Path(config.run_dir).expanduser()
     run = Run(path)
@@ -238,6 +269,12 @@ def create(config, source, root="runs"):
     except OSError as error:
         raise UserError(f"--run_dir={path}: cannot be written ({error.strerror})") from error
     return run
+
+
+def _unused(path):
+    """The path, or the first of `path-2`, `path-3`, … that nothing has taken."""
+    names = itertools.chain([path], (path.with_name(f"{path.name}-{n}") for n in itertools.count(2)))
+    return next(name for name in names if not name.exists())
 
 
 @contextlib.contextmanager
@@ -265,7 +302,9 @@ def _versions():
 
 def _git_commit():
     """The commit of the checkout this package runs from; None outside one."""
-    here = pathlib.Path(__file__).parent
+    here = pathlib.Path(__file__).resolve().parents[1]
+    if not (here / "train.py").is_file():
+        return None
     try:
         found = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False

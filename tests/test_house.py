@@ -62,6 +62,17 @@ def test_nothing_in_the_library_imports_export_or_datasets():
             assert not name.startswith(("recycle_tf.export", "recycle_tf.datasets")), f"{path} imports {name}"
 
 
+def test_the_library_imports_by_full_name():
+    for path in files("recycle_tf"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            assert not (isinstance(node, ast.ImportFrom) and node.level), f"{path}: write the name in full"
+
+
+def test_the_top_level_is_as_agreed():
+    names = {path.name for path in ROOT.iterdir()}
+    assert {"recycle_tf", "datasets", "train.py", "export", "tests", "setup.py"} <= names
+
+
 def test_datasets_has_no_init():
     assert not (ROOT / "datasets" / "__init__.py").exists()
 

@@ -156,3 +156,16 @@ def test_gradients_of_a_deformable_convolution_agree_with_finite_differences():
             ]
             numeric = (ends[0] - ends[1]) / (2 * step)
             assert gradients[number][place] == pytest.approx(numeric, rel=2e-2, abs=2e-3)
+
+
+def test_places_stay_exact_in_mixed_precision():
+    layer = layers.DeformableConv2D(1, 1, dtype="mixed_bfloat16")
+    layer.build([(None, 1, 200, 1), (None, 1, 200, 2)])
+    layer.kernel.assign(np.ones((1, 1, 1, 1)))
+    # A map that is 1 at 128 and 0 elsewhere: rounded places would miss it by a pixel.
+    spike = np.zeros((1, 1, 200, 1), np.float32)
+    spike[0, 0, 128] = 1
+    offsets = np.tile(np.float32([0, 0.25]), (1, 1, 200, 1))
+    found = np.array(layer([spike, offsets])).astype(np.float32)[0, 0, :, 0]
+    assert found[127] == pytest.approx(0.25, abs=1e-2)
+    assert found[128] == pytest.approx(0.75, abs=1e-2)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,11 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from recycle_tf import runs
-from tests.conftest import ROOT, run_python, tiny_training
+from recycle_tf import create_model, runs
+from recycle_tf.training.callbacks import Checkpoint
+from recycle_tf.training.config import TrainConfig
+from recycle_tf.training.schedules import make_optimizer
+from tests.conftest import ROOT, run_python, tiny_training, write_photos
 
 
 def test_a_run_is_as_designed(finished_run):
@@ -103,17 +107,21 @@ def test_killed_between_epochs_it_goes_on(photos, tmp_path):
 
 
 def test_the_same_command_finds_its_run(photos, tmp_path):
-    command = [ROOT / "train.py", *tiny_training(photos), "--epochs=2"]
+    command = [ROOT / "train.py", *tiny_training(photos), "--epochs=9"]
     process = subprocess.Popen([sys.executable, *command], cwd=tmp_path, stdout=subprocess.DEVNULL)
     deadline = time.time() + 240
-    while not list(tmp_path.glob("runs/*/checkpoints/epoch0001.npz")):
+    while not list(tmp_path.glob("runs/*/checkpoints/epoch*.npz")):
         assert process.poll() is None
         assert time.time() < deadline
         time.sleep(0.002)
     process.kill()
     process.wait()
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "config.json").write_text("hello")
     result = run_python(*command, cwd=tmp_path)
-    assert "going on after epoch 1" in result.stdout
+    assert "going on after epoch" in result.stdout
+    assert "passed over: runs/broken/config.json: damaged" in result.stderr
+    shutil.rmtree(tmp_path / "runs" / "broken")
     assert len(list((tmp_path / "runs").iterdir())) == 1
     # A run that is complete is left alone, and the command begins another.
     assert "going on" not in run_python(*command, cwd=tmp_path).stdout
@@ -130,6 +138,10 @@ def test_the_same_command_finds_its_run(photos, tmp_path):
         (["--epoch=10"], "--epoch: no such flag, did you mean epochs"),
         (["epochs=10"], "epochs=10: not a flag; write --name=value"),
         (["--overrides=width=2"], "has no setting 'width'"),
+        (["--overrides=filters=-1"], "test_resnet cannot be built at 32 px with filters=-1"),
+        (["--overrides=shortcut=q"], "shortcut=q: choose from all_projection, identity, none, projection"),
+        (["--overrides=image_size=8"], "give --image_size=8 instead"),
+        (["--arch=alexnet"], "alexnet cannot be built at 32 px; its own size is 227 px"),
         (["--augment=strong"], "--augment=strong: no such policy"),
         (["--batch_size=500"], "--batch_size=500: more than the"),
         (["--batch_size=9", "--strategy=mirrored", "--logical_cpus=2"], "not a multiple of the 2 devices"),
@@ -142,13 +154,18 @@ def test_a_mistake_is_one_line_and_leaves_nothing(photos, tmp_path, flags, messa
     assert not (tmp_path / "run").exists()
 
 
+def cut(path):
+    """Leaves the head of a picture, which says what it is, and little more."""
+    path.write_bytes(path.read_bytes()[:60])
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
         (lambda root: (root / "box").mkdir(), "no pictures in this class folder"),
         (lambda root: (root / "can" / "x.jpg").write_text("I am a text"), "can/x.jpg: not a picture"),
         (
-            lambda root: (root / "can" / "can0.png").write_bytes(b"\x89PNG\r\n\x1a\n but no more"),
+            lambda root: cut(root / "can" / "can0.png"),
             "can/can0.png: missing or damaged",
         ),
     ],
@@ -170,6 +187,72 @@ def test_run_folders_that_do_not_fit(finished_run, photos, tmp_path):
         run_python("train.py", *command, f"--run_dir={tmp_path / 'other'}"), "exists and is not a run"
     )
     check_refused(run_python("train.py", *command, "--run_dir=/proc/none"), "cannot be written")
+
+
+def test_a_set_that_changed_is_noticed(photos, tmp_path):
+    run = begin_and_stop(photos, tmp_path)
+    with open(photos / "can" / "can0.png", "ab") as file:
+        file.write(b"x")
+    check_refused(
+        run_python("train.py", *tiny_training(photos), f"--run_dir={run}"), "has changed since this run"
+    )
+
+
+def test_a_damaged_checkpoint_is_named(photos, tmp_path):
+    run = begin_and_stop(photos, tmp_path)
+    (run / "checkpoints" / "epoch0001.npz").write_bytes(b"junk")
+    check_refused(
+        run_python("train.py", *tiny_training(photos), f"--run_dir={run}"), "epoch0001.npz: damaged"
+    )
+
+
+def test_evaluating_an_unfinished_run_leaves_it_unfinished(photos, tmp_path):
+    run = begin_and_stop(photos, tmp_path)
+    assert run_python("-m", "recycle_tf", "evaluate", f"--run={run}").returncode == 0
+    assert not runs.Run(run).complete
+
+
+def begin_and_stop(photos, tmp_path):
+    """A run of which one epoch was run, as if it had been killed then."""
+    run = tmp_path / "run"
+    result = run_python("train.py", *tiny_training(photos), "--epochs=1", f"--run_dir={run}")
+    assert result.returncode == 0, result.stderr
+    record = json.loads((run / "config.json").read_text())
+    record["config"]["epochs"] = TrainConfig.epochs
+    (run / "config.json").write_text(json.dumps(record))
+    shutil.rmtree(run / "report")
+    model = create_model("test_resnet", 3)
+    model.compile(make_optimizer("adamw", 0.1, 0.1))
+    checkpoint = Checkpoint(run / "checkpoints")
+    checkpoint.set_model(model)
+    checkpoint.on_epoch_end(0, {"loss": 1.0})
+    return run
+
+
+def test_a_loss_that_is_no_number_is_said(photos, tmp_path):
+    flags = ("--epochs=6", "--optimizer=sgd", "--learning_rate=100", "--overrides=drop_path_rate=0.0")
+    result = run_python("train.py", *tiny_training(photos), *flags, f"--run_dir={tmp_path / 'run'}")
+    check_refused(result, "the loss became infinite or no number in epoch")
+
+
+def test_mirrored_goes_on_and_validates_an_odd_number(tmp_path):
+    """Nine validation pictures and batches of eight: the second replica would get none of the last."""
+    photos = write_photos(tmp_path / "photos", count=20)
+    command = (*tiny_training(photos), "--epochs=4", "--strategy=mirrored", "--logical_cpus=2")
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *command, f"--run_dir={run}"], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    deadline = time.time() + 240
+    while not list(run.glob("checkpoints/epoch*.npz")):
+        assert process.poll() is None
+        assert time.time() < deadline
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    result = run_python("train.py", *command, f"--run_dir={run}")
+    assert result.returncode == 0, result.stderr
+    assert "going on after epoch" in result.stdout
 
 
 def check_refused(result, message):

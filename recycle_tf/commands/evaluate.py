@@ -16,7 +16,7 @@ def main(argv):
     )
     flags.DEFINE_string("manual_dir", None, "as in train.py; else the run's", flag_values=values)
     flags.DEFINE_string("data_dir", None, "as in train.py; else the run's", flag_values=values)
-    cli.parse(argv, values, __doc__)
+    cli.no_words(cli.parse(argv, values, __doc__))
     if not values.run:
         raise cli.UserError("--run: missing; give a folder that train.py wrote")
 
@@ -33,5 +33,9 @@ def main(argv):
         split, len(run.labels), model.input_shape[1], run.config["batch_size"], run.config["resize"]
     )
     probabilities = metrics.predict_probabilities(model, batches)
-    print(metrics.table(report.write(run, values.split, split, probabilities)))
-    print(f"report    {run.report / 'report.html'}")
+    directory = run.report
+    if values.split != "test" or values.dataset:
+        # The run's own report stays the one of its test split.
+        directory = run.path / f"report-{source.name}-{values.split}"
+    print(metrics.table(report.write(run, directory, values.split, split, probabilities)))
+    print(f"report    {directory / 'report.html'}")

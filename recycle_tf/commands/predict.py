@@ -24,20 +24,27 @@ def main(argv):
         raise cli.UserError("--model: missing; give a run folder or a .tflite file")
     if not places:
         raise cli.UserError("no pictures given; name files or folders after the flags")
-    pictures = [picture for place in places for picture in _pictures(pathlib.Path(place))]
+    if values.sheet and not (pathlib.Path(values.sheet).parent.is_dir() and values.sheet.endswith(".png")):
+        raise cli.UserError(f"--sheet={values.sheet}: expected a .png in a folder that exists")
+    for place in map(pathlib.Path, places):
+        if not place.exists():
+            raise cli.UserError(f"{place}: no such file or folder")
 
     tf = cli.import_tensorflow()
     from recycle_tf.data import decode
+
+    pictures = [picture for place in places for picture in _pictures(pathlib.Path(place), decode.SUFFIXES)]
     from recycle_tf.evaluation.classifier import open_classifier
 
     classify = open_classifier(values.model)
     answers = []
     width = max(len(str(picture)) for picture in pictures)
     for picture in pictures:
+        decode.check_file(picture)
         try:
             pixels = decode.decode(tf.io.read_file(str(picture)), classify.image_size, classify.resize)
         except tf.errors.OpError:
-            raise cli.UserError(f"{picture}: not a picture, or a damaged one") from None
+            raise cli.UserError(f"{picture}: damaged, cannot be decoded") from None
         probabilities = classify(pixels.numpy())
         best = probabilities.argmax()
         answers.append((picture, classify.labels[best], probabilities[best]))
@@ -48,14 +55,10 @@ def main(argv):
         write_sheet(values.sheet, answers)
 
 
-def _pictures(place):
+def _pictures(place, suffixes):
     if place.is_file():
         return [place]
-    if not place.is_dir():
-        raise cli.UserError(f"{place}: no such file or folder")
-    found = sorted(
-        p for p in place.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".gif", ".bmp")
-    )
+    found = sorted(p for p in place.rglob("[!.]*") if p.suffix.lower() in suffixes)
     if not found:
         raise cli.UserError(f"{place}: no pictures in this folder")
     return found

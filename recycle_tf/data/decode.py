@@ -1,17 +1,43 @@
 """From encoded bytes to uint8 pixels of one size: one definition for training, export and golden files."""
 
+import warnings
+
 import tensorflow as tf
+from PIL import Image, UnidentifiedImageError
+
+from recycle_tf.errors import UserError
 
 RESIZES = ("stretch", "letterbox", "crop")
 """How a picture becomes square: stretched, fitted between black bars, or its middle cut out."""
 
-FORMATS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
-"""First bytes of the formats that are decoded."""
+FORMATS = ("JPEG", "PNG", "GIF", "BMP")
+"""What is decoded."""
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+"""How such files are called."""
+
+MAX_PIXELS = 120_000_000
+"""More than any phone takes at once; a small file may unpack into as much as it likes."""
 
 
-def image_format(first_bytes):
-    """`"JPEG"`, `"PNG"`, `"GIF"`, `"BMP"`, or None for anything else."""
-    return next((name for magic, name in FORMATS.items() if first_bytes.startswith(magic)), None)
+def check_file(path):
+    """Looks at the head of a file, without decoding it.
+
+    Raises:
+        UserError: it is no picture, of a format that is not decoded, or unpacks to more than `MAX_PIXELS`.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of, and from twice as many pixels refuses, what is refused here.
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as picture:
+                width, height = picture.size
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        width = height = MAX_PIXELS
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        raise UserError(f"{path}: not a picture ({', '.join(FORMATS)}); remove it or convert it") from None
+    if width * height > MAX_PIXELS:
+        raise UserError(f"{path}: has more than {MAX_PIXELS // 10**6} million pixels; remove it or shrink it")
 
 
 def decode(encoded, image_size, resize="stretch"):

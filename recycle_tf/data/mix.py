@@ -21,14 +21,14 @@ def mix(name, images, labels, draws):
         name: one of `MIXES`; `"both"` draws one of the two for each picture.
         images: `[batch, height, width, 3]`.
         labels: distributions `[batch, num_classes]`.
-        draws: `[batch, 5]`, uniform: whether and how, proportion, middle of the box (y, x).
+        draws: `[batch, 4]`, uniform: whether and how, proportion, middle of the box (y, x).
 
     Returns:
         Images and labels of the same shapes.
     """
     if name == "none":
         return images, labels
-    choice, proportion, middle_y, middle_x = tf.unstack(draws[:, :4], axis=1)
+    choice, proportion, middle_y, middle_x = tf.unstack(draws, axis=1)
     box = _box(tf.shape(images)[1], proportion, middle_y, middle_x)
     blend = tf.ones_like(box) * proportion[:, None, None]
     cut = choice > {"mixup": 1.0, "cutmix": 0.0, "both": (1 + _UNMIXED) / 2}[name]

@@ -93,7 +93,7 @@ def build_training(
 
     def batch(pictures, labels, draws):
         images = policy(pictures, draws, image_size)
-        return mixing.mix(mix, images, labels, draws[:, 11:])
+        return mixing.mix(mix, images, labels, draws[:, 11:15])
 
     dataset = tf.data.Dataset.range(first_epoch * per_epoch, epochs * per_epoch)
     dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
@@ -112,6 +112,25 @@ def steps_per_epoch(split, batch_size):
     if len(split) < batch_size:
         raise UserError(f"--batch_size={batch_size}: more than the {len(split)} training pictures there are")
     return len(split) // batch_size
+
+
+def shareable(num_examples, batch_size, replicas):
+    """The largest batch size, at most `batch_size`, with which replicas can share a split.
+
+    Under MirroredStrategy Keras fails where the first batch cannot be cut into equal parts, or where a
+    replica gets nothing of the last one.
+
+    Raises:
+        UserError: the split is too small for any.
+    """
+    for size in range(batch_size, 0, -replicas):
+        first, last = min(size, num_examples), num_examples % size
+        if first % replicas == 0 and (last == 0 or last >= replicas):
+            return size
+    raise UserError(
+        f"--strategy=mirrored: {replicas} devices cannot share {num_examples} validation pictures; "
+        f"take --strategy=one_device"
+    )
 
 
 def class_balanced(split, num_examples, seed):
@@ -165,8 +184,9 @@ def unreadable(split):
 
 
 def _reader(split, size, resize):
-    """Index -> uint8 picture: from memory if half of what is free holds the split, else decoded anew."""
-    if len(split) * size * size * 3 > psutil.virtual_memory().available / 2:
+    """Index -> uint8 picture: from memory if a quarter of what is free holds the split, else decoded anew."""
+    # A quarter, because it is there twice while it is handed to TensorFlow.
+    if len(split) * size * size * 3 > psutil.virtual_memory().available / 4:
         return lambda index: decoding.decode(split.encoded(index), size, resize)
     with tf.device("CPU"):
         pictures = tf.constant(decode_all(split, size, resize))

@@ -16,7 +16,6 @@ import tensorflow as tf
 from recycle_tf.data import decode, splits
 from recycle_tf.errors import UserError, did_you_mean
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp"}
 MANUAL_DIR_VARIABLE = "RECYCLE_TF_MANUAL_DIR"
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[1]
@@ -57,6 +56,14 @@ class Source:
     splits: dict
     fingerprint: str
     ignored: tuple = ()
+
+    def __post_init__(self):
+        """Refuses names that would not survive a file of one label a line."""
+        if len(self.labels) < 2:
+            raise UserError(f"{self.name}: only one class, {self.labels[0]}; at least two are needed")
+        for label in self.labels:
+            if not label.strip() or not label.isprintable():
+                raise UserError(f"{self.name}: class name {label!r} is empty or has a line break in it")
 
     @property
     def num_examples(self):
@@ -159,13 +166,17 @@ def from_manifest(path, root):
     Raises:
         UserError: a missing column or file, a path that leaves `root`, or a split without examples.
     """
-    rows = splits.read_manifest(path)
-    for line, (image, _, _) in enumerate(rows, start=2):
+    lines, seen = splits.read_manifest(path), {}
+    for line, (image, _, _) in lines.items():
         file = root / image
+        if image in seen:
+            raise UserError(f"{path}, line {line}: {image} stands in line {seen[image]} already")
+        seen[image] = line
         if not file.resolve().is_relative_to(root.resolve()):
             raise UserError(f"{path}, line {line}: {image} lies outside {root}")
         if not file.is_file():
             raise UserError(f"{path}, line {line}: no such file: {file}")
+    rows = list(lines.values())
     for split in splits.SPLITS:
         if split not in {row[2] for row in rows}:
             raise UserError(f"{path}: no example in the split {split!r}")
@@ -195,18 +206,21 @@ def from_builder(name, config=None, manual_dir=None, data_dir=None):
             manual_dir=manual_dir and str(pathlib.Path(manual_dir).expanduser())
         )
         try:
-            if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and not manual_dir:
+            empty = not manual_dir or not any(pathlib.Path(manual_dir).expanduser().iterdir())
+            if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and empty:
                 # TFDS would try for minutes; its own homepage tells at once whether there is a network.
                 requests.head(builder.info.homepage, timeout=10)
             builder.download_and_prepare(download_config=download)
         except ValueError as error:
             raise UserError(f"--dataset={name}: {error}") from error
-        except (OSError, tfds.download.DownloadError) as error:
+        except (requests.RequestException, tfds.download.DownloadError) as error:
             raise UserError(
                 f"--dataset={name}: could not be downloaded ({type(error).__name__}). Offline: put the files "
                 f"of {builder.info.homepage} into a folder and give --manual_dir=FOLDER or set "
                 f"{MANUAL_DIR_VARIABLE}; or take --dataset=recyclables_synth, which is drawn"
             ) from error
+        except OSError as error:
+            raise UserError(f"--data_dir={data_dir}: cannot be written ({error})") from error
     read = functools.partial(
         builder.as_dataset, decoders={"image": tfds.decode.SkipDecoding()}, shuffle_files=False
     )
@@ -241,11 +255,14 @@ def _walk(folder, ignored):
     found = []
     for class_folder in classes:
         files = [p for p in sorted(class_folder.rglob("*")) if p.is_file() and not p.name.startswith(".")]
-        pictures = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
+        for path in files:
+            if not path.name.isprintable():
+                raise UserError(f"{str(path)!r}: the name is not UTF-8 or has a line break in it; rename it")
+        pictures = [p for p in files if p.suffix.lower() in decode.SUFFIXES]
         if not pictures:
             raise UserError(f"{class_folder}: no pictures in this class folder; add some or remove it")
         found += [(p, class_folder.name) for p in pictures]
-        ignored += [str(p) for p in files if p.suffix.lower() not in IMAGE_SUFFIXES]
+        ignored += [str(p) for p in files if p.suffix.lower() not in decode.SUFFIXES]
     return found
 
 
@@ -262,11 +279,8 @@ def _from_files(root, rows, ignored=()):
         )
     facts = []
     for image, label, part in rows:
-        with open(root / image, "rb") as file:
-            if decode.image_format(file.read(16)) is None:
-                formats = ", ".join(decode.FORMATS.values())
-                raise UserError(f"{root / image}: not a picture ({formats}); remove it or convert it")
-            facts.append(f"{image}:{label}:{part}:{os.fstat(file.fileno()).st_size}")
+        decode.check_file(root / image)
+        facts.append(f"{image}:{label}:{part}:{os.path.getsize(root / image)}")
     return Source(root.resolve().name, labels, found, _digest(sorted(facts)), ignored)
 
 

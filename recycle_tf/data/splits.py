@@ -59,18 +59,26 @@ def write_manifest(path, rows):
 
 
 def read_manifest(path):
-    """Rows `(image, label, split)` of a CSV manifest.
+    """The lines of a CSV manifest: `{line number: (image, label, split)}`.
 
     Raises:
-        UserError: a missing column, or a split that is none of `SPLITS`; names the line.
+        UserError: not UTF-8, a missing column, an empty cell, or a split that is none of `SPLITS`.
     """
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = {"image", "label", "split"} - set(reader.fieldnames or ())
-        if missing:
-            raise UserError(f"{path}: no column {', '.join(sorted(missing))}; expected image,label,split")
-        rows = [(row["image"], row["label"], row["split"]) for row in reader]
-    for line, (_, _, split) in enumerate(rows, start=2):
-        if split not in SPLITS:
-            raise UserError(f"{path}, line {line}: split {split!r} is none of {', '.join(SPLITS)}")
+    rows = {}
+    try:
+        # With or without the byte order mark that spreadsheets write.
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            missing = {"image", "label", "split"} - set(reader.fieldnames or ())
+            if missing:
+                raise UserError(f"{path}: no column {', '.join(sorted(missing))}; expected image,label,split")
+            for row in reader:
+                rows[reader.line_num] = row["image"], row["label"], row["split"]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+    for line, row in rows.items():
+        if not all(row):
+            raise UserError(f"{path}, line {line}: image, label or split is empty")
+        if row[2] not in SPLITS:
+            raise UserError(f"{path}, line {line}: split {row[2]!r} is none of {', '.join(SPLITS)}")
     return rows

@@ -12,6 +12,9 @@ import numpy as np
 from recycle_tf import cli, runs
 from recycle_tf.errors import UserError
 
+MAX_SPEC_BYTES = 1_000_000
+"""No spec is longer; what claims to be is cut, and then no JSON."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
@@ -45,7 +48,7 @@ def open_classifier(path):
 
 
 def _from_run(path):
-    run = runs.open_run(path)
+    run = runs.open_run(path, "--model")
     model = run.load_model()
 
     def predict(pixels):
@@ -63,15 +66,18 @@ def _from_tflite(path):
     try:
         # TFLite carries associated files as a zip archive behind the network.
         with zipfile.ZipFile(path) as associated:
-            labels = associated.read("labels.txt").decode().splitlines()
-            spec = json.loads(associated.read("spec.json"))
-    except (zipfile.BadZipFile, KeyError) as error:
+            spec = json.loads(associated.open("spec.json").read(MAX_SPEC_BYTES))
+        labels, image_size, resize = (spec[key] for key in ("labels", "image_size", "resize"))
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"--model={path}: has no labels in it; give a file that `python -m export` wrote"
         ) from error
-    with cli.hushed(2):
-        interpreter = Interpreter(model_path=str(path))
-        interpreter.allocate_tensors()
+    try:
+        with cli.hushed(2):
+            interpreter = Interpreter(model_path=str(path))
+            interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"--model={path}: damaged, LiteRT cannot load it") from error
     image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def predict(pixels):
@@ -79,4 +85,4 @@ def _from_tflite(path):
         interpreter.invoke()
         return interpreter.get_tensor(probabilities["index"])[0]
 
-    return Classifier(predict, labels, spec["image_size"], spec["resize"])
+    return Classifier(predict, labels, image_size, resize)

@@ -1,5 +1,6 @@
 """The report of a run: `metrics.json`, pictures, and one page that shows them."""
 
+import csv
 import html
 import json
 import pathlib
@@ -13,17 +14,25 @@ from recycle_tf.evaluation import metrics
 from recycle_tf.runs import replacing
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend is chosen first)
+# A class may be called $_$.
+matplotlib.rcParams["text.parse_math"] = False
+from matplotlib import font_manager  # noqa: E402  (the backend is chosen first)
+from matplotlib import pyplot as plt  # noqa: E402
+
+KOREAN_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "AppleGothic")
+_installed = {font.name for font in font_manager.fontManager.ttflist}
+matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in KOREAN_FONTS if name in _installed)]
 
 WORST = 12
 BLUE, GREY = "#1f6f8b", "#888888"
 
 
-def write(run, split_name, split, probabilities):
+def write(run, directory, split_name, split, probabilities):
     """Writes everything a run's `report/` holds.
 
     Args:
         run: a `runs.Run`.
+        directory: `run.report`, or another folder for another split.
         split_name: `train`, `validation` or `test`.
         split: the `sources.Split` that was predicted.
         probabilities: `[len(split), num_classes]`.
@@ -31,7 +40,7 @@ def write(run, split_name, split, probabilities):
     Returns:
         The summary of `metrics.summarise`, as written to `metrics.json`.
     """
-    run.report.mkdir(exist_ok=True)
+    directory.mkdir(exist_ok=True)
     summary = {"split": split_name, **metrics.summarise(probabilities, split.labels, run.labels)}
     plots = {
         "confusion_matrix.png": lambda axes: draw_confusion(axes, summary),
@@ -41,15 +50,15 @@ def write(run, split_name, split, probabilities):
     for name, draw in plots.items():
         figure, axes = plt.subplots(figsize=(5.2, 4.6), layout="constrained")
         draw(axes)
-        figure.savefig(run.report / name, dpi=120)
+        figure.savefig(directory / name, dpi=120)
         plt.close(figure)
-    _draw_mistakes(run.report / "worst_mistakes.png", split, probabilities, run.labels)
-    _write_table(run.report / "per_class.csv", summary)
-    (run.report / "report.html").write_text(
+    _draw_mistakes(directory / "worst_mistakes.png", split, probabilities, run.labels)
+    _write_table(directory / "per_class.csv", summary)
+    (directory / "report.html").write_text(
         _page(run, summary, [*plots, "worst_mistakes.png"]), encoding="utf-8"
     )
-    # Last: its presence says that the run is complete.
-    with replacing(run.report / "metrics.json") as temporary:
+    # Last: its presence says that the report is complete.
+    with replacing(directory / "metrics.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
 
@@ -132,11 +141,12 @@ def _draw_mistakes(path, split, probabilities, names):
 
 
 def _write_table(path, summary):
-    rows = [
-        f"{n},{r['precision']:.4f},{r['recall']:.4f},{r['f1']:.4f},{r['examples']}"
-        for n, r in summary["per_class"].items()
-    ]
-    path.write_text("\n".join(["class,precision,recall,f1,examples", *rows]) + "\n", encoding="utf-8")
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("class", "precision", "recall", "f1", "examples"))
+        for name, row in summary["per_class"].items():
+            figures = (f"{row[key]:.4f}" for key in ("precision", "recall", "f1"))
+            writer.writerow((name, *figures, row["examples"]))
 
 
 def _page(run, summary, pictures):

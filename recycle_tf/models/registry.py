@@ -110,7 +110,8 @@ def create_model(arch, num_classes, image_size=None, weights=None, **overrides):
         num_classes: width of the logits.
         image_size: height and width in pixels; the paper's if None.
         weights: None, `"imagenet"` for those that were published, or the path of a `.keras` or
-            `.weights.h5` file of the same architecture. A head of another width is left fresh.
+            `.weights.h5` file of the same architecture. A head of another width is left fresh, but for a
+            `.weights.h5`, which has to fit.
         **overrides: fields of the family's dataclass, such as `drop_rate=0.2`.
 
     Raises:
@@ -121,7 +122,17 @@ def create_model(arch, num_classes, image_size=None, weights=None, **overrides):
     """
     row = find(arch)
     config = override(arch, row.config, overrides)
-    inputs, logits = row.build(config, num_classes, image_size or config.image_size)
+    image_size = image_size or config.image_size
+    try:
+        inputs, logits = row.build(config, num_classes, image_size)
+    except (ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
+        # Keras says in many lines which layer could not be made.
+        changed = ", ".join(f"{name}={value}" for name, value in overrides.items())
+        raise UserError(
+            f"{arch} cannot be built at {image_size} px"
+            + (f" with {changed}" if changed else "")
+            + f"; its own size is {row.config.image_size} px"
+        ) from error
     model = keras.Model(inputs, logits, name=arch)
     if weights is not None:
         fresh = published.load_imagenet(model) if weights == "imagenet" else load(model, weights)
@@ -169,10 +180,10 @@ def override(arch, config, overrides):
     for name, value in overrides.items():
         if name not in fields:
             raise UserError(f"{arch} has no setting {name!r}, {did_you_mean(name, fields)}")
-        number = isinstance(fields[name], (int, float)) and isinstance(value, (int, float))
-        if not (number or isinstance(value, type(fields[name]))):
+        whole_for_real = type(fields[name]) is float and type(value) is int
+        if type(value) is not type(fields[name]) and not whole_for_real:
             expected = type(fields[name]).__name__
-            raise UserError(f"{arch}: {name}={value!r} should be a {expected}, like {fields[name]!r}")
+            raise UserError(f"{arch}: {name}={value!r} should be of type {expected}, like {fields[name]!r}")
     return dataclasses.replace(config, **overrides)
 
 
@@ -192,7 +203,7 @@ def describe(arch, num_classes=1000, **overrides):
         non_trainable=_size(v for v in model.non_trainable_variables if "seed" not in v.path),
         macs=sum(macs for macs, _ in costs),
         activations=sum(activations for _, activations in costs),
-        image_size=row.config.image_size,
+        image_size=model.input_shape[1],
         paper=row.paper,
     )
 

@@ -20,6 +20,7 @@ import dataclasses
 import keras
 from keras import layers
 
+from recycle_tf.errors import UserError, did_you_mean
 from recycle_tf.layers import (
     act,
     add_residual,
@@ -73,6 +74,22 @@ class ResNet:
     drop_path_rate: float = 0.0
     image_size: int = 224
 
+    def __post_init__(self):
+        """Refuses words that mean nothing here."""
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UserError(f"{name}={getattr(self, name)}: {did_you_mean(getattr(self, name), choices)}")
+        if (self.conv == "plain") != (self.deformed_stages == ()):
+            raise UserError(f"conv={self.conv} goes with deformed_stages, such as deformed_stages=(4,)")
+
+
+CHOICES = {
+    "block": ("basic", "bottleneck"),
+    "shortcut": ("identity", "projection", "all_projection", "none"),
+    "stem": ("imagenet", "cifar"),
+    "attention": ("none", "squeeze_excite"),
+    "conv": ("plain", "deformable", "modulated"),
+}
 
 TABLE_1 = {
     "plain18":      ResNet("basic",      (2, 2,  2, 2), "none"),

@@ -13,7 +13,8 @@ def load(model, path):
 
     Args:
         model: a model of `create_model`.
-        path: the file; its head may have another number of classes, then the model's stays fresh.
+        path: the file; the head in a `.keras` may have another number of classes, then the model's stays
+            fresh. A `.weights.h5` has to fit.
 
     Returns:
         Names of the layers that were left fresh: `[]` or `["logits"]`.
@@ -45,6 +46,8 @@ def _copy(model, source, path):
     ours.scale, ours.offset = theirs.scale, theirs.offset
     names = {layer.name: layer for layer in source.layers}
     for layer in model.layers:
+        if not layer.get_weights() or "drop" in layer.name:
+            continue  # Dropout has but the state of its draws.
         if layer.name not in names:
             raise UserError(f"--weights={path}: no layer {layer.name!r}, which {model.name} has")
         values = names[layer.name].get_weights()

@@ -1,10 +1,12 @@
 """The callbacks that Keras does not have, or has otherwise than a run needs."""
 
 import time
+import zipfile
 
 import keras
 import numpy as np
 
+from recycle_tf.errors import UserError
 from recycle_tf.runs import replacing
 
 
@@ -27,8 +29,8 @@ class BestModel(keras.callbacks.Callback):
         self.best = max((self._merit(row) for row in rows), default=(-1.0, 0.0))
 
     def on_epoch_end(self, epoch, logs=None):
-        """Saves if this epoch is the best so far."""
-        if self._merit(logs) > self.best:
+        """Saves if this epoch is the best so far; one whose loss is no number is not."""
+        if np.isfinite(logs["val_loss"]) and self._merit(logs) > self.best:
             self.best = self._merit(logs)
             with replacing(self.path) as temporary:
                 self.kept.save(temporary)
@@ -53,7 +55,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder = folder
 
     def on_epoch_end(self, epoch, logs=None):
-        """Replaces the file of the epoch before."""
+        """Replaces the file of the epoch before, unless the loss is no number any more."""
+        if not np.isfinite(logs["loss"]):
+            return
         self.folder.mkdir(exist_ok=True)
         before = list(self.folder.glob("epoch*.npz"))
         with replacing(self.folder / f"epoch{epoch + 1:04d}.npz") as temporary:
@@ -67,13 +71,21 @@ def restore(model, folder):
 
     Returns:
         How many epochs have been run; 0 without a checkpoint.
+
+    Raises:
+        UserError: the checkpoint is damaged, or of another version.
     """
     files = sorted(folder.glob("epoch*.npz"))
     if not files:
         return 0
-    with np.load(files[-1], allow_pickle=False) as values:
-        for key, variable in _state(model).items():
-            variable.assign(values[key])
+    try:
+        with np.load(files[-1], allow_pickle=False) as values:
+            for key, variable in _state(model).items():
+                variable.assign(values[key])
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"{files[-1]}: damaged, or written by another version; remove {folder} to begin again"
+        ) from error
     return int(files[-1].stem.removeprefix("epoch"))
 
 
@@ -86,7 +98,7 @@ def _state(model):
 
 
 class Throughput(keras.callbacks.Callback):
-    """Adds `images_per_second` of the training steps to the epoch's logs.
+    """Adds `images_per_second` of the training steps, and `learning_rate`, to the epoch's logs.
 
     Args:
         images: how many an epoch has.
@@ -105,5 +117,6 @@ class Throughput(keras.callbacks.Callback):
         self.end = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Notes the figure where CSVLogger and TensorBoard find it."""
+        """Notes the figures where CSVLogger and TensorBoard find them."""
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         logs["images_per_second"] = self.images / (self.end - self.begin)

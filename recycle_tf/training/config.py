@@ -1,5 +1,6 @@
 """What a training is told: one dataclass, from which the flags are made."""
 
+import ast
 import dataclasses
 import inspect
 import re
@@ -51,7 +52,7 @@ class TrainConfig:
     optimizer: str = "adamw"
     # highest rate, after the warm-up
     learning_rate: float = 2e-3
-    # epochs in which the rate grows from 0; afterwards it falls along a cosine
+    # epochs in which the rate grows from 0, at most a fifth of all; afterwards it falls along a cosine
     warmup_epochs: float = 5.0
     # decoupled; biases and norms have none
     weight_decay: float = 0.05
@@ -89,11 +90,14 @@ class TrainConfig:
             UserError: something that is not `name=value`.
         """
         found = {}
-        for item in filter(None, self.overrides.split(",")):
+        # At commas, but for those inside a tuple.
+        for item in filter(None, re.split(r",(?![^()]*\))", self.overrides)):
             name, equals, value = item.partition("=")
             if not equals:
                 raise UserError(f"--overrides={self.overrides}: {item!r} should be name=value")
             found[name.strip()] = _literal(value.strip())
+        if "image_size" in found:
+            raise UserError(f"--overrides={self.overrides}: give --image_size={found['image_size']} instead")
         return found
 
 
@@ -160,9 +164,8 @@ def _comments(cls):
 
 
 def _literal(text):
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
+    """A number, a tuple, True or False; anything else is a word."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -3,7 +3,9 @@
 import shutil
 
 import keras
+import numpy as np
 
+from recycle_tf.errors import UserError
 from recycle_tf.training.callbacks import BestModel, Checkpoint, Throughput, restore
 from recycle_tf.training.schedules import make_optimizer, warmup_cosine
 
@@ -20,7 +22,8 @@ def compile_model(model, weights, config, steps_per_epoch):
     rate = warmup_cosine(
         config.learning_rate,
         steps=config.epochs * steps_per_epoch,
-        warmup_steps=int(min(config.warmup_epochs, config.epochs) * steps_per_epoch),
+        # At most a fifth, so that a short training does not end at its highest rate.
+        warmup_steps=int(min(config.warmup_epochs, config.epochs / 5) * steps_per_epoch),
     )
     model.compile(
         optimizer=make_optimizer(config.optimizer, rate, config.weight_decay),
@@ -64,9 +67,12 @@ def fit(model, kept, run, training, validation, config, steps_per_epoch, first_e
         steps_per_epoch: batches an epoch.
         first_epoch: epochs that have been run.
         verbose: 1 for a progress bar, 2 for a line an epoch.
+
+    Raises:
+        UserError: the loss became no number; the best model and the last good checkpoint are kept.
     """
     run.keep_history(first_epoch)
-    model.fit(
+    history = model.fit(
         training,
         validation_data=validation,
         epochs=config.epochs,
@@ -83,6 +89,11 @@ def fit(model, kept, run, training, validation, config, steps_per_epoch, first_e
             Checkpoint(run.checkpoints),
         ],
     )
+    if not np.isfinite(history.history["loss"]).all():
+        raise UserError(
+            f"the loss became infinite or no number in epoch {history.epoch[-1] + 1}; "
+            f"try a --learning_rate below {config.learning_rate:g} in another --run_dir"
+        )
 
 
 def finish(run):

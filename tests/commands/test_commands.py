@@ -68,6 +68,12 @@ def test_models_prints_counts():
         (["predict", "x.jpg"], "--model: missing"),
         (["predict", "--model=x", "gone.jpg"], "gone.jpg: no such file or folder"),
         (["predict", "--model=x", "tests/models"], "tests/models: no pictures in this folder"),
+        (
+            ["predict", "--model=x", "--sheet=/no/dir/x.png", "setup.py"],
+            "--sheet=/no/dir/x.png: expected a .png",
+        ),
+        (["predict", "--model=/no/run", "setup.py"], "--model=/no/run: no such folder"),
+        (["evaluate", "--run=tests", "test"], "test: not a flag; write --name=value"),
         (["predict", "--model=gone.tflite", "setup.py"], "--model=gone.tflite: no such file"),
         (["models", "resnt50"], "resnt50: no architecture of that name, did you mean resnet50"),
     ],
@@ -81,6 +87,38 @@ def test_predict_names_a_file_that_is_no_picture(finished_run):
         run_python("-m", "recycle_tf", "predict", f"--model={finished_run}", "setup.py"),
         "setup.py: not a picture",
     )
+
+
+def test_another_split_leaves_the_report_alone(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    before = (run / "report" / "metrics.json").read_bytes()
+    result = run_python("-m", "recycle_tf", "evaluate", f"--run={run}", "--split=train")
+    assert result.returncode == 0, result.stderr
+    assert (run / "report" / "metrics.json").read_bytes() == before
+    assert json.loads((run / "report-photos-train" / "metrics.json").read_text())["examples"] == 42
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", b"", "config.json: damaged, cannot be read"),
+        ("config.json", b"[]", "config.json: damaged, config, labels or fingerprint is missing"),
+        ("config.json", b'{"config": {}}', "config.json: damaged, config, labels or fingerprint is missing"),
+        ("model.keras", b"not a zip", "model.keras: damaged, cannot be loaded"),
+    ],
+)
+def test_a_damaged_run(finished_run, tmp_path, file, content, message):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    (run / file).write_bytes(content)
+    check_refused(run_python("-m", "recycle_tf", "evaluate", f"--run={run}"), message)
+
+
+def test_a_model_with_a_damaged_byte(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    content = bytearray((run / "model.keras").read_bytes())
+    content[len(content) // 2] ^= 255
+    (run / "model.keras").write_bytes(content)
+    check_refused(run_python("-m", "recycle_tf", "evaluate", f"--run={run}"), "model.keras: damaged")
 
 
 def test_evaluate_on_other_classes(finished_run, tmp_path):

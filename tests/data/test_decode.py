@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from recycle_tf.data import decode
+from recycle_tf.errors import UserError
 
 
 def encoded(pixels, kind):
@@ -22,15 +23,38 @@ GRADIENT = np.dstack([np.tile(np.arange(40, dtype=np.uint8) * 6, (20, 1))] * 3)
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
 def test_formats(kind):
     data = encoded(GRADIENT, kind)
-    assert decode.image_format(data[:16]) == kind
     found = decode.decode(tf.constant(data), 20)
     assert found.dtype == tf.uint8
     assert found.shape == (20, 20, 3)
     assert np.abs(found.numpy().astype(int)[:, 1:-1, 0] - (np.arange(20) * 12 + 3)[1:-1]).max() <= 4
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("text.jpg", b"hello, I am a text", "not a picture"),
+        ("empty.png", b"", "not a picture"),
+        ("folder.jpg", None, "not a picture"),
+        ("page.webp", "WEBP", "not a picture"),
+        ("bomb.png", (12000, 12000), "more than 120 million pixels"),
+    ],
+)
+def test_files_that_are_not_decoded(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is None:
+        path.mkdir()
+    elif content == "WEBP":
+        Image.fromarray(GRADIENT).save(path, content)
+    elif isinstance(content, tuple):
+        Image.new("1", content).save(path)
+        assert path.stat().st_size < 100_000
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        decode.check_file(path)
+
+
 def test_text_is_no_picture():
-    assert decode.image_format(b"hello, I am a text") is None
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode.decode(tf.constant(b"hello, I am a text"), 20)
 

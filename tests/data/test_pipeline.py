@@ -98,6 +98,19 @@ def test_a_damaged_picture_is_named(tmp_path):
         pipeline.decode_all(damaged, 16)
 
 
+@pytest.mark.parametrize(
+    ("examples", "batch_size", "replicas", "expected"),
+    [(9, 8, 1, 8), (9, 8, 2, 6), (10, 8, 2, 8), (6, 8, 2, 8), (328, 32, 2, 32), (12, 8, 4, 8)],
+)
+def test_batches_that_replicas_can_share(examples, batch_size, replicas, expected):
+    assert pipeline.shareable(examples, batch_size, replicas) == expected
+
+
+def test_too_few_examples_to_share():
+    with pytest.raises(UserError, match="4 devices cannot share 5 validation pictures"):
+        pipeline.shareable(5, 8, 4)
+
+
 def test_class_balanced_takes_equally_many_of_each_class(split):
     chosen = pipeline.class_balanced(split, 9, seed=0)
     assert list(np.bincount(chosen.labels)) == [3, 3, 3]
@@ -165,7 +178,7 @@ def test_colour():
 def test_mixup_mixes_pictures_and_labels_alike():
     images = np.stack([np.zeros((4, 4, 3)), np.full((4, 4, 3), 100)]).astype(np.float32)
     labels = np.eye(2, dtype=np.float32)
-    numbers = np.float32([[0.9, 0.25, 0.5, 0.5, 0], [0.1, 0.25, 0.5, 0.5, 0]])
+    numbers = np.float32([[0.9, 0.25, 0.5, 0.5], [0.1, 0.25, 0.5, 0.5]])
     mixed, soft = mix.mix("mixup", images, labels, numbers)
     np.testing.assert_allclose(mixed[0], 75)
     np.testing.assert_allclose(soft, [[0.25, 0.75], [0, 1]])
@@ -176,7 +189,7 @@ def test_cutmix_labels_by_the_area_that_is_left():
     images = np.stack([np.zeros((8, 8, 3)), np.full((8, 8, 3), 100)]).astype(np.float32)
     labels = np.eye(2, dtype=np.float32)
     # A box of half the side around the corner: a quarter of it lies inside, 1/16 of the picture.
-    numbers = np.float32([[0.9, 0.75, 0.0, 0.0, 0], [0.9, 0.75, 0.5, 0.5, 0]])
+    numbers = np.float32([[0.9, 0.75, 0.0, 0.0], [0.9, 0.75, 0.5, 0.5]])
     mixed, soft = mix.mix("cutmix", images, labels, numbers)
     np.testing.assert_allclose(np.array(mixed[0])[:2, :2], 100)
     assert np.array(mixed[0]).mean() == pytest.approx(100 / 16)
@@ -184,7 +197,7 @@ def test_cutmix_labels_by_the_area_that_is_left():
 
 
 def test_both_mixes_two_thirds():
-    numbers = np.random.default_rng(0).uniform(size=(3000, 5)).astype(np.float32)
+    numbers = np.random.default_rng(0).uniform(size=(3000, 4)).astype(np.float32)
     images, labels = np.zeros((3000, 2, 2, 3), np.float32), np.eye(3, dtype=np.float32)[np.arange(3000) % 3]
     _, soft = mix.mix("both", images, labels, numbers)
     assert (np.array(soft).max(1) == 1).mean() < 0.6

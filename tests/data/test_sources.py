@@ -1,5 +1,6 @@
 """Where examples come from."""
 
+import os
 import shutil
 
 import numpy as np
@@ -137,6 +138,30 @@ def test_errors_of_manifests(photos, tmp_path):
     assert "lies outside" in error(path)
     path.write_text("image,label,split\ncan/can0.png,can,train\n")
     assert "no example in the split 'validation'" in error(path)
+    path.write_text("image,label,split\ncan/can0.png,can,train\n\ncan/can0.png,jar,test\n")
+    assert "line 4: can/can0.png stands in line 2 already" in error(path)
+    path.write_text("image,label,split\ncan/can0.png,,train\n")
+    assert "line 2: image, label or split is empty" in error(path)
+    path.write_bytes("image,label,split\ncan/can0.png,병,train\n".encode("cp949"))
+    assert "not a CSV file in UTF-8" in error(path)
+    rows = "".join(f"can/can{i}.png,can,{split}\n" for i, split in enumerate(splits.SPLITS))
+    path.write_text("image,label,split\n" + rows)
+    assert "only one class, can" in error(path)
+    path.write_text("image,label,split\n" + rows + 'jar/jar0.png,"a\nb",train\n')
+    assert "has a line break in it" in error(path)
+
+
+def test_a_manifest_of_a_spreadsheet(photos):
+    source = sources.open_source(str(photos))
+    path = photos / "split.csv"
+    splits.write_manifest(path, source.manifest())
+    path.write_text("\ufeff" + path.read_text(), encoding="utf-8")
+    assert everything(sources.open_source(str(path))) == everything(source)
+
+
+def test_a_file_name_that_is_not_utf8(photos):
+    (photos / "can" / "can0.png").rename(os.fsdecode(os.fsencode(photos / "can") + b"/\xff.png"))
+    assert "not UTF-8" in error(photos)
 
 
 def test_errors_of_builders(tmp_path, monkeypatch):
@@ -150,6 +175,10 @@ def test_no_network_and_no_manual_dir(tmp_path, monkeypatch):
     # Nothing listens on port 9: every connection is refused at once, as without a network.
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "manual").mkdir()
+    assert "could not be downloaded" in error("trashnet", data_dir=tmp_path, manual_dir=tmp_path / "manual")
     message = error("trashnet", data_dir=tmp_path)
     assert "could not be downloaded" in message
     assert "--manual_dir=FOLDER" in message

@@ -10,7 +10,7 @@ from PIL import Image
 
 from export import verify
 from recycle_tf import create_model, list_models
-from tests.conftest import ROOT, run_python
+from tests.conftest import run_python, tiny_training
 from tests.test_train import check_refused
 
 FILES = {
@@ -103,19 +103,49 @@ def test_predict_with_a_tflite(exported):
     assert len(result.stdout.splitlines()) == len(list(golden.glob("*.png")))
 
 
-def test_exporting_again_gives_the_same_bytes(exported):
-    def digest():
-        return hashlib.sha256((exported[0] / "model_float16.tflite").read_bytes()).hexdigest()
+def test_exporting_one_again_gives_the_same_bytes_and_keeps_the_others(exported, tmp_path):
+    directory = shutil.copytree(exported[0].parent, tmp_path / "run") / "export"
 
-    before = digest()
-    result = run_python("-m", "export", f"--run={exported[0].parent}", "--formats=tflite_float16")
+    def digest():
+        return hashlib.sha256((directory / "model_float16.tflite").read_bytes()).hexdigest()
+
+    before, answers = digest(), (directory / "golden" / "expected.json").read_text()
+    result = run_python("-m", "export", f"--run={directory.parent}", "--formats=tflite_float16")
     assert result.returncode == 0, result.stderr
     assert digest() == before
+    assert {row["format"] for row in json.loads((directory / "export.json").read_text())} == {
+        "saved_model",
+        *FILES,
+    }
+    assert json.loads((directory / "golden" / "expected.json").read_text()) == json.loads(answers)
+
+
+def test_a_run_in_bfloat16_is_exported_in_float32(photos, tmp_path):
+    run = tmp_path / "run"
+    flags = (*tiny_training(photos), "--epochs=1", "--mixed_precision=bfloat16", f"--run_dir={run}")
+    assert run_python("train.py", *flags).returncode == 0
+    result = run_python("-m", "export", f"--run={run}", "--formats=tflite_float32")
+    assert result.returncode == 0, result.stderr
+    assert "tflite_float32   verified" in result.stdout
+
+
+def test_integers_take_dark_pixels_as_they_are(finished_run, tmp_path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    from export import tflite
+    from recycle_tf import runs
+
+    run = runs.open_run(finished_run)
+    dark = np.random.default_rng(0).integers(0, 60, (8, 32, 32, 3)).astype(np.uint8)
+    artifact = tflite.export(run, run.load_model(), "tflite_int8", tmp_path, dark)
+    assert Interpreter(model_path=str(artifact.path)).get_input_details()[0]["quantization"] == (1.0, 0)
 
 
 def test_a_format_that_differs_is_rejected(finished_run, tmp_path):
     run = shutil.copytree(finished_run, tmp_path / "run")
-    result = run_python("-m", "export", f"--run={run}", "--formats=tflite_int8", "--max_drop=-100")
+    export = ("-m", "export", f"--run={run}", "--formats=tflite_int8")
+    assert run_python(*export, "--max_drop=12").returncode == 0
+    result = run_python(*export, "--max_drop=-101")
     assert result.returncode == 2
     assert result.stderr.strip().splitlines()[-1].startswith("error: tflite_int8: rejected")
     assert (run / "export" / "rejected" / "model_int8.tflite").is_file()
@@ -139,7 +169,8 @@ def test_gates():
     verdict = judge("tflite_int8", flipped)
     assert (verdict.accuracy, verdict.drop, verdict.agreement) == (0.75, 25.0, 0.75)
     assert "loses 25.0 points" in verdict.failure
-    assert judge("tflite_int8", flipped, max_drop=30).failure is None
+    assert "for 75.0% of the pictures" in judge("tflite_int8", flipped, max_drop=30).failure
+    assert judge("tflite_int8", EXPECTED * 0.9 + 0.05).failure is None
     assert "not finite" in judge("tflite_int8", EXPECTED * np.nan).failure
 
 
@@ -147,6 +178,9 @@ def test_gates():
     ("flags", "message"),
     [
         ([], "--run: missing"),
+        (["--run=/no/run", "--formats="], "--formats: empty"),
+        (["--run=/no/run", "--max_drop=nan"], "--max_drop=nan: expected points"),
+        (["--run=/no/run", "more"], "more: not a flag"),
         (["--run=/no/run"], "--run=/no/run: no such folder"),
         (
             ["--run=/no/run", "--formats=tflite_int4"],
@@ -199,6 +233,10 @@ def convert_and_compare(arch, folder, run):
     np.testing.assert_allclose(tflite.load(artifact.path)(pictures), expected, atol=1e-4)
 
 
-def test_the_top_level_is_as_agreed():
-    names = {path.name for path in ROOT.iterdir()}
-    assert {"recycle_tf", "datasets", "train.py", "export", "tests", "setup.py"} <= names
+def test_a_damaged_tflite(exported, tmp_path):
+    content = bytearray((exported[0] / "model_int8.tflite").read_bytes())
+    content[:400] = bytes(400)
+    (tmp_path / "damaged.tflite").write_bytes(content)
+    picture = next((exported[0] / "golden").glob("*.png"))
+    result = run_python("-m", "recycle_tf", "predict", f"--model={tmp_path / 'damaged.tflite'}", picture)
+    check_refused(result, "damaged, LiteRT cannot load it")

@@ -119,7 +119,7 @@ def test_unknown_override_names_what_there_is():
 
 
 def test_override_of_the_wrong_type():
-    with pytest.raises(UserError, match="resnet18: filters='wide' should be a int, like 64"):
+    with pytest.raises(UserError, match="resnet18: filters='wide' should be of type int, like 64"):
         create_model("resnet18", 6, filters="wide")
 
 
