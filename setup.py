@@ -65,6 +65,6 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        "dev": ["build", "dill", "pytest", "pytest-xdist", "ruff"],
+        "dev": ["build", "dill", "jax", "pytest", "pytest-xdist", "ruff"],
     },
 )

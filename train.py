@@ -75,7 +75,7 @@ def main(argv):
         model = create_model(
             config.arch, len(source.labels), image_size, config.weights, **config.model_overrides()
         )
-        trained, weights = registry.training_model(model, len(source.labels))
+        trained, weights = registry.training_model(model, len(source.labels), config.remat)
         loop.compile_model(trained, weights, config, steps_per_epoch)
         # Initialisation: resume this run > --weights (above) > scratch.
         first_epoch = loop.restore(trained, run.checkpoints) if run else 0

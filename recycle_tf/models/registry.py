@@ -12,6 +12,7 @@ import keras
 from recycle_tf.errors import UserError, did_you_mean
 from recycle_tf.layers import DeformableConv2D
 from recycle_tf.models import published
+from recycle_tf.models.recompute import RecomputedModel
 from recycle_tf.models.weights import load
 
 
@@ -99,7 +100,7 @@ def list_models(pattern="*"):
     ]
 
 
-def create_model(arch, num_classes, image_size=None, weights=None, **overrides):
+def create_model(arch, num_classes, image_size=None, weights=None, remat=False, **overrides):
     """Builds a model with fresh weights, or with those of a file.
 
     The model takes RGB images `[batch, height, width, 3]` with values 0..255 (float32 or uint8) and
@@ -112,10 +113,12 @@ def create_model(arch, num_classes, image_size=None, weights=None, **overrides):
         weights: None, `"imagenet"` for those that were published, or the path of a `.keras` or
             `.weights.h5` file of the same architecture. A head of another width is left fresh, but for a
             `.weights.h5`, which has to fit.
+        remat: recompute the inside of the blocks in training rather than keep it: less memory, more time.
         **overrides: fields of the family's dataclass, such as `drop_rate=0.2`.
 
     Raises:
-        UserError: an unknown name, an override the family does not have, or weights that do not fit.
+        UserError: an unknown name, an override the family does not have, weights that do not fit, or `remat`
+            for a network without blocks.
 
     Example:
         >>> model = create_model("resnet18", num_classes=6, image_size=128, filters=32)
@@ -133,7 +136,7 @@ def create_model(arch, num_classes, image_size=None, weights=None, **overrides):
             + (f" with {changed}" if changed else "")
             + f"; its own size is {row.config.image_size} px"
         ) from error
-    model = keras.Model(inputs, logits, name=arch)
+    model = _model_class(remat)(inputs, logits, name=arch)
     if weights is not None:
         fresh = published.load_imagenet(model) if weights == "imagenet" else load(model, weights)
         if fresh:
@@ -143,12 +146,13 @@ def create_model(arch, num_classes, image_size=None, weights=None, **overrides):
     return model
 
 
-def training_model(model, num_classes):
-    """What is trained so that `model` learns: the model itself, or with auxiliary classifiers attached.
+def training_model(model, num_classes, remat=False):
+    """What is trained so that `model` learns: itself, or with auxiliary classifiers or recomputation.
 
     Args:
         model: one of `create_model`.
         num_classes: width of its logits.
+        remat: recompute the inside of its blocks; a matter of the training, so that `model` stays as it is.
 
     Returns:
         A model that shares all layers with `model`, and the weight of the loss of each of its
@@ -157,10 +161,14 @@ def training_model(model, num_classes):
     """
     row = find(model.name)
     if row.auxiliary is None:
-        return model, [1.0]
+        return RecomputedModel(model.input, model.output, name=model.name) if remat else model, [1.0]
     logits, weight = row.auxiliary(row.config, model, num_classes)
     outputs = keras.ops.stack([model.output, *logits], axis=1)
-    return keras.Model(model.input, outputs, name=model.name), [1.0] + [weight] * len(logits)
+    return _model_class(remat)(model.input, outputs, name=model.name), [1.0] + [weight] * len(logits)
+
+
+def _model_class(remat):
+    return RecomputedModel if remat else keras.Model
 
 
 def find(arch):

@@ -1,0 +1,89 @@
+"""Recomputation changes what is kept for the gradient, and nothing else."""
+
+import keras
+import numpy as np
+import pytest
+
+from recycle_tf import create_model, list_models
+from recycle_tf.errors import UserError
+from recycle_tf.models import registry
+from recycle_tf.models.recompute import RecomputedModel
+
+WITH_BLOCKS = [
+    arch
+    for arch in list_models("test_*")
+    if any("_block" in layer.name for layer in create_model(arch, 2).layers)
+]
+
+
+def trained(arch, remat):
+    """Variables after two steps, each on another batch."""
+    keras.utils.set_random_seed(1)
+    model = create_model(arch, 3, remat=remat)
+    assert isinstance(model, RecomputedModel) == remat
+    size = model.input_shape[1]
+    images = np.random.default_rng(0).uniform(0, 255, (8, size, size, 3)).astype("float32")
+    labels = np.eye(3, dtype="float32")[np.arange(8) % 3]
+    model.compile(keras.optimizers.SGD(0.1), keras.losses.CategoricalCrossentropy(from_logits=True))
+    model.fit(images, labels, batch_size=4, shuffle=False, verbose=0)
+    return [(variable.path, np.asarray(variable.value)) for variable in model.variables]
+
+
+@pytest.mark.parametrize("arch", WITH_BLOCKS)
+def test_same_steps(arch):
+    """Weights, moving statistics (once a step) and the seeds of stochastic depth."""
+    for (path, value), (_, again) in zip(trained(arch, False), trained(arch, True), strict=True):
+        # To a rounding: TensorFlow fuses the two graphs differently.
+        np.testing.assert_allclose(value, again, rtol=1e-5, atol=1e-6, err_msg=path)
+
+
+def test_blocks_run_again_for_the_gradient(monkeypatch):
+    import tensorflow as tf
+
+    runs = []
+    call = keras.layers.Concatenate.call
+
+    def counted(self, inputs):
+        runs.append(self.name)
+        return call(self, inputs)
+
+    model = create_model("test_densenet", 3, remat=True)
+    monkeypatch.setattr(keras.layers.Concatenate, "call", counted)
+    images = tf.random.stateless_uniform((2, 32, 32, 3), (0, 0), 0, 255)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(images, training=True))
+    forward = len(runs)
+    tape.gradient(loss, [v.value for v in model.trainable_variables])
+    assert forward == 8  # Two blocks in each of four stages.
+    assert sorted(runs[forward:]) == sorted(runs[:forward])
+    runs.clear()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(images, training=False))
+    tape.gradient(loss, [v.value for v in model.trainable_variables])
+    assert len(runs) == 8
+
+
+def test_saved_and_loaded_it_still_recomputes(tmp_path):
+    model = create_model("test_efficientnet", 3, remat=True)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded, RecomputedModel)
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+    np.testing.assert_allclose(loaded(images), model(images), atol=1e-6)
+    assert [layer.name for layer in loaded.layers] == [
+        layer.name for layer in create_model("test_efficientnet", 3).layers
+    ]
+
+
+def test_what_is_trained_recomputes_and_what_is_kept_does_not():
+    model = create_model("test_densenet", 3)
+    recomputing, weights = registry.training_model(model, 3, remat=True)
+    assert isinstance(recomputing, RecomputedModel)
+    assert not isinstance(model, RecomputedModel)
+    assert weights == [1.0]
+    assert all(a is b for a, b in zip(recomputing.variables, model.variables, strict=True))
+
+
+def test_a_network_without_blocks():
+    with pytest.raises(UserError, match="vgg11: remat=True recomputes blocks, and this network has none"):
+        create_model("vgg11", 3, remat=True)
