@@ -2,9 +2,9 @@
 
     python benchmarks/train_step.py
 
-Time: both networks in one process, their steps alternating, medians. Memory: a process each, its peak at three
-times the batch, and the slope between both batches, which is what one more picture needs (activations and
-their gradients) without what weights and libraries take.
+Time: both networks in one process, their steps alternating, medians. Memory: a process each, its peak at
+three times the batch, and the slope between both batches, which is what one more picture needs (activations
+and their gradients) without what weights and libraries take.
 """
 
 import argparse
