@@ -28,7 +28,7 @@ def main(argv):
     import keras
 
     from recycle_tf import create_model, runs
-    from recycle_tf.data import pipeline, sources
+    from recycle_tf.data import cache, pipeline, sources
     from recycle_tf.evaluation import metrics, report
     from recycle_tf.models import registry
     from recycle_tf.training import loop
@@ -95,9 +95,16 @@ def main(argv):
         mix=config.mix,
         seed=config.seed,
         epochs=config.epochs,
-        first_epoch=first_epoch,
+        first_step=first_epoch * steps_per_epoch,
+        cache=config.cache,
+        data_service=config.data_service,
     )
-    evaluation = {"image_size": image_size, "batch_size": config.batch_size, "resize": config.resize}
+    evaluation = {
+        "image_size": image_size,
+        "batch_size": config.batch_size,
+        "resize": config.resize,
+        "cache": config.cache,
+    }
     test_batches = pipeline.build_evaluation(test, len(source.labels), **evaluation)
     # No device may be left without an example of the last batch.
     evaluation["batch_size"] = pipeline.shareable(len(validation), config.batch_size, replicas)
@@ -120,7 +127,7 @@ def main(argv):
         # Pictures are decoded here when memory does not hold them all.
         for split in source.splits.values():
             if sources.first_unreadable(split):
-                raise pipeline.unreadable(split) from None
+                raise cache.unreadable(split) from None
         raise
 
     # ---- evaluate: the best model, on pictures that chose nothing

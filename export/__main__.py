@@ -48,7 +48,7 @@ def main(argv):
     from tqdm import tqdm
 
     from recycle_tf import runs
-    from recycle_tf.data import pipeline
+    from recycle_tf.data import cache, pipeline
     from recycle_tf.evaluation import metrics
 
     from . import golden, saved_model, tflite, verify
@@ -58,14 +58,14 @@ def main(argv):
     source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
     test = source.splits["test"]
     view = {"size": model.input_shape[1], "resize": run.config["resize"]}
-    pictures = pipeline.decode_all(test, **view)
+    pictures = cache.decode_all(test, **view)
     expected = metrics.predict_probabilities(
         model, pipeline.build_evaluation(test, len(run.labels), view["size"], 32, view["resize"])
     )
     calibration = None
     if "tflite_int8" in values.formats:
         chosen = pipeline.class_balanced(source.splits["train"], CALIBRATION_PICTURES, run.config["seed"])
-        calibration = pipeline.decode_all(chosen, **view)
+        calibration = cache.decode_all(chosen, **view)
 
     run.export.mkdir(exist_ok=True)
     rows, answers = [], {"keras": expected}

@@ -14,8 +14,11 @@ MIXES = ("none", "mixup", "cutmix", "both")
 _UNMIXED = 1 / 3
 
 
+@tf.function(jit_compile=True, autograph=False)
 def mix(name, images, labels, draws):
     """Mixes each picture of a batch with its neighbour; a third of them stays as it is.
+
+    Compiled, because uncompiled every factor and every sum goes through memory on its own.
 
     Args:
         name: one of `MIXES`; `"both"` draws one of the two for each picture.

@@ -5,11 +5,10 @@ give the draws. No iterator state has to be saved: a resumed run starts at the s
 """
 
 import numpy as np
-import psutil
 import tensorflow as tf
-from tqdm import tqdm
 
 from recycle_tf.data import augment as augmentation
+from recycle_tf.data import cache as caching
 from recycle_tf.data import decode as decoding
 from recycle_tf.data import mix as mixing
 from recycle_tf.data import sources
@@ -19,7 +18,7 @@ WORKING_SCALE = 1.5
 """Side of the pictures that training keeps, over the side of those the network sees: crops stay sharp."""
 
 
-def build_evaluation(split, num_classes, image_size, batch_size, resize="stretch"):
+def build_evaluation(split, num_classes, image_size, batch_size, resize="stretch", cache="auto"):
     """Every example of a split exactly once, in order, the last batch partial.
 
     Args:
@@ -28,18 +27,23 @@ def build_evaluation(split, num_classes, image_size, batch_size, resize="stretch
         image_size: height and width, in pixels.
         batch_size: examples a batch.
         resize: one of `decode.RESIZES`.
+        cache: one of `cache.CACHES`.
 
     Returns:
         A `tf.data.Dataset` of (float32 images 0..255 `[batch, image_size, image_size, 3]`, one-hot labels).
     """
-    read = _reader(split, image_size, resize)
+    one, many = caching.reader(split, image_size, resize, cache)
     labels = tf.one_hot(split.labels, num_classes)
 
     def example(index):
-        return tf.cast(read(index), tf.float32), tf.gather(labels, index)
+        return one(index), tf.gather(labels, index)
+
+    def batch(pictures, labels):
+        return tf.cast(many(pictures), tf.float32), labels
 
     dataset = tf.data.Dataset.range(len(split)).map(example, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+    dataset = dataset.batch(batch_size).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
+    return dataset.prefetch(tf.data.AUTOTUNE)
 
 
 def build_training(
@@ -49,11 +53,13 @@ def build_training(
     batch_size,
     *,
     resize="stretch",
-    augment="basic",
+    augment="trivial",
     mix="none",
     seed=0,
     epochs=1,
-    first_epoch=0,
+    first_step=0,
+    cache="auto",
+    data_service=None,
 ):
     """Augmented batches of `epochs` epochs, one after the other, each in an order of its own.
 
@@ -69,7 +75,10 @@ def build_training(
         mix: one of `mix.MIXES`.
         seed: decides order and draws, together with epoch and example.
         epochs: epochs of the whole training.
-        first_epoch: where to begin; earlier ones cost nothing.
+        first_step: batch of the whole training to begin with; earlier ones cost nothing.
+        cache: one of `cache.CACHES`; the same batches from each.
+        data_service: address of a `tf.data` service, `grpc://HOST:PORT`, whose workers make the batches.
+            They come as soon as they are made: each example once an epoch, in no repeatable order.
 
     Returns:
         A `tf.data.Dataset` of (float32 images 0..255, label distributions).
@@ -79,7 +88,10 @@ def build_training(
     """
     policy = augmentation.policy(augment)
     working_size = image_size if augment == "none" else round(WORKING_SCALE * image_size)
-    read = _reader(split, working_size, resize)
+    quick = decoding.decode if augment == "none" else decoding.decode_quickly
+    # What workers read is sent to them: the pictures' names, not a cache of this process.
+    cache = "off" if data_service else cache
+    one, many = caching.reader(split, working_size, resize, cache, quick)
     labels = tf.one_hot(split.labels, num_classes)
     per_epoch = steps_per_epoch(split, batch_size) * batch_size
 
@@ -89,18 +101,24 @@ def build_training(
         index = tf.random.experimental.index_shuffle(place, order, len(split) - 1)
         key = tf.stack([tf.constant(seed, tf.int64), epoch * len(split) + index])
         draws = tf.random.stateless_uniform([augmentation.NUM_DRAWS], key)
-        return read(index), tf.gather(labels, index), draws
+        return one(index), tf.gather(labels, index), draws
 
     def batch(pictures, labels, draws):
-        images = policy(pictures, draws, image_size)
-        return mixing.mix(mix, images, labels, draws[:, 11:15])
+        images = policy(many(pictures), draws, image_size)
+        return mixing.mix(mix, images, labels, draws[:, -4:])
 
-    dataset = tf.data.Dataset.range(first_epoch * per_epoch, epochs * per_epoch)
+    # Numbers of batches, so that whole ones are given to the workers of a service.
+    dataset = tf.data.Dataset.range(first_step, epochs * per_epoch // batch_size)
+    dataset = dataset.flat_map(lambda step: tf.data.Dataset.range(step * batch_size, (step + 1) * batch_size))
     dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(batch_size, drop_remainder=True)
     # Policies of keras-cv draw from one stateful generator: one call at a time keeps them in order.
     parallel = None if augment in augmentation.SEQUENTIAL else tf.data.AUTOTUNE
-    return dataset.map(batch, num_parallel_calls=parallel).prefetch(tf.data.AUTOTUNE)
+    dataset = dataset.map(batch, num_parallel_calls=parallel)
+    if data_service:
+        dynamic = tf.data.experimental.service.ShardingPolicy.DYNAMIC
+        dataset = dataset.apply(tf.data.experimental.service.distribute(dynamic, data_service))
+    return dataset.prefetch(tf.data.AUTOTUNE)
 
 
 def steps_per_epoch(split, batch_size):
@@ -153,41 +171,3 @@ def class_balanced(split, num_examples, seed):
         labels=split.labels[chosen],
         encoded=lambda index: split.encoded(tf.gather(places, index)),
     )
-
-
-def decode_all(split, size, resize="stretch"):
-    """Every picture of a split, decoded, with a progress bar.
-
-    Returns:
-        uint8 `[len(split), size, size, 3]`.
-
-    Raises:
-        UserError: a picture that cannot be decoded; names it.
-    """
-    pictures = np.empty((len(split), size, size, 3), np.uint8)
-    dataset = tf.data.Dataset.range(len(split)).map(
-        lambda index: decoding.decode(split.encoded(index), size, resize),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
-    progress = tqdm(dataset.as_numpy_iterator(), "decoding", len(split), leave=False, disable=None)
-    try:
-        for index, picture in enumerate(progress):
-            pictures[index] = picture
-    except tf.errors.OpError as error:
-        raise unreadable(split) from error
-    return pictures
-
-
-def unreadable(split):
-    """The UserError that names the first picture of a split that cannot be read."""
-    return UserError(f"{sources.first_unreadable(split)}: missing or damaged; replace it or remove it")
-
-
-def _reader(split, size, resize):
-    """Index -> uint8 picture: from memory if a quarter of what is free holds the split, else decoded anew."""
-    # A quarter, because it is there twice while it is handed to TensorFlow.
-    if len(split) * size * size * 3 > psutil.virtual_memory().available / 4:
-        return lambda index: decoding.decode(split.encoded(index), size, resize)
-    with tf.device("CPU"):
-        pictures = tf.constant(decode_all(split, size, resize))
-    return lambda index: tf.gather(pictures, index)

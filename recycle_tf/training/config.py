@@ -36,11 +36,15 @@ class TrainConfig:
     image_size: int | None = None
     # how a picture becomes square: stretch, letterbox, crop
     resize: str = "stretch"
-    # none, basic (crops, flips, quarter turns, light), upright (crops, mirrored or not, light), or crops and
-    # then what keras-cv has: randaugment, augmix, gridmask
-    augment: str = "basic"
+    # none, trivial (crops, flips, quarter turns and one operation more), basic (the same with light changes
+    # of colour), upright (crops, mirrored or not, light), or what keras-cv has: randaugment, augmix, gridmask
+    augment: str = "trivial"
     # two pictures in one: none, mixup, cutmix, both
     mix: str = "both"
+    # where decoded pictures are kept: memory, disk (a temporary file), off, auto (where they fit)
+    cache: str = "auto"
+    # address of a tf.data service whose workers make the batches, grpc://HOST:PORT
+    data_service: str | None = None
 
     # where everything goes; else the unfinished run of this command, or a new runs/ARCH-DATASET-TIME
     run_dir: str | None = None
@@ -106,6 +110,7 @@ class TrainConfig:
 CHOICES = {
     "resize": ("stretch", "letterbox", "crop"),
     "mix": ("none", "mixup", "cutmix", "both"),
+    "cache": ("auto", "memory", "disk", "off"),
     "optimizer": ("adamw", "sgd", "lion", "lamb"),
     "strategy": ("auto", "one_device", "mirrored"),
     "mixed_precision": ("auto", "bfloat16", "float16", "off"),

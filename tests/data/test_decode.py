@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from recycle_tf.data import decode
 from recycle_tf.errors import UserError
@@ -20,7 +20,7 @@ def encoded(pixels, kind):
 GRADIENT = np.dstack([np.tile(np.arange(40, dtype=np.uint8) * 6, (20, 1))] * 3)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
 def test_formats(kind):
     data = encoded(GRADIENT, kind)
     found = decode.decode(tf.constant(data), 20)
@@ -35,7 +35,7 @@ def test_formats(kind):
         ("text.jpg", b"hello, I am a text", "not a picture"),
         ("empty.png", b"", "not a picture"),
         ("folder.jpg", None, "not a picture"),
-        ("page.webp", "WEBP", "not a picture"),
+        ("page.tiff", "TIFF", "not a picture"),
         ("bomb.png", (12000, 12000), "more than 120 million pixels"),
     ],
 )
@@ -43,7 +43,7 @@ def test_files_that_are_not_decoded(tmp_path, name, content, message):
     path = tmp_path / name
     if content is None:
         path.mkdir()
-    elif content == "WEBP":
+    elif content == "TIFF":
         Image.fromarray(GRADIENT).save(path, content)
     elif isinstance(content, tuple):
         Image.new("1", content).save(path)
@@ -77,3 +77,147 @@ def test_shrinking_averages_instead_of_skipping():
     stripes[:, ::2] = 255
     small = decode.resize_pixels(stripes, 8).numpy()
     assert np.abs(small.astype(int) - 127).max() < 12
+
+
+BLOCKS = np.kron(
+    np.random.default_rng(3).integers(0, 256, (3, 4, 3), dtype=np.uint8), np.ones((16, 16, 1), np.uint8)
+)
+PICTURE = Image.fromarray(BLOCKS)
+
+
+def saved(picture, kind, **options):
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def with_alpha():
+    alpha = np.full(BLOCKS.shape[:2], 255, np.uint8)
+    alpha[:, :20], alpha[:, 20:40] = 0, 100
+    picture = PICTURE.convert("RGBA")
+    picture.putalpha(Image.fromarray(alpha))
+    return picture
+
+
+def expected(data):
+    """As Pillow reads it, on white."""
+    picture = Image.open(io.BytesIO(data))
+    if picture.mode == "I;16":
+        return np.repeat((np.asarray(picture) // 256)[..., None], 3, axis=2)
+    white = Image.new("RGBA", picture.size, "white")
+    return np.asarray(Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("picture", "kind", "options"),
+    [
+        (PICTURE, "JPEG", {"quality": 95}),
+        (PICTURE, "JPEG", {"quality": 95, "progressive": True}),
+        (PICTURE.convert("L"), "JPEG", {}),
+        (PICTURE.convert("CMYK"), "JPEG", {"quality": 95}),
+        (PICTURE, "PNG", {}),
+        (PICTURE.convert("L"), "PNG", {}),
+        (PICTURE.convert("P"), "PNG", {}),
+        (PICTURE.convert("1"), "PNG", {}),
+        (PICTURE.quantize(16), "PNG", {"transparency": 0}),
+        (with_alpha(), "PNG", {}),
+        (with_alpha().convert("LA"), "PNG", {}),
+        (Image.fromarray(BLOCKS[..., 0].astype(np.uint16) * 257), "PNG", {}),
+        (PICTURE, "BMP", {}),
+        (PICTURE.convert("L"), "BMP", {}),
+        (PICTURE.convert("P"), "BMP", {}),
+        (PICTURE.convert("P"), "GIF", {}),
+        (PICTURE.convert("P"), "GIF", {"save_all": True, "append_images": [PICTURE.convert("L")]}),
+        (PICTURE, "WEBP", {"lossless": True}),
+        (with_alpha(), "WEBP", {"lossless": True, "exact": True}),
+        (with_alpha(), "WEBP", {"quality": 100}),
+    ],
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else str(value),
+)
+def test_every_mode_of_every_format(picture, kind, options):
+    data = saved(picture, kind, **options)
+    found = decode.decode_pixels(tf.constant(data)).numpy().astype(int)
+    # Lossy files differ by their chroma, where the two libraries smooth differently.
+    lossy = (kind == "JPEG" and picture.mode != "L") or options.get("quality") == 100
+    assert np.abs(found - expected(data)).mean() < (2.5 if lossy else 0.5)
+
+
+def test_an_animated_webp_is_refused(tmp_path):
+    data = saved(PICTURE, "WEBP", save_all=True, append_images=[PICTURE.rotate(180)])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="animated WebP"):
+        decode.decode_pixels(tf.constant(data))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="animated WebP"):
+        tf.function(decode.decode_pixels)(tf.constant(data))
+    (tmp_path / "moving.webp").write_bytes(data)
+    with pytest.raises(UserError, match="moving.webp: an animated WebP"):
+        decode.check_file(tmp_path / "moving.webp")
+
+
+def test_a_hundred_megapixels_are_not_too_many(tmp_path):
+    Image.new("1", (10000, 10000)).save(tmp_path / "wide.png")
+    decode.check_file(tmp_path / "wide.png")
+
+
+def test_a_bmp_of_two_colours_is_refused():
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode.decode_pixels(tf.constant(saved(PICTURE.convert("1"), "BMP")))
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sideways_photographs_stand_up(orientation, endian):
+    exif = Image.Exif()
+    exif.endian = endian
+    exif[0x010F], exif[0x0112], exif[0x0131] = "a phone", orientation, "its software"
+    data = saved(PICTURE, "JPEG", quality=95, exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data)))).astype(int)
+    assert decode.exif_orientation(tf.constant(data)) == orientation
+    found = decode.decode_pixels(tf.constant(data)).numpy()
+    assert found.shape == upright.shape
+    assert np.abs(found - upright).mean() < 2.5
+    assert decode.decode_pixels(tf.constant(data), least=10).shape == (
+        upright.shape[0] // 4,
+        upright.shape[1] // 4,
+        3,
+    )
+
+
+def test_a_broken_exif_turns_nothing():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(PICTURE, "JPEG", exif=exif)
+    start = data.index(b"Exif\0\0") + 6
+    for at in range(start, start + 24):
+        for value in (0, 127, 255):
+            broken = data[:at] + bytes([value]) + data[at + 1 :]
+            orientation = decode.exif_orientation(tf.constant(broken))
+            assert 1 <= orientation <= 8
+            assert decode.decode_pixels(tf.constant(broken)).shape in ((48, 64, 3), (64, 48, 3))
+    # The value itself, out of range.
+    assert decode.exif_orientation(tf.constant(data.replace(b"\x06\x00\x00\x00", b"\x09\x00\x00\x00"))) == 1
+    assert decode.exif_orientation(tf.constant(saved(PICTURE, "JPEG"))) == 1
+
+
+@pytest.mark.parametrize(("size", "ratio"), [(100, 1), (48, 1), (24, 2), (13, 2), (12, 4), (6, 8), (1, 8)])
+def test_large_jpegs_are_shrunk_while_they_are_decoded(size, ratio):
+    data = tf.constant(saved(PICTURE, "JPEG"))
+    assert decode.decode_pixels(data, least=size).shape == (48 // ratio, 64 // ratio, 3)
+
+
+def test_quickly_decoded_it_is_the_same_picture():
+    smooth = PICTURE.resize((512, 384), Image.Resampling.BICUBIC)
+    for kind in ("JPEG", "PNG"):
+        data = tf.constant(saved(smooth, kind))
+        for size in (40, 150, 300):
+            quick, exact = decode.decode_quickly(data, size), decode.decode(data, size)
+            assert quick.shape == exact.shape
+            assert np.abs(quick.numpy().astype(int) - exact.numpy()).mean() < 2
+
+
+@pytest.mark.parametrize("sides", [(3000, 1), (1, 3000), (2, 7)])
+@pytest.mark.parametrize("resize", decode.RESIZES)
+def test_extreme_shapes(sides, resize):
+    pixels = np.full((*sides, 3), 200, np.uint8)
+    found = decode.resize_pixels(tf.constant(pixels), 32, resize).numpy()
+    assert found.shape == (32, 32, 3)
+    assert found.max() == 200
