@@ -259,6 +259,8 @@ def copy(model, theirs, source, origin):
             shape = model.get_layer("features").output.shape[1:]
             values = [tensors.flattened_last(values[0], shape), *values[1:]]
         layer.set_weights(values)
+    for name in bias:
+        raise UserError(f"--weights={origin}: {asked[name]} has a bias, {name} of {model.name} has none")
     skipped = _skipped(theirs, asked, model, origin)
     if source.mean is not None:
         preprocess = model.get_layer("preprocess")
@@ -281,8 +283,9 @@ def _skipped(theirs, asked, model, origin):
         UserError: one of them is called like one that was asked for but for its numbers: the file is that of
             a deeper network, and what was taken from it would be a torso.
     """
-    kinds = {_numberless(name) for name in asked.values()}
-    skipped = tuple(name for name in theirs if name not in asked.values())
+    names = set(asked.values())
+    kinds = {_numberless(name) for name in names}
+    skipped = tuple(name for name in theirs if name not in names)
     for name in skipped:
         if _numberless(name) in kinds:
             raise UserError(f"--weights={origin}: {name} has no place in {model.name}: another depth")

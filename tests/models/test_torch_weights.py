@@ -104,6 +104,20 @@ def test_statistics_that_are_missing(tmp_path, resnet18):
         create_model("resnet18", 6, 32, weights=write(tmp_path / "theirs.safetensors", resnet18))
 
 
+def test_a_bias_goes_into_the_norm_behind_it(tmp_path, resnet18):
+    resnet18["conv1.bias"] = np.full(64, 0.5, np.float32)
+    path = write(tmp_path / "theirs.safetensors", resnet18)
+    norm = create_model("resnet18", 1000, 32, weights=path).get_layer("stem_conv_norm")
+    np.testing.assert_allclose(norm.moving_mean, resnet18["bn1.running_mean"] - 0.5)
+
+
+def test_a_bias_without_a_norm_behind_it(tmp_path):
+    name = "features.denseblock1.denselayer1.conv2"
+    tensors = {**state_dict("densenet121"), f"{name}.bias": np.ones(32, np.float32)}
+    with pytest.raises(UserError, match=f"{name} has a bias, stage1_block1_conv2 of densenet121 has none"):
+        create_model("densenet121", 6, 32, weights=write(tmp_path / "theirs.safetensors", tensors))
+
+
 def test_a_deeper_network(tmp_path, resnet18):
     deeper = {**resnet18, "layer1.2.conv1.weight": resnet18["layer1.1.conv1.weight"]}
     with pytest.raises(UserError, match="layer1.2.conv1 has no place in resnet18: another depth"):
