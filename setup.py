@@ -57,6 +57,10 @@ setup(
         "tensorboard>=2.21",
         # 1.x and 2.x differ in what they load.
         "ai-edge-litert>=2.3,<3",
+        # Its client fetches and caches timm's published weights.
+        "huggingface_hub>=1",
+        # Reads them, and what PyTorch users have, without running anything.
+        "safetensors",
         "matplotlib",
         "pillow",
         "psutil",
@@ -66,5 +70,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "dev": ["build", "dill", "jax", "pytest", "pytest-xdist", "ruff"],
+        # Only to make tests/models/torch_golden.json.gz anew.
+        "torch": ["timm", "torch", "torchvision"],
     },
 )

@@ -341,9 +341,15 @@ def add_residual(x, branch, drop_path_rate=0.0, *, name):
 
 
 def _pad(x, kernel_size, strides, padding, name):
-    """Resolves `padding`, which may be "symmetric", "same", "valid" or a number of pixels on each side."""
+    """Resolves `padding`: "symmetric", "same", "valid", "ceil" or a number of pixels on each side.
+
+    "ceil" adds behind the map what its last window lacks, and nothing before it.
+    """
     if padding in ("same", "valid"):
         return x, padding
+    if padding == "ceil":
+        lacking = tuple((0, (kernel_size - size) % strides) for size in x.shape[1:3])
+        return layers.ZeroPadding2D(lacking, name=f"{name}_pad")(x), "valid"
     pixels = kernel_size // 2 if padding == "symmetric" else padding
     # At stride 1 TensorFlow's "same" is symmetric already, for kernels of odd size.
     if strides == 1 and pixels == kernel_size // 2:

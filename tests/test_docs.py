@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from recycle_tf.models import published
 from recycle_tf.training.config import TrainConfig
 from tests.conftest import ROOT
 
@@ -16,6 +17,15 @@ def test_the_lines_of_the_model_page_stand_in_the_code():
     assert len(blocks) == 8
     for block in blocks:
         assert block in code, block
+
+
+def test_the_model_page_has_every_source():
+    page = (ROOT / "docs" / "models.md").read_text()
+    for arch, source in (published.KERAS | published.TORCH).items():
+        if not re.fullmatch(r"efficientnet_b[1-6]", arch):
+            assert f"`{arch}`" in page, arch
+        if source.repository and not re.search(r"resnet(34|50|101)\.tv", source.repository):
+            assert f"`{source.repository}`" in page, source.repository
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

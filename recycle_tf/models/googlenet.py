@@ -4,14 +4,17 @@ Szegedy et al.: Going Deeper with Convolutions, 2014, arXiv 1409.4842, table 1. 
 each convolution (Ioffe, Szegedy, arXiv 1502.03167); the `se_` row gates each module's maps (Hu et al., arXiv
 1709.01507).
 
-Deviations: none in the layers; the 5x5 branch is a true 5x5 (torchvision's is 3x3). Poolings pad
-symmetrically. He's initialisation. The auxiliary classifiers are attached for training only, by `auxiliary`.
+Deviations: none in the layers, but for `googlenet_bn_3x3`, which is torchvision's network and takes its
+weights: its 5x5 branch is a 3x3, its last pooling 2x2, and its poolings pad behind the map only. Those of the
+other rows pad symmetrically. He's initialisation. The auxiliary classifiers are attached for training only,
+by `auxiliary`.
 """
 
 import dataclasses
 
 from keras import layers
 
+from recycle_tf.errors import UserError, did_you_mean
 from recycle_tf.layers import (
     conv_act,
     conv_norm_act,
@@ -62,6 +65,9 @@ class GoogLeNet:
     Attributes:
         batch_norm: convolutions with batch norm and no bias, instead of a bias; then no response norm.
         squeeze_excite: gate the maps of each module.
+        five_kernel: kernel of the branch that the table calls 5x5.
+        last_pool: window of the pooling before the last stage.
+        pool_padding: `"symmetric"` or `"ceil"` (behind the map only), of the poolings that halve it.
         stem_filters: of the three convolutions of the stem.
         stages: the modules between the poolings.
         drop_rate: dropout of the head.
@@ -70,11 +76,23 @@ class GoogLeNet:
 
     batch_norm: bool = False
     squeeze_excite: bool = False
+    five_kernel: int = 5
+    last_pool: int = 3
+    pool_padding: str = "symmetric"
     stem_filters: tuple = (64, 64, 192)
     stages: tuple = STAGES
     drop_rate: float = 0.4
     image_size: int = 224
 
+    def __post_init__(self):
+        """Refuses words that mean nothing here."""
+        if self.pool_padding not in PADDINGS:
+            choice = did_you_mean(self.pool_padding, PADDINGS)
+            raise UserError(f"pool_padding={self.pool_padding}: {choice}")
+
+
+PADDINGS = ("symmetric", "ceil")
+TORCHVISION = {"batch_norm": True, "five_kernel": 3, "last_pool": 2, "pool_padding": "ceil"}
 
 _MODULE = Inception(16, 8, 16, 8, 16, 16)
 _TINY = GoogLeNet(stem_filters=(8, 8, 8), stages=((_MODULE,), (_MODULE,) * 4, (_MODULE,)), image_size=64)
@@ -82,19 +100,21 @@ _TINY = GoogLeNet(stem_filters=(8, 8, 8), stages=((_MODULE,), (_MODULE,) * 4, (_
 ROWS = {
     "googlenet":             GoogLeNet(),
     "googlenet_bn":          GoogLeNet(batch_norm=True),
+    "googlenet_bn_3x3":      GoogLeNet(**TORCHVISION),
     "se_googlenet_bn":       GoogLeNet(batch_norm=True, squeeze_excite=True),
     "test_googlenet":        _TINY,
+    "test_googlenet_bn_3x3": dataclasses.replace(_TINY, **TORCHVISION),
     "test_se_googlenet_bn":  dataclasses.replace(_TINY, batch_norm=True, squeeze_excite=True),
 }  # fmt: skip
 
 
-def inception(x, module, conv_block, name):
+def inception(x, module, five_kernel, conv_block, name):
     """[1x1 | 1x1, 3x3 | 1x1, 5x5 | 3x3 max pool, 1x1], side by side."""
     one = conv_block(x, module.one, 1, name=f"{name}_one")
     three = conv_block(x, module.three_reduce, 1, name=f"{name}_three_reduce")
     three = conv_block(three, module.three, 3, name=f"{name}_three")
     five = conv_block(x, module.five_reduce, 1, name=f"{name}_five_reduce")
-    five = conv_block(five, module.five, 5, name=f"{name}_five")
+    five = conv_block(five, module.five, five_kernel, name=f"{name}_five")
     pool = max_pool(x, 3, 1, name=f"{name}_pool")
     pool = conv_block(pool, module.pool_project, 1, name=f"{name}_pool_project")
     return layers.Concatenate(name=f"{name}_concat")([one, three, five, pool])
@@ -106,7 +126,7 @@ def build(config, num_classes, image_size):
     first, reduce, second = config.stem_filters
     inputs, x = image_input(image_size)
     x = conv_block(x, first, 7, 2, name="stem_conv")
-    x = max_pool(x, 3, 2, name="stem_pool1")
+    x = max_pool(x, 3, 2, padding=config.pool_padding, name="stem_pool1")
     if not config.batch_norm:
         x = local_response_norm(x, name="stem_lrn1")
     x = conv_block(x, reduce, 1, name="stem_reduce")
@@ -114,10 +134,11 @@ def build(config, num_classes, image_size):
     if not config.batch_norm:
         x = local_response_norm(x, name="stem_lrn2")
     for stage, modules in enumerate(config.stages, start=1):
-        x = max_pool(x, 3, 2, name=f"stage{stage}_pool")
+        window = config.last_pool if stage == len(config.stages) else 3
+        x = max_pool(x, window, 2, padding=config.pool_padding, name=f"stage{stage}_pool")
         for block, module in enumerate(modules, start=1):
             name = f"stage{stage}_block{block}"
-            x = inception(x, module, conv_block, name)
+            x = inception(x, module, config.five_kernel, conv_block, name)
             if config.squeeze_excite:
                 x = squeeze_excite(x, x.shape[-1] // SE_REDUCTION or 1, name=f"{name}_se")
     return inputs, head(x, num_classes, config.drop_rate)

@@ -110,9 +110,10 @@ def create_model(arch, num_classes, image_size=None, weights=None, remat=False, 
         arch: a name of `list_models()`.
         num_classes: width of the logits.
         image_size: height and width in pixels; the paper's if None.
-        weights: None, `"imagenet"` for those that were published, or the path of a `.keras` or
-            `.weights.h5` file of the same architecture. A head of another width is left fresh, but for a
-            `.weights.h5`, which has to fit.
+        weights: None, `"imagenet"` for those that were published, or the path of a file of the same
+            architecture: our `.keras` or `.weights.h5`, an `.h5` of keras.applications, or a
+            `.safetensors` with torchvision's or timm's names. A head of another width is left fresh; the log
+            says so, and what else was loaded and skipped.
         remat: recompute the inside of the blocks in training rather than keep it: less memory, more time.
         **overrides: fields of the family's dataclass, such as `drop_rate=0.2`.
 
@@ -138,11 +139,9 @@ def create_model(arch, num_classes, image_size=None, weights=None, remat=False, 
         ) from error
     model = _model_class(remat)(inputs, logits, name=arch)
     if weights is not None:
-        fresh = published.load_imagenet(model) if weights == "imagenet" else load(model, weights)
-        if fresh:
-            logging.getLogger("recycle_tf").warning(
-                "weights %s: %s left fresh, of another shape here", weights, ", ".join(fresh)
-            )
+        loaded = published.load_imagenet(model) if weights == "imagenet" else load(model, weights)
+        level = logging.WARNING if loaded.fresh or loaded.skipped else logging.INFO
+        logging.getLogger("recycle_tf").log(level, "weights %s: %s", weights, loaded)
     return model
 
 

@@ -6,59 +6,64 @@ import zipfile
 import keras
 
 from recycle_tf.errors import UserError
+from recycle_tf.models import published, tensors
+
+_PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 
 
 def load(model, path):
-    """Fills `model` from a `.keras` or `.weights.h5` file of the same architecture.
+    """Fills `model` from a file of the same architecture; its head may have another number of classes.
 
     Args:
         model: a model of `create_model`.
-        path: the file; the head in a `.keras` may have another number of classes, then the model's stays
-            fresh. A `.weights.h5` has to fit.
+        path: ends in `.keras` or `.weights.h5` (ours), `.h5` (keras.applications) or `.safetensors`
+            (torchvision, timm).
 
     Returns:
-        Names of the layers that were left fresh: `[]` or `["logits"]`.
+        A `published.Loaded`.
 
     Raises:
-        UserError: no such file, another kind of file, or a layer that does not fit.
+        UserError: no such file, another kind of file, one that cannot be read, or the first tensor that does
+            not fit.
     """
     path = pathlib.Path(path)
     if not path.is_file():
         raise UserError(f"--weights={path}: no such file")
-    if not path.name.endswith((".keras", ".weights.h5")):
-        raise UserError(f"--weights={path}: expected a file ending in .keras or .weights.h5")
+    if path.suffix == ".keras":
+        return _load_model(model, path)
+    if path.name.endswith(".weights.h5"):
+        return published.copy(model, tensors.read_weights_h5(path), published.OURS, path)
+    if path.suffix == ".h5":
+        source = _source(published.KERAS, "keras.applications", model, path)
+        return published.copy(model, tensors.read_h5(path), source, path)
+    if path.suffix == ".safetensors":
+        source = _source(published.TORCH, "torchvision's and timm's files", model, path)
+        return published.copy(model, tensors.read_safetensors(path), source, path)
+    if path.suffix in _PICKLES:
+        raise UserError(
+            f"--weights={path}: a pickle can run code and is not loaded; convert it to .safetensors as "
+            f"docs/models.md shows"
+        )
+    raise UserError(f"--weights={path}: expected a file ending in .keras, .weights.h5, .h5 or .safetensors")
+
+
+def _load_model(model, path):
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"--weights={path}: no model can be read from it: it is no zip file, or cut off")
     try:
-        if path.name.endswith(".keras"):
-            # Safe mode: nothing in the file is executed.
-            source = keras.saving.load_model(path, compile=False, safe_mode=True)
-            return _copy(model, source, path)
-        model.load_weights(path)
-        return []
+        # Safe mode: nothing in the file is executed.
+        theirs = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--weights={path}: does not fit {model.name}: {reason}") from error
-
-
-def _copy(model, source, path):
-    fresh = []
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"--weights={path}: no model can be read from it: {reason}") from error
+    loaded = published.copy(model, tensors.from_model(theirs), published.OURS, path)
     # The constants of the normalisation belong to the weights.
-    ours, theirs = model.get_layer("preprocess"), source.get_layer("preprocess")
-    ours.scale, ours.offset = theirs.scale, theirs.offset
-    names = {layer.name: layer for layer in source.layers}
-    for layer in model.layers:
-        if not layer.get_weights() or "drop" in layer.name:
-            continue  # Dropout has but the state of its draws.
-        if layer.name not in names:
-            raise UserError(f"--weights={path}: no layer {layer.name!r}, which {model.name} has")
-        values = names[layer.name].get_weights()
-        shapes = [v.shape for v in values], [v.shape for v in layer.get_weights()]
-        if shapes[0] == shapes[1]:
-            layer.set_weights(values)
-        elif layer.name == "logits":
-            fresh.append(layer.name)
-        else:
-            raise UserError(
-                f"--weights={path}: layer {layer.name!r} has shapes {shapes[0]}, "
-                f"{model.name} wants {shapes[1]}"
-            )
-    return fresh
+    model.get_layer("preprocess").scale = theirs.get_layer("preprocess").scale
+    model.get_layer("preprocess").offset = theirs.get_layer("preprocess").offset
+    return loaded
+
+
+def _source(table, library, model, path):
+    if model.name not in table:
+        raise UserError(f"--weights={path}: {library} are read for {', '.join(table)}, not for {model.name}")
+    return table[model.name]

@@ -22,7 +22,8 @@ class TrainConfig:
     overrides: str = ""
     # named settings, see RECIPES in recycle_tf/training/config.py: scratch, quick
     recipe: str = "scratch"
-    # start from these: imagenet (published ones), or a .keras or .weights.h5 file of the same architecture
+    # start from these: imagenet (published ones), or a file of the same architecture: .keras, .weights.h5,
+    # .h5 (keras.applications) or .safetensors (torchvision, timm)
     weights: str | None = None
 
     # trashnet, trashnet/clean, recyclables_synth, a folder with one sub-folder of pictures a class, or a
