@@ -57,6 +57,7 @@ def main(argv):
         manual_dir=config.manual_dir,
         data_dir=config.data_dir,
         seed=config.seed,
+        split=config.split,
         manifest=run.manifest if run and run.manifest.is_file() else None,
     )
     if run and run.fingerprint != source.fingerprint:

@@ -194,7 +194,8 @@ def test_a_set_that_changed_is_noticed(photos, tmp_path):
     with open(photos / "can" / "can0.png", "ab") as file:
         file.write(b"x")
     check_refused(
-        run_python("train.py", *tiny_training(photos), f"--run_dir={run}"), "has changed since this run"
+        run_python("train.py", *tiny_training(photos), f"--run_dir={run}"),
+        "can/can0.png has changed since this line was written",
     )
 
 

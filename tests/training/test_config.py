@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from absl import flags
 
-from recycle_tf.data import augment, decode, mix
+from recycle_tf.data import augment, decode, mix, splits
 from recycle_tf.errors import UserError
 from recycle_tf.training import config as training_config
 from recycle_tf.training.config import TrainConfig
@@ -36,6 +36,7 @@ def test_defaults_then_recipe_then_flags():
 def test_choices_are_those_of_the_pipeline():
     assert training_config.CHOICES["resize"] == decode.RESIZES
     assert training_config.CHOICES["mix"] == mix.MIXES
+    assert training_config.CHOICES["split"] == splits.METHODS
     help_text = training_config._comments(TrainConfig)["augment"]
     assert all(name in help_text for name in augment.policies())
 
