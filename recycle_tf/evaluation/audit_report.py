@@ -84,11 +84,11 @@ def summary(found):
     for kind, heading in audit.KINDS.items():
         findings = found.of(kind)
         if findings:
-            such = ", such as" if len(findings) > WORST else ""
-            lines.append(f"{len(findings):6,} {_heading(kind, heading, findings)}{such}")
-            lines += [f"         {_line(finding)}" for finding in findings[:WORST]]
+            lines.append(f"  {heading:46} {len(findings):6,}{_remark(kind, findings)}")
+            lines += [f"    {_line(finding)}" for finding in findings[:WORST]]
+            lines += ["    …"] * (len(findings) > WORST)
     if not found.findings:
-        lines.append("       nothing wrong was found")
+        lines.append("  nothing wrong was found")
     lines += ["", *twin_table(found)]
     return "\n".join(lines)
 
@@ -104,12 +104,12 @@ def twin_table(found):
     return lines
 
 
-def _heading(kind, heading, findings):
+def _remark(kind, findings):
     if kind != "near_duplicate":
-        return heading
+        return ""
     across = sum(finding.across for finding in findings)
     mixed = sum(len(set(finding.labels)) > 1 for finding in findings)
-    return f"groups of {heading}, {across} of them in train and elsewhere, {mixed} under two labels"
+    return f", of which {across} in train and elsewhere, {mixed} under two labels"
 
 
 def _line(finding):
@@ -134,9 +134,8 @@ def _page(found, source):
     for kind in _GROUPS:
         findings = found.of(kind)
         if findings:
-            parts.append(
-                f"<h2>{len(findings):,} {html.escape(_heading(kind, audit.KINDS[kind], findings))}</h2>"
-            )
+            heading = f"{audit.KINDS[kind]}: {len(findings):,}{_remark(kind, findings)}"
+            parts.append(f"<h2>{html.escape(heading)}</h2>")
             parts += [_group(finding, places) for finding in findings[:MOST_GROUPS]]
             parts.append(_more(len(findings) - MOST_GROUPS))
     if not found.findings:
@@ -182,7 +181,7 @@ def _damage(findings):
         for f in findings[:MOST_ROWS]
     )
     return (
-        f"<h2>{len(findings):,} files</h2>\n<table><tr><th>what</th><th>file</th><th>class</th>"
+        f"<h2>files: {len(findings):,}</h2>\n<table><tr><th>what</th><th>file</th><th>class</th>"
         f"<th>split</th><th>detail</th></tr>{rows}</table>{_more(len(findings) - MOST_ROWS)}"
     )
 
