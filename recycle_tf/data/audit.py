@@ -225,7 +225,7 @@ def _look(encoded, extension, thorough):
         thumbnail = similar.thumbnail(picture)
         if thorough:
             # What trains decides: the two decoders do not forgive the same.
-            decode.decode_pixels(encoded)
+            decode.decode_pixels(tf.constant(encoded))
     except tf.errors.OpError as error:
         return [("unreadable", _line(error.message))], None
     except Exception as error:

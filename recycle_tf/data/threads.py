@@ -5,6 +5,9 @@ import os
 
 from tqdm import tqdm
 
+MOST = 16
+"""Threads: each may hold a picture of a hundred megapixels, decoded."""
+
 
 def each(function, items, doing):
     """Calls `function` with each item; it should leave Python while it works, as reading and decoding do.
@@ -20,7 +23,7 @@ def each(function, items, doing):
     Raises:
         Exception: what the first item in that order raised; what has not begun by then is given up.
     """
-    pool = concurrent.futures.ThreadPoolExecutor(os.cpu_count())
+    pool = concurrent.futures.ThreadPoolExecutor(min(MOST, os.cpu_count() or 1))
     try:
         results = pool.map(function, items)
         return list(tqdm(results, doing, len(items), leave=False, disable=None, delay=0.5))

@@ -151,6 +151,15 @@ def test_a_grouped_split_keeps_shots_of_a_scene_on_one_side(tmp_path):
     assert all(len(found) == 1 for found in sides(other).values())
 
 
+def test_a_damaged_picture_is_a_group_of_its_own(tmp_path):
+    photos = similar_photos(tmp_path / "photos")
+    cut = photos / "can" / "cut.jpg"
+    cut.write_bytes(next((photos / "can").glob("*-scene0.jpg")).read_bytes()[:900])
+    source = sources.open_source(str(photos), split="grouped")
+    assert "can/cut.jpg" in everything(source)
+    assert len(source.thumbnails) == 60
+
+
 def test_other_files_are_left_out_and_listed(photos):
     (photos / "can" / "notes.txt").write_text("a note")
     (photos / "can" / ".DS_Store").write_text("a hidden file")
