@@ -28,7 +28,7 @@ def main(argv):
     import keras
 
     from recycle_tf import create_model, runs
-    from recycle_tf.data import cache, pipeline, sources
+    from recycle_tf.data import audit, cache, pipeline, sources
     from recycle_tf.evaluation import metrics, report
     from recycle_tf.models import registry
     from recycle_tf.training import loop
@@ -57,6 +57,7 @@ def main(argv):
         manual_dir=config.manual_dir,
         data_dir=config.data_dir,
         seed=config.seed,
+        split=config.split,
         manifest=run.manifest if run and run.manifest.is_file() else None,
     )
     if run and run.fingerprint != source.fingerprint:
@@ -67,6 +68,8 @@ def main(argv):
     print(f"data      {source.name}: {len(source.labels)} classes, {split_sizes}")
     if source.ignored:
         print(f"          {len(source.ignored)} files are no pictures, such as {source.ignored[0]}")
+    for line in [] if run else audit.leaks(source, config):
+        print(f"warning: {line}", file=sys.stderr)
 
     # ---- model
     training, validation, test = (source.splits[name] for name in ("train", "validation", "test"))

@@ -85,6 +85,7 @@ def test_datasets_has_no_init():
         ("-m", "export"),
         ("-m", "recycle_tf"),
         ("-m", "recycle_tf", "train"),
+        ("-m", "recycle_tf", "audit"),
         ("-m", "recycle_tf", "evaluate"),
         ("-m", "recycle_tf", "predict"),
         ("-m", "recycle_tf", "models"),

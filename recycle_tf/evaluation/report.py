@@ -26,6 +26,11 @@ matplotlib.rcParams["font.family"] = ["DejaVu Sans", *(name for name in KOREAN_F
 WORST = 12
 BLUE, GREY = "#1f6f8b", "#888888"
 
+STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
+img { max-width: 100%; vertical-align: top }
+pre { background: #f4f6f7; padding: 1rem; overflow-x: auto }"""
+"""Of every page that is written."""
+
 
 def write(run, directory, split_name, split, probabilities):
     """Writes everything a run's `report/` holds.
@@ -154,9 +159,7 @@ def _page(run, summary, pictures):
     return f"""<!doctype html>
 <meta charset="utf-8">
 <title>{html.escape(run.path.name)}</title>
-<style>body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }}
-img {{ max-width: 100%; vertical-align: top }}
-pre {{ background: #f4f6f7; padding: 1rem; overflow-x: auto }}</style>
+<style>{STYLE}</style>
 <h1>{html.escape(run.path.name)}</h1>
 <p>{html.escape(summary["split"])} split: accuracy <b>{summary["accuracy"]:.1%}</b> on {summary["examples"]}
 pictures, log loss {summary["log_loss"]:.3f},

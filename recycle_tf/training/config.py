@@ -29,6 +29,8 @@ class TrainConfig:
     # trashnet, trashnet/clean, recyclables_synth, a folder with one sub-folder of pictures a class, or a
     # .csv with the columns image,label,split
     dataset: str = "trashnet"
+    # how a folder without a split is split: stratified, grouped (near-duplicates stay on one side)
+    split: str = "stratified"
     # folder with a data set's files that you fetched; else $RECYCLE_TF_MANUAL_DIR
     manual_dir: str | None = None
     # where prepared data sets are kept; else TFDS's own folder
@@ -109,6 +111,7 @@ class TrainConfig:
 
 
 CHOICES = {
+    "split": ("stratified", "grouped"),
     "resize": ("stretch", "letterbox", "crop"),
     "mix": ("none", "mixup", "cutmix", "both"),
     "cache": ("auto", "memory", "disk", "off"),

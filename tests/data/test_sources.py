@@ -1,11 +1,13 @@
 """Where examples come from."""
 
+import hashlib
 import os
 import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from recycle_tf.data import sources, splits
 from recycle_tf.errors import UserError
@@ -86,10 +88,101 @@ def test_fingerprint_notices_a_changed_picture(photos):
     assert sources.open_source(str(photos)).fingerprint != before
 
 
+def test_fingerprint_notices_another_picture_of_the_same_size(photos):
+    before = sources.open_source(str(photos)).fingerprint
+    content = bytearray((photos / "can" / "can0.png").read_bytes())
+    content[-1] ^= 1
+    (photos / "can" / "can0.png").write_bytes(content)
+    assert sources.open_source(str(photos)).fingerprint != before
+
+
+def test_a_manifest_notices_a_changed_file(photos):
+    path = photos / "split.csv"
+    source = sources.open_source(str(photos))
+    splits.write_manifest(path, source.manifest())
+    first = path.read_text().splitlines()[1].split(",")
+    assert first[3] == hashlib.sha256((photos / first[0]).read_bytes()).hexdigest()[:16]
+    with open(photos / first[0], "ab") as file:
+        file.write(b"x")
+    message = error(path)
+    assert f"{path}, line 2: {first[0]} has changed since this line was written" in message
+    # Without hashes, files are taken as they are.
+    splits.write_manifest(path, [(*row[:3], "") for row in source.manifest()])
+    assert everything(sources.open_source(str(path))) == everything(source)
+    path.write_text("\n".join(",".join(row[:3]) for row in [("image", "label", "split"), *source.manifest()]))
+    assert everything(sources.open_source(str(path))) == everything(source)
+
+
+def similar_photos(root):
+    """Fifteen scenes a class, and of each of five of them three more shots: 30 pictures a class."""
+    rng = np.random.default_rng(0)
+    for label in ("can", "jar"):
+        (root / label).mkdir(parents=True)
+        for scene in range(15):
+            pixels = rng.integers(0, 200, (12, 12, 3)).repeat(8, 0).repeat(8, 1)
+            for shot in range(4 if scene < 5 else 1):
+                shown = np.clip(pixels + 10 * shot + rng.normal(0, 5, pixels.shape), 0, 255).astype(np.uint8)
+                Image.fromarray(shown).save(root / label / f"{rng.integers(10**9)}-scene{scene}.jpg")
+    return root
+
+
+def test_a_grouped_split_keeps_shots_of_a_scene_on_one_side(tmp_path):
+    photos = similar_photos(tmp_path / "photos")
+
+    def sides(source):
+        found = {}
+        for name, split in source.splits.items():
+            for example in split.ids:
+                scene = example.partition("/")[0], example.partition("-")[2]
+                found.setdefault(scene, set()).add(name)
+        return found
+
+    grouped = sources.open_source(str(photos), split="grouped")
+    assert len(sides(grouped)) == 30
+    assert all(len(found) == 1 for found in sides(grouped).values())
+    assert any(len(found) > 1 for found in sides(sources.open_source(str(photos))).values())
+    for split in grouped.splits.values():
+        assert len(set(np.bincount(split.labels, minlength=2))) == 1
+    assert len(grouped.splits["test"]) == 2 * round(0.15 * 30)
+    again = sources.open_source(str(photos), split="grouped")
+    assert again.manifest() == grouped.manifest()
+    other = sources.open_source(str(photos), split="grouped", seed=1)
+    assert other.manifest() != grouped.manifest()
+    assert all(len(found) == 1 for found in sides(other).values())
+
+
+def test_a_damaged_picture_is_a_group_of_its_own(tmp_path):
+    photos = similar_photos(tmp_path / "photos")
+    cut = photos / "can" / "cut.jpg"
+    cut.write_bytes(next((photos / "can").glob("*-scene0.jpg")).read_bytes()[:900])
+    source = sources.open_source(str(photos), split="grouped")
+    assert "can/cut.jpg" in everything(source)
+    assert len(source.thumbnails) == 60
+
+
 def test_other_files_are_left_out_and_listed(photos):
     (photos / "can" / "notes.txt").write_text("a note")
     (photos / "can" / ".DS_Store").write_text("a hidden file")
-    assert sources.open_source(str(photos)).ignored == (str(photos / "can" / "notes.txt"),)
+    (photos / "can" / "folder.jpg").mkdir()
+    (photos / "can" / "nowhere.jpg").symlink_to("gone.jpg")
+    (photos.parent / "mine.png").write_bytes((photos / "can" / "can0.png").read_bytes())
+    (photos / "can" / "outside.png").symlink_to(photos.parent / "mine.png")
+    (photos / "can" / "inside.png").symlink_to("can0.png")
+    os.mkfifo(photos / "can" / "pipe.jpg")
+    (photos / "can" / os.fsdecode(b"\xff.txt")).write_text("a note")
+    source = sources.open_source(str(photos))
+    names = ["folder.jpg", "notes.txt", "nowhere.jpg", "outside.png", "pipe.jpg"]
+    assert source.ignored == (
+        *(str(photos / "can" / name) for name in names),
+        repr(str(photos / "can" / os.fsdecode(b"\xff.txt"))),
+    )
+    assert "can/inside.png" in everything(source)
+
+
+def test_a_class_folder_elsewhere(photos):
+    (photos / "tube").rename(photos.parent / "tube")
+    (photos / "tube").symlink_to(photos.parent / "tube")
+    assert "links that lead out of the data set's folder are not followed" in error(photos)
 
 
 def test_builders_are_found():
@@ -142,6 +235,10 @@ def test_errors_of_manifests(photos, tmp_path):
     assert "line 4: can/can0.png stands in line 2 already" in error(path)
     path.write_text("image,label,split\ncan/can0.png,,train\n")
     assert "line 2: image, label or split is empty" in error(path)
+    path.write_text("image,label,split\ncan\0/can0.png,can,train\n")
+    assert "line 2: no such file" in error(path)
+    path.write_text("image,label,split,sha256\ncan/can0.png,can,train,12ab\n")
+    assert "line 2: sha256 '12ab' is not 16 hexadecimal digits" in error(path)
     path.write_bytes("image,label,split\ncan/can0.png,병,train\n".encode("cp949"))
     assert "not a CSV file in UTF-8" in error(path)
     rows = "".join(f"can/can{i}.png,can,{split}\n" for i, split in enumerate(splits.SPLITS))
@@ -149,6 +246,24 @@ def test_errors_of_manifests(photos, tmp_path):
     assert "only one class, can" in error(path)
     path.write_text("image,label,split\n" + rows + 'jar/jar0.png,"a\nb",train\n')
     assert "has a line break in it" in error(path)
+
+
+def test_a_grouped_split_where_there_is_one(photos, tmp_path):
+    for name in splits.SPLITS:
+        write_photos(tmp_path / "set" / name, count=2)
+    assert "set has its own split, in train/" in error(tmp_path / "set", split="grouped")
+    assert "--split=grouped: trashnet has its own split" in error("trashnet", split="grouped")
+    path = photos / "split.csv"
+    splits.write_manifest(path, sources.open_source(str(photos)).manifest())
+    assert "has its own split" in error(path, split="grouped")
+
+
+def test_too_few_different_pictures(photos):
+    for number in range(1, 12):
+        shutil.copy(photos / "can" / "can0.png", photos / "can" / f"can{number}.png")
+    assert "class 'can' has 1 pictures that are no near-duplicates of others" in error(
+        photos, split="grouped"
+    )
 
 
 def test_a_manifest_of_a_spreadsheet(photos):

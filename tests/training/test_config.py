@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from absl import flags
 
-from recycle_tf.data import augment, cache, decode, mix
+from recycle_tf.data import augment, cache, decode, mix, splits
 from recycle_tf.errors import UserError
 from recycle_tf.training import config as training_config
 from recycle_tf.training.config import TrainConfig
@@ -37,6 +37,7 @@ def test_choices_are_those_of_the_pipeline():
     assert training_config.CHOICES["resize"] == decode.RESIZES
     assert training_config.CHOICES["mix"] == mix.MIXES
     assert training_config.CHOICES["cache"] == cache.CACHES
+    assert training_config.CHOICES["split"] == splits.METHODS
     help_text = training_config._comments(TrainConfig)["augment"]
     assert all(name in help_text for name in augment.policies())
 

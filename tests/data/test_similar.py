@@ -1,0 +1,102 @@
+"""Finding pictures that resemble each other."""
+
+import io
+import itertools
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from recycle_tf.data import similar
+
+
+def brute_force(thumbnails, above):
+    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float64)
+    correlation = np.corrcoef(flat)
+    return {
+        (i, j) for i, j in itertools.combinations(range(len(flat)), 2) if correlation[i, j] > above
+    }, correlation
+
+
+def drawn(number, seed):
+    """Smooth pictures, and noisier and noisier copies of each, so that all correlations occur."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(number):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 6), np.uint8)).resize((48, 48))
+        for noise in (0, 5, 10, 15, 20, 30):
+            found.append(np.clip(np.asarray(coarse) + rng.normal(0, noise, (48, 48)), 0, 255))
+    return np.array(found).astype(np.uint8)
+
+
+@pytest.mark.parametrize("above", [0.98, 0.95, 0.9, 0.5])
+def test_the_hash_loses_no_pair(above, monkeypatch):
+    monkeypatch.setattr(similar, "_BLOCK", 50)  # several blocks, the last one partial
+    thumbnails = drawn(40, seed=1)
+    expected, correlation = brute_force(thumbnails, above)
+    found = {}
+    for first, second, values in similar.near_pairs(thumbnails, above):
+        found |= dict(zip(zip(first.tolist(), second.tolist(), strict=True), values, strict=True))
+    assert len(expected) > 100
+    assert set(found) == expected
+    for pair, value in found.items():
+        assert value == pytest.approx(correlation[pair], abs=1e-4)
+
+
+def test_most_pairs_are_settled_by_the_hash(monkeypatch):
+    compared = []
+    whole = similar._unit
+    monkeypatch.setattr(
+        similar, "_unit", lambda thumbnails: compared.append(len(thumbnails)) or whole(thumbnails)
+    )
+    thumbnails = drawn(200, seed=0)[::6]
+    assert not list(similar.near_pairs(thumbnails))
+    assert compared == [200]  # for their hashes; none in full
+
+
+def test_pictures_of_a_single_shade_resemble_nothing():
+    thumbnails = np.full((4, 48, 48), 255, np.uint8)
+    thumbnails[2:] = drawn(1, seed=0)[0]
+    assert [(f.tolist(), s.tolist()) for f, s, _ in similar.near_pairs(thumbnails)] == [([2], [3])]
+    assert not list(similar.near_pairs(np.empty((0, 48, 48), np.uint8)))
+
+
+def test_groups_are_what_pairs_connect():
+    pairs = [(np.array([5, 1]), np.array([6, 2])), (np.array([2]), np.array([6]))]
+    assert similar.groups(8, pairs).tolist() == [0, 1, 1, 3, 4, 1, 1, 7]
+    assert similar.groups(3, []).tolist() == [0, 1, 2]
+
+
+def photograph(side, **options):
+    """A JPEG of the same smooth scene at any size."""
+    scene = Image.fromarray(np.random.default_rng(3).integers(0, 256, (6, 8, 3), np.uint8))
+    buffer = io.BytesIO()
+    scene.resize((side * 4 // 3, side), Image.Resampling.BICUBIC).save(buffer, "JPEG", **options)
+    return Image.open(buffer)
+
+
+def test_size_and_quality_make_no_difference():
+    shots = [photograph(60), photograph(384, quality=30), photograph(3000)]
+    found = list(similar.near_pairs(np.array([similar.thumbnail(shot) for shot in shots]), 0.995))
+    assert sum(len(first) for first, _, _ in found) == 3
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_sideways_photograph_is_compared_upright(orientation):
+    upright = photograph(384)
+    undo = {6: 8, 8: 6}.get(orientation, orientation)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    similar.upright(upright, undo).save(buffer, "JPEG", exif=exif, quality=95)
+    sideways = Image.open(buffer)
+    assert similar.orientation(sideways) == orientation
+    difference = similar.thumbnail(sideways).astype(int) - similar.thumbnail(photograph(384))
+    assert abs(difference).max() < 12
+
+
+def test_an_orientation_that_makes_no_sense():
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    assert similar.orientation(photograph(60, exif=exif)) == 1
+    assert similar.orientation(photograph(60, exif=b"Exif\0\0no TIFF at all")) == 1
