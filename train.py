@@ -52,8 +52,9 @@ def main(argv):
     if run and run.complete:
         print(f"{run.path} is complete; evaluate, export or predict with --run={run.path}")
         return
-    source = sources.open_source(
+    source = audit.open_source(
         config.dataset,
+        config.on_bad_image,
         manual_dir=config.manual_dir,
         data_dir=config.data_dir,
         seed=config.seed,
@@ -67,7 +68,7 @@ def main(argv):
     split_sizes = ", ".join(f"{len(split)} {name}" for name, split in source.splits.items())
     print(f"data      {source.name}: {len(source.labels)} classes, {split_sizes}")
     if source.ignored:
-        print(f"          {len(source.ignored)} files are no pictures, such as {source.ignored[0]}")
+        print(f"          {len(source.ignored)} files were left out, such as {source.ignored[0]}")
     for line in [] if run else audit.leaks(source, config):
         print(f"warning: {line}", file=sys.stderr)
 

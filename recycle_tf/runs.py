@@ -178,11 +178,12 @@ def open_source(run, dataset=None, manual_dir=None, data_dir=None):
     Raises:
         UserError: the data is gone or has other classes.
     """
-    from recycle_tf.data import sources
+    from recycle_tf.data import audit
 
     own = dataset is None
-    source = sources.open_source(
+    source = audit.open_source(
         run.config["dataset"] if own else dataset,
+        run.config["on_bad_image"],
         manual_dir=manual_dir or run.config["manual_dir"],
         data_dir=data_dir or run.config["data_dir"],
         seed=run.config["seed"],

@@ -270,3 +270,17 @@ def check_refused(result, message):
     assert len(lines) == 1, result.stderr
     assert lines[0].startswith("error: ")
     assert message in lines[0]
+
+
+def test_a_damaged_picture_is_skipped_and_listed(photos, tmp_path):
+    root = shutil.copytree(photos, tmp_path / "others")
+    victim = next(root.glob("can/*"))
+    victim.write_bytes(victim.read_bytes()[:60])
+    run = tmp_path / "run"
+    result = run_python("train.py", *tiny_training(root), f"--run_dir={run}", "--on_bad_image=skip")
+    assert result.returncode == 0, result.stderr
+    name = victim.relative_to(root).as_posix()
+    assert f"1 files were left out, such as {name}: damaged pictures" in result.stdout
+    record = json.loads((run / "config.json").read_text())
+    assert record["ignored_files"][0].startswith(f"{name}: damaged pictures")
+    assert name not in (run / "split.csv").read_text()

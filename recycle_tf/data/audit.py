@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from recycle_tf.data import decode, similar, threads
+from recycle_tf.data import decode, similar, sources, threads
 from recycle_tf.data.splits import METHODS, SPLITS
+from recycle_tf.errors import UserError
 
 KINDS = {
     "unusable_name": "file names that cannot be used",
@@ -44,7 +45,7 @@ WARN_AT_MOST = 20_000
 """Pictures up to which a training looks for twins across its splits. On two cores so many take twenty seconds
 if they are of TrashNet's size, and seven minutes if they are of 12 megapixels."""
 
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM")
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"RIFF")
 """How files of `decode.FORMATS` begin; only to tell a damaged one from one of another kind."""
 
 
@@ -162,6 +163,43 @@ def audit(source, thorough=True):
         for name, split in source.splits.items()
     }
     return Audit(source.name, counts, tuple(findings), pairs, twins)
+
+
+def open_source(dataset, on_bad_image, **arguments):
+    """Opens a data set to learn from.
+
+    Args:
+        dataset: as in `sources.open_source`.
+        on_bad_image: `"error"`, where the first file that cannot be used is one; or `"skip"`, where each
+            picture is looked at and those that cannot be used are left out.
+        **arguments: of `sources.open_source`.
+
+    Returns:
+        A `sources.Source`, whose `ignored` says what was left out and why.
+
+    Raises:
+        UserError: as `sources.open_source`; or a class of which no training picture is left.
+    """
+    skip = on_bad_image == "skip"
+    source = sources.open_source(dataset, auditing=skip, **arguments)
+    return usable(source) if skip else source
+
+
+def usable(source):
+    """A source without what cannot be used, opened with `auditing`; `ignored` says what and why."""
+    found = [finding for finding in audit(source).findings if finding.kind in FATAL]
+    bad = {finding.files[0] for finding in found}
+    kept = {name: sources.subset(split, _kept(split, bad)) for name, split in source.splits.items()}
+    left = set(kept["train"].labels.tolist())
+    for index, label in enumerate(source.labels):
+        if index not in left:
+            raise UserError(f"{source.name}: class {label!r} has no training picture that can be used")
+    why = tuple(f"{finding.files[0]}: {KINDS[finding.kind]} ({finding.detail})" for finding in found)
+    return dataclasses.replace(source, splits=kept, ignored=(*source.ignored, *why))
+
+
+def _kept(split, bad):
+    return np.array([index for index, example in enumerate(split.ids) if example not in bad], np.int64)
 
 
 def leaks(source, settings):

@@ -165,9 +165,4 @@ def class_balanced(split, num_examples, seed):
         seen[split.labels[index]] = seen.get(split.labels[index], -1) + 1
         rank.append(seen[split.labels[index]])
     chosen = shuffled[np.argsort(rank, kind="stable")][:num_examples]
-    places = tf.constant(chosen, tf.int64)
-    return sources.Split(
-        ids=tuple(split.ids[i] for i in chosen),
-        labels=split.labels[chosen],
-        encoded=lambda index: split.encoded(tf.gather(places, index)),
-    )
+    return sources.subset(split, chosen)

@@ -32,7 +32,7 @@ class Split:
         ids: name of each example, unique in its source.
         labels: index of each example's class, int64.
         encoded: the bytes of the example at an int64 tensor's index, as a scalar string tensor.
-        hashes: `splits.content_hash` of each example; empty for a selection of another split.
+        hashes: `splits.content_hash` of each example; empty where nobody asks for them.
     """
 
     ids: tuple
@@ -307,6 +307,25 @@ def from_builder(name, config=None, manual_dir=None, data_dir=None):
         name=name if config is None else f"{name}-{config}",
         labels=tuple(builder.info.features["label"].names),
         splits=found,
+    )
+
+
+def subset(split, chosen):
+    """The examples of a split at some indices, in that order.
+
+    Args:
+        split: a `Split`.
+        chosen: int64 indices.
+
+    Returns:
+        A `Split`.
+    """
+    places = tf.constant(chosen, tf.int64)
+    return Split(
+        ids=tuple(split.ids[i] for i in chosen),
+        labels=split.labels[chosen],
+        hashes=tuple(split.hashes[i] for i in chosen) if split.hashes else (),
+        encoded=lambda index: split.encoded(tf.gather(places, index)),
     )
 
 

@@ -44,6 +44,8 @@ class TrainConfig:
     augment: str = "trivial"
     # two pictures in one: none, mixup, cutmix, both
     mix: str = "both"
+    # what a picture that cannot be read is: an error, or something to skip (and to list in config.json)
+    on_bad_image: str = "error"
     # where decoded pictures are kept: memory, disk (a temporary file), off, auto (where they fit)
     cache: str = "auto"
     # address of a tf.data service whose workers make the batches, grpc://HOST:PORT
@@ -114,6 +116,7 @@ CHOICES = {
     "split": ("stratified", "grouped"),
     "resize": ("stretch", "letterbox", "crop"),
     "mix": ("none", "mixup", "cutmix", "both"),
+    "on_bad_image": ("error", "skip"),
     "cache": ("auto", "memory", "disk", "off"),
     "optimizer": ("adamw", "sgd", "lion", "lamb"),
     "strategy": ("auto", "one_device", "mirrored"),

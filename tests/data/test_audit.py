@@ -13,13 +13,17 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from recycle_tf.data import audit, similar, sources, splits
+from recycle_tf.data import audit, cache, similar, sources, splits
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import audit_report
 
 
 def audited(root, **options):
     return audit.audit(sources.open_source(str(root), auditing=True, **options))
+
+
+def ids(source):
+    return {name for split in source.splits.values() for name in split.ids}
 
 
 def fatal(found):
@@ -291,7 +295,7 @@ def test_a_builder_is_audited_by_its_bytes():
 
 def damaged(rng):
     """Some bytes that were a picture, or never were."""
-    kind = rng.choice(["JPEG", "PNG", "GIF", "BMP"])
+    kind = rng.choice(["JPEG", "PNG", "GIF", "BMP", "WEBP"])
     picture = noisy(int(rng.integers(1000)), 20, int(rng.integers(33, 120)))
     content = bytearray(encoded(picture, str(kind)))
     how = rng.integers(5)
@@ -336,8 +340,23 @@ def test_whatever_the_bytes_the_rest_can_be_learnt_from(tmp_path, seed):
     audit_report.write(found, source, tmp_path)
     unusable = fatal(found)
     assert 50 < len(unusable) < 200
+    kept = audit.open_source(str(root), "skip")
+    assert ids(kept).isdisjoint(unusable)
+    assert kept.num_examples == source.num_examples - len(unusable & ids(source))
+    for name in unusable:
+        assert any(line.startswith(f"{name}: ") for line in kept.ignored), name
+    for split in kept.splits.values():
+        assert cache.decode_all(split, 8).shape == (len(split), 8, 8, 3)
     for name in unusable:
         (root / name).unlink()
     source = sources.open_source(str(root))
     assert source.num_examples == 224 - len(unusable)
     assert [sources.first_unreadable(split) for split in source.splits.values()] == [None] * 3
+
+
+def test_skipping_leaves_no_class_without_training_pictures(tmp_path):
+    root = write_scenes(tmp_path / "set", number=6)
+    for file in (root / "jar").iterdir():
+        file.write_bytes(b"nothing")
+    with pytest.raises(UserError, match="set: class 'jar' has no training picture that can be used"):
+        audit.open_source(str(root), "skip")

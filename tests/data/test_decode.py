@@ -132,7 +132,7 @@ def expected(data):
         (with_alpha(), "WEBP", {"lossless": True, "exact": True}),
         (with_alpha(), "WEBP", {"quality": 100}),
     ],
-    ids=lambda value: value.mode if isinstance(value, Image.Image) else str(value),
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else "-".join(value) or None,
 )
 def test_every_mode_of_every_format(picture, kind, options):
     data = saved(picture, kind, **options)
