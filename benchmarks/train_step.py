@@ -76,23 +76,22 @@ def step_times(names, image_size, batch_size, steps):
 
 def peak_memory(name, image_size, batch_size):
     """Bytes that a process training this network had at most."""
-    command = [
-        sys.executable,
-        __file__,
-        f"--peak={name}",
-        f"--image_size={image_size}",
-        f"--batch={batch_size}",
-    ]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    sizes = [f"--image_size={image_size}", f"--batch={batch_size}"]
+    # One arena: with several, the peak depends on which thread allocates what.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
+    output = subprocess.run(
+        [sys.executable, __file__, f"--peak={name}", *sizes],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment,
+    ).stdout
     return int(output.splitlines()[-1])
 
 
 def memory(name, image_size, batch_size):
     """(peak bytes at three times `batch_size`, bytes that one more picture needs)."""
-    # The smaller of two runs: threads that happen to allocate at once only ever add.
-    small, large = (
-        min(peak_memory(name, image_size, size) for _ in range(2)) for size in (batch_size, 3 * batch_size)
-    )
+    small, large = (peak_memory(name, image_size, size) for size in (batch_size, 3 * batch_size))
     return large, (large - small) / (2 * batch_size)
 
 

@@ -15,6 +15,7 @@ import sys
 import zipfile
 
 from recycle_tf.errors import UserError
+from recycle_tf.training.config import TrainConfig
 
 PLACE_FLAGS = ("run_dir", "data_dir", "manual_dir")
 """Settings that say where things lie, not what is computed: they may change when a run goes on."""
@@ -83,8 +84,8 @@ class Run:
 
     @property
     def config(self):
-        """The training's settings, as a dict."""
-        return self._record()["config"]
+        """The training's settings, as a dict; a setting that came after the run has its default."""
+        return {**dataclasses.asdict(TrainConfig()), **self._record()["config"]}
 
     @property
     def fingerprint(self):
