@@ -200,3 +200,15 @@ def test_evaluate_on_other_classes(finished_run, tmp_path):
     photos = write_photos(tmp_path / "other", classes=("cup", "lid"))
     result = run_python("-m", "recycle_tf", "evaluate", f"--run={finished_run}", f"--dataset={photos}")
     check_refused(result, "its classes are cup, lid, the run's can, jar, tube")
+
+
+def test_a_run_of_an_older_version(finished_run, tmp_path):
+    """Its config.json lacks the settings that came later."""
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    record = json.loads((run / "config.json").read_text())
+    for name in ("cache", "remat", "on_bad_image", "split", "data_service"):
+        del record["config"][name]
+    (run / "config.json").write_text(json.dumps(record))
+    result = run_python("-m", "recycle_tf", "evaluate", f"--run={run}")
+    assert result.returncode == 0, result.stderr
+    assert "accuracy" in result.stdout

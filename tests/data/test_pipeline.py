@@ -87,6 +87,18 @@ def test_a_cache_without_room_is_refused(monkeypatch, split, place):
         pipeline.build_training(split, 3, 16, 5, cache=place)
 
 
+def test_threads_decide_nothing(split):
+    many = pipeline.build_training(split, 3, 16, 5, mix="both", seed=7, epochs=2, cache="off")
+    one = tf.data.Options()
+    one.threading.private_threadpool_size = 1
+    one.autotune.enabled = False
+    for (images, labels), (same, same_labels) in zip(
+        batches(many), batches(many.with_options(one)), strict=True
+    ):
+        np.testing.assert_array_equal(images, same)
+        np.testing.assert_array_equal(labels, same_labels)
+
+
 def test_any_step_is_where_it_would_have_been(split):
     whole = batches(pipeline.build_training(split, 3, 16, 5, mix="both", seed=7, epochs=3))
     rest = batches(pipeline.build_training(split, 3, 16, 5, mix="both", seed=7, epochs=3, first_step=6))
