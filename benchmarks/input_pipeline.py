@@ -57,7 +57,7 @@ def tfds_and_keras_cv(split):
 
     def read(example):
         image = tf.io.decode_jpeg(example["image"], channels=3)
-        return {"images": tf.image.resize(image, (SIZE, SIZE)), "labels": example["label"]}
+        return {"images": tf.image.resize(image, (SIZE, SIZE)), "labels": tf.one_hot(example["label"], 6)}
 
     dataset = encoded(split).map(read, num_parallel_calls=AUTOTUNE).batch(BATCH, drop_remainder=True)
     return dataset.map(lambda x: layer(x, training=True), num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
@@ -168,9 +168,11 @@ def write_folder(split, labels, folder, limit=None):
         (place / f"{index}.jpg").write_bytes(split.encoded(tf.constant(index, tf.int64)).numpy())
 
 
-def write_large(split, labels, folder, number=36):
+def write_large(split, labels, folder, number=48):
     """Some of the pictures as a telephone would give them: 4000 x 3000."""
-    for index in np.linspace(0, len(split) - 1, number).astype(int):
+    # Of each class as many.
+    chosen = pipeline.class_balanced(split, number, seed=0)
+    for index in [split.ids.index(example) for example in chosen.ids]:
         place = folder / labels[split.labels[index]]
         place.mkdir(parents=True, exist_ok=True)
         pixels = decode.decode_pixels(split.encoded(tf.constant(index, tf.int64))).numpy()

@@ -89,16 +89,10 @@ def decode_pixels(encoded, least=None):
         encoded: scalar string tensor.
         least: a JPEG may come smaller, by 2, 4 or 8, if no side falls below this many pixels.
     """
-    begins = lambda magic, at=0: tf.equal(tf.strings.substr(encoded, at, len(magic)), magic)  # noqa: E731
-    pixels = tf.case(
-        [
-            (tf.io.is_jpeg(encoded), lambda: _upright(_jpeg(encoded, least), encoded)),
-            (begins(b"\x89PNG"), lambda: _png(encoded)),
-            (begins(b"WEBP", at=8), lambda: _webp(encoded)),
-            (begins(b"BM"), lambda: _bmp(encoded)),
-        ],
-        # GIF; of anything else it says that it does not know it.
-        default=lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    pixels = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: _upright(_jpeg(encoded, least), encoded),
+        lambda: _other_format(encoded),
     )
     pixels.set_shape([None, None, 3])
     return pixels
@@ -119,7 +113,8 @@ def resize_pixels(pixels, image_size, resize="stretch", antialias=True):
     else:
         pixels = tf.image.resize(pixels, [image_size, image_size], antialias=antialias)
     pixels.set_shape([image_size, image_size, 3])
-    return tf.saturate_cast(tf.round(pixels), tf.uint8)
+    # Means of bytes: none leaves 0..255, so that nothing has to be clipped.
+    return tf.cast(pixels + 0.5, tf.uint8)
 
 
 def _jpeg(encoded, least):
@@ -129,6 +124,24 @@ def _jpeg(encoded, least):
     halvings = tf.reduce_sum(tf.cast(tf.reduce_min(sides) >= [2 * least, 4 * least, 8 * least], tf.int32))
     at = [lambda ratio=ratio: tf.io.decode_jpeg(encoded, channels=3, ratio=ratio) for ratio in (1, 2, 4, 8)]
     return tf.switch_case(halvings, at)
+
+
+# Not taken apart into its operations: tf.data would step through each of them for every JPEG.
+@tf.function(autograph=False, experimental_attributes={"_noinline": True})
+def _other_format(encoded):
+    """PNG, WebP, BMP, GIF; of anything else TensorFlow says that it does not know it."""
+
+    def begins(magic, at=0):
+        return tf.equal(tf.strings.substr(encoded, at, len(magic)), magic)
+
+    return tf.case(
+        [
+            (begins(b"\x89PNG"), lambda: _png(encoded)),
+            (begins(b"WEBP", at=8), lambda: _webp(encoded)),
+            (begins(b"BM"), lambda: _bmp(encoded)),
+        ],
+        default=lambda: tf.io.decode_image(encoded, channels=3, expand_animations=False),
+    )
 
 
 def _png(encoded):
@@ -198,17 +211,24 @@ def _on_paper(pixels):
 
 def _upright(pixels, encoded):
     """Turns a JPEG's pixels as its Exif orientation says: phones store photographs as the sensor lies."""
+    # Most have none, and reading it takes as long as half of the decoding.
+    return tf.cond(_has_exif(encoded), lambda: _turned(pixels, encoded), lambda: pixels)
+
+
+@tf.function(autograph=False, experimental_attributes={"_noinline": True})
+def _turned(pixels, encoded):
     orientation = exif_orientation(encoded)
+    # 5 to 8 lie on their side. Of each four, two are turned over in each direction.
+    laid = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
+    over_y = tf.reduce_any(orientation == [3, 4, 7, 8])
+    over_x = tf.reduce_any(orientation == [2, 3, 6, 7])
+    laid = tf.cond(over_y, lambda: tf.reverse(laid, [0]), lambda: laid)
+    return tf.cond(over_x, lambda: tf.reverse(laid, [1]), lambda: laid)
 
-    def turned():
-        # 5 to 8 lie on their side. Of each four, one or two are turned over in each direction.
-        laid = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
-        over_y = tf.reduce_any(orientation == [3, 4, 7, 8])
-        over_x = tf.reduce_any(orientation == [2, 3, 6, 7])
-        laid = tf.cond(over_y, lambda: tf.reverse(laid, [0]), lambda: laid)
-        return tf.cond(over_x, lambda: tf.reverse(laid, [1]), lambda: laid)
 
-    return tf.cond(orientation > 1, turned, lambda: pixels)
+def _has_exif(encoded):
+    head = tf.strings.substr(encoded, 0, _EXIF_WITHIN)
+    return tf.strings.regex_full_match(head, r"\C*Exif\x00\x00\C*")
 
 
 def exif_orientation(encoded):
@@ -217,13 +237,11 @@ def exif_orientation(encoded):
     Exif 2.3, section 4.6: `Exif`, two zeros, then a TIFF header: byte order, 42, offset of the directory;
     a directory is a number of entries and 12 bytes for each. TensorFlow ignores all of it.
     """
-    head = tf.io.decode_raw(tf.strings.substr(encoded, 0, _EXIF_WITHIN), tf.uint8)
-    mark = tf.constant(list(b"Exif\x00\x00"), tf.uint8)
-    places = tf.maximum(tf.size(head) - 64, 0)
-    found = tf.reduce_all(tf.stack([head[i : places + i] == mark[i] for i in range(6)]), axis=0)
 
     def read():
-        start = tf.cast(tf.argmax(found), tf.int32) + 6
+        head = tf.strings.substr(encoded, 0, _EXIF_WITHIN)
+        before = tf.strings.regex_replace(head, r"Exif\x00\x00\C*", "")
+        start = tf.strings.length(before) + 6
         tiff = tf.io.decode_raw(tf.strings.substr(encoded, start, 65536), tf.uint8)
         little = tiff[0] == ord("I")
 
@@ -241,7 +259,7 @@ def exif_orientation(encoded):
         orientation = tf.reduce_max(tf.where(is_orientation, tf.cast(value, tf.int32), 1))
         return tf.where((orientation >= 1) & (orientation <= 8), orientation, 1)
 
-    return tf.cond(tf.reduce_any(found), read, lambda: 1)
+    return tf.cond(_has_exif(encoded), read, lambda: 1)
 
 
 def _number(part):
