@@ -14,10 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from recycle_tf import cli
+from recycle_tf.evaluation import litert
 
 from .artifact import Artifact, answer, make_spec, size_of
 
 FORMATS = ("tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8")
+THREADS = 2
 
 
 def export(run, model, format_name, directory, calibration=None):
@@ -64,29 +66,12 @@ def export(run, model, format_name, directory, calibration=None):
 
 def load(path):
     """Pixels `[batch, image_size, image_size, 3]` -> probabilities, through LiteRT, one picture at a time."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    with cli.hushed(2):
-        interpreter = Interpreter(model_path=str(path), num_threads=2)
-        interpreter.allocate_tensors()
-    image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-
-    def predict(pixels):
-        answers = []
-        for one in pixels:
-            interpreter.set_tensor(image["index"], one[None])
-            interpreter.invoke()
-            answers.append(interpreter.get_tensor(probabilities["index"])[0])
-        return np.stack(answers)
-
-    return predict
+    predict = litert.open_predictor(path, THREADS)
+    return lambda pixels: np.stack([predict(one) for one in pixels])
 
 
 def _input_quantisation(path):
-    from ai_edge_litert.interpreter import Interpreter
-
-    with cli.hushed(2):
-        return Interpreter(model_path=str(path)).get_input_details()[0]["quantization"]
+    return litert.open_interpreter(path).get_input_details()[0]["quantization"]
 
 
 def _associate(path, texts):
