@@ -33,6 +33,11 @@ def main(argv):
     flags.DEFINE_string("dataset", None, "where to verify; else the run's own data set", flag_values=values)
     flags.DEFINE_string("manual_dir", None, "as in train.py; else the run's", flag_values=values)
     flags.DEFINE_string("data_dir", None, "as in train.py; else the run's", flag_values=values)
+    flags.DEFINE_string(
+        "labels_ko", None, "file of Korean names, one a line; else what is known", flag_values=values
+    )
+    flags.DEFINE_string("author", None, "who made the model, for its metadata", flag_values=values)
+    flags.DEFINE_string("license", None, "the model's licence, for its metadata", flag_values=values)
     cli.no_words(cli.parse(argv, values, __doc__))
     if not values.run:
         raise UserError("--run: missing; give a folder that train.py wrote")
@@ -51,12 +56,15 @@ def main(argv):
     from recycle_tf.data import cache, pipeline
     from recycle_tf.evaluation import metrics
 
-    from . import golden, saved_model, tflite, verify
+    from . import artifact as artifacts
+    from . import card, golden, korean, saved_model, tflite, verify
 
     run = runs.open_run(values.run)
+    labels_ko = korean.translate(run.labels, values.labels_ko)
     model = run.load_model()
     source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
     test = source.splits["test"]
+    spec = artifacts.make_spec(run, model, labels_ko, values.author, values.license)
     view = {"size": model.input_shape[1], "resize": run.config["resize"]}
     pictures = cache.decode_all(test, **view)
     expected = metrics.predict_probabilities(
@@ -74,7 +82,7 @@ def main(argv):
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=run.export) as partial:
             module = saved_model if name in saved_model.FORMATS else tflite
             arguments = {"calibration": calibration} if name == "tflite_int8" else {}
-            artifact = module.export(run, model, name, pathlib.Path(partial), **arguments)
+            artifact = module.export(spec, model, name, pathlib.Path(partial), **arguments)
 
             def progress(batches, name=name):
                 return tqdm(batches, desc=name, disable=None, leave=False)
@@ -84,11 +92,18 @@ def main(argv):
             directory = run.export / REJECTED if verdict.failure else run.export
             rows.append((_move(artifact, directory), verdict))
         print(f"{name:16} {verdict.failure or 'verified'}", flush=True)
-    (run.export / "labels.txt").write_text("\n".join(run.labels) + "\n", encoding="utf-8")
     golden.write(run.export / "golden", test, run.labels, answers)
-    _write_record(run, rows)
-    keras_accuracy = (expected.argmax(axis=1) == test.labels).mean()
-    print(_table(rows, keras_accuracy, len(test)))
+    record = _write_record(run, rows)
+    summary = metrics.summarise(expected, test.labels, run.labels)
+    beside = {
+        "labels.txt": artifacts.lines(run.labels),
+        "labels_ko.txt": artifacts.lines(labels_ko) if labels_ko else None,
+        "spec.json": artifacts.as_json(spec),
+        "card.md": card.make_card(spec, record, summary),
+    }
+    for name, text in beside.items():
+        _write_text(run.export / name, text)
+    print(_table(rows, summary["accuracy"], len(test)))
     print(f"artifacts {run.export}")
     failed = [artifact.format for artifact, verdict in rows if verdict.failure]
     if failed:
@@ -107,8 +122,20 @@ def _move(artifact, directory):
     return dataclasses.replace(artifact, path=target)
 
 
-def _write_record(run, rows):
+def _write_text(path, text):
+    """Writes a file whole; without a text there is none, and an earlier one goes."""
     from recycle_tf.runs import replacing
+
+    if text is None:
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _write_record(run, rows):
+    """Writes `export.json`; returns its rows."""
+    from .artifact import as_json
 
     path = run.export / "export.json"
     # What an earlier export wrote in other formats is still there.
@@ -123,8 +150,8 @@ def _write_record(run, rows):
         }
         for artifact, verdict in rows
     ]
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    _write_text(path, as_json(record))
+    return record
 
 
 def _table(rows, keras_accuracy, examples):

@@ -5,12 +5,12 @@ import tensorflow as tf
 
 from recycle_tf.data import decode
 
-from .artifact import Artifact, answer, make_spec, size_of
+from .artifact import Artifact, answer, size_of
 
 FORMATS = ("saved_model",)
 
 
-def export(run, model, format_name, directory):
+def export(spec, model, format_name, directory):
     """Writes `directory/saved_model`.
 
     Its signatures: `serve_pixels` takes uint8 `[batch, image_size, image_size, 3]` and returns
@@ -18,13 +18,13 @@ def export(run, model, format_name, directory):
     returns `probabilities`, `label` and `labels`.
 
     Args:
-        run: the `runs.Run` it comes from.
-        model: its best model.
+        spec: of the model, as `artifact.make_spec` gives it.
+        model: a Keras model with logits.
         format_name: `"saved_model"`.
         directory: an existing folder.
     """
-    image_size, resize = model.input_shape[1], run.config["resize"]
-    names = tf.constant(run.labels)
+    image_size, resize = spec["image_size"], spec["resize"]
+    names = tf.constant(spec["labels"])
 
     def serve_pixels(pixels):
         return {"probabilities": answer(model, pixels)}
@@ -43,7 +43,7 @@ def export(run, model, format_name, directory):
     archive.add_endpoint("serve_bytes", serve_bytes, [tf.TensorSpec([None], tf.string, name="encoded")])
     path = directory / "saved_model"
     archive.write_out(path, verbose=False)
-    return Artifact(format_name, path, size_of(path), make_spec(run, model, format_name))
+    return Artifact(format_name, path, size_of(path), {"format": format_name, **spec})
 
 
 def load(path):

@@ -5,9 +5,7 @@ for a Keras 3 model's concrete functions gives a file that answers NaN, and an o
 arithmetic in the graph. Only the runtime's builtin operations are allowed.
 """
 
-import json
 import tempfile
-import zipfile
 
 import keras
 import numpy as np
@@ -16,18 +14,19 @@ import tensorflow as tf
 from recycle_tf import cli
 from recycle_tf.evaluation import litert
 
-from .artifact import Artifact, answer, make_spec, size_of
+from . import metadata
+from .artifact import Artifact, answer, size_of
 
 FORMATS = ("tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8")
 THREADS = 2
 
 
-def export(run, model, format_name, directory, calibration=None):
-    """Writes `directory/model_….tflite`, its labels and `spec.json` inside as associated files.
+def export(spec, model, format_name, directory, calibration=None):
+    """Writes `directory/model_….tflite`, with labels, `spec.json` and TFLite metadata inside.
 
     Args:
-        run: the `runs.Run` it comes from.
-        model: its best model.
+        spec: of the model, as `artifact.make_spec` gives it.
+        model: a Keras model with logits.
         format_name: one of `FORMATS`.
         directory: an existing folder.
         calibration: for `tflite_int8`, uint8 pictures `[examples, image_size, image_size, 3]` whose
@@ -56,11 +55,10 @@ def export(run, model, format_name, directory, calibration=None):
             converter.inference_input_type = tf.uint8
         flat_buffer = converter.convert()
     path = directory / f"model_{format_name.removeprefix('tflite_')}.tflite"
-    path.write_bytes(flat_buffer)
-    spec = make_spec(run, model, format_name)
+    spec = {"format": format_name, **spec}
+    path.write_bytes(metadata.attach(flat_buffer, spec))
     if integer and _input_quantisation(path) != (1.0, 0):
         raise RuntimeError(f"{path}: takes pixels scaled by {_input_quantisation(path)}, not as they are")
-    _associate(path, {"labels.txt": "\n".join(run.labels) + "\n", "spec.json": json.dumps(spec, indent=2)})
     return Artifact(format_name, path, size_of(path), spec)
 
 
@@ -72,11 +70,3 @@ def load(path):
 
 def _input_quantisation(path):
     return litert.open_interpreter(path).get_input_details()[0]["quantization"]
-
-
-def _associate(path, texts):
-    """Appends files the way TFLite metadata does: as an uncompressed zip archive behind the flat buffer."""
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
-        for name, text in texts.items():
-            # A fixed date: the same model gives the same bytes.
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)

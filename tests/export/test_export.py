@@ -11,22 +11,8 @@ from PIL import Image
 from export import verify
 from recycle_tf import create_model, list_models
 from tests.conftest import run_python, tiny_training
+from tests.export.conftest import FILES, run_export
 from tests.test_train import check_refused
-
-FILES = {
-    "tflite_float32": "model_float32.tflite",
-    "tflite_float16": "model_float16.tflite",
-    "tflite_dynamic": "model_dynamic.tflite",
-    "tflite_int8": "model_int8.tflite",
-}
-
-
-@pytest.fixture(scope="module")
-def exported(finished_run, tmp_path_factory):
-    run = shutil.copytree(finished_run, tmp_path_factory.mktemp("exported") / "run")
-    result = run_python("-m", "export", f"--run={run}", "--max_drop=12")
-    assert result.returncode == 0, result.stderr + result.stdout
-    return run / "export", result.stdout
 
 
 def record(exported):
@@ -110,7 +96,7 @@ def test_exporting_one_again_gives_the_same_bytes_and_keeps_the_others(exported,
         return hashlib.sha256((directory / "model_float16.tflite").read_bytes()).hexdigest()
 
     before, answers = digest(), (directory / "golden" / "expected.json").read_text()
-    result = run_python("-m", "export", f"--run={directory.parent}", "--formats=tflite_float16")
+    result = run_export(directory.parent, "--formats=tflite_float16")
     assert result.returncode == 0, result.stderr
     assert digest() == before
     assert {row["format"] for row in json.loads((directory / "export.json").read_text())} == {
@@ -132,13 +118,14 @@ def test_a_run_in_bfloat16_is_exported_in_float32(photos, tmp_path):
 def test_integers_take_dark_pixels_as_they_are(finished_run, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
-    from export import tflite
+    from export import artifact, tflite
     from recycle_tf import runs
 
-    run = runs.open_run(finished_run)
+    model = runs.open_run(finished_run).load_model()
+    spec = artifact.make_spec(runs.open_run(finished_run), model)
     dark = np.random.default_rng(0).integers(0, 60, (8, 32, 32, 3)).astype(np.uint8)
-    artifact = tflite.export(run, run.load_model(), "tflite_int8", tmp_path, dark)
-    assert Interpreter(model_path=str(artifact.path)).get_input_details()[0]["quantization"] == (1.0, 0)
+    exported = tflite.export(spec, model, "tflite_int8", tmp_path, dark)
+    assert Interpreter(model_path=str(exported.path)).get_input_details()[0]["quantization"] == (1.0, 0)
 
 
 def test_a_format_that_differs_is_rejected(finished_run, tmp_path):
@@ -192,6 +179,25 @@ def test_mistakes(flags, message):
     check_refused(run_python("-m", "export", *flags), message)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "not a text file in UTF-8"),
+        ("캔\n병\n", "has 2 names on 2 lines, expected one a line for each of can, jar, tube"),
+        ("캔\n\n튜브\n", "has 2 names on 3 lines"),
+    ],
+)
+def test_korean_names_that_do_not_fit(tmp_path, content, message):
+    from export import korean
+    from recycle_tf.errors import UserError
+
+    file = tmp_path / "korean.txt"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        korean.translate(["can", "jar", "tube"], file)
+
+
 def test_a_run_without_a_model(finished_run, tmp_path):
     run = shutil.copytree(finished_run, tmp_path / "run")
     (run / "model.keras").unlink()
@@ -220,17 +226,18 @@ def test_every_row_converts_and_agrees(arch, tmp_path, finished_run):
 
 def convert_and_compare(arch, folder, run):
     """The converter is told to use builtin operations alone: any other one fails it."""
-    from export import tflite
+    from export import artifact, tflite
     from recycle_tf import runs
 
     model = create_model(arch, 3)
-    artifact = tflite.export(runs.open_run(run), model, "tflite_float32", folder)
+    spec = artifact.make_spec(runs.open_run(run), model)
+    exported = tflite.export(spec, model, "tflite_float32", folder)
     size = model.input_shape[1]
     pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
     logits = np.array(model(pictures))
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     expected = exponentials / exponentials.sum(1, keepdims=True)
-    np.testing.assert_allclose(tflite.load(artifact.path)(pictures), expected, atol=1e-4)
+    np.testing.assert_allclose(tflite.load(exported.path)(pictures), expected, atol=1e-4)
 
 
 def test_a_damaged_tflite(exported, tmp_path):
