@@ -8,7 +8,9 @@ with Keras; one that differs too much goes to RUN/export/rejected, and the comma
 
 import dataclasses
 import json
+import os
 import pathlib
+import platform
 import shutil
 import sys
 import tempfile
@@ -57,7 +59,7 @@ def main(argv):
     from recycle_tf.evaluation import metrics
 
     from . import artifact as artifacts
-    from . import card, golden, korean, saved_model, tflite, verify
+    from . import card, flips, golden, korean, saved_model, tflite, verify
 
     run = runs.open_run(values.run)
     labels_ko = korean.translate(run.labels, values.labels_ko)
@@ -88,12 +90,14 @@ def main(argv):
                 return tqdm(batches, desc=name, disable=None, leave=False)
 
             answers[name] = verify.replay(module.load(artifact.path), pictures, progress)
-            verdict = verify.judge(name, answers[name], expected, test.labels, values.max_drop)
+            verdict = verify.judge(name, answers[name], expected, test.labels, run.labels, values.max_drop)
             directory = run.export / REJECTED if verdict.failure else run.export
             rows.append((_move(artifact, directory), verdict))
+        flips.write(run.export / "flips", name, test, run.labels, answers[name], expected)
         print(f"{name:16} {verdict.failure or 'verified'}", flush=True)
     golden.write(run.export / "golden", test, run.labels, answers)
-    record = _write_record(run, rows)
+    latency = _time([artifact for artifact, _ in rows], pictures[0])
+    record = _write_record(run, rows, latency)
     summary = metrics.summarise(expected, test.labels, run.labels)
     beside = {
         "labels.txt": artifacts.lines(run.labels),
@@ -103,7 +107,8 @@ def main(argv):
     }
     for name, text in beside.items():
         _write_text(run.export / name, text)
-    print(_table(rows, summary["accuracy"], len(test)))
+    written = [row for row in record if row["format"] in answers]
+    print(_table(written, summary["accuracy"], len(test)))
     print(f"artifacts {run.export}")
     failed = [artifact.format for artifact, verdict in rows if verdict.failure]
     if failed:
@@ -133,11 +138,33 @@ def _write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
-def _write_record(run, rows):
+def _time(artifacts, picture):
+    """`{format: {"threads_1": ms, "threads_2": ms}}` of every `.tflite`, measured in turn."""
+    from recycle_tf.evaluation import litert
+
+    from . import tflite, verify
+
+    found = verify.time_alternately(
+        {
+            (artifact.format, threads): litert.open_predictor(artifact.path, threads)
+            for artifact in artifacts
+            if artifact.format in tflite.FORMATS
+            for threads in (1, 2)
+        },
+        picture,
+    )
+    latency = {}
+    for (name, threads), milliseconds in found.items():
+        latency.setdefault(name, {})[f"threads_{threads}"] = milliseconds
+    return latency
+
+
+def _write_record(run, rows, latency):
     """Writes `export.json`; returns its rows."""
     from .artifact import as_json
 
     path = run.export / "export.json"
+    machine = f"{platform.machine()} with {os.cpu_count()} processors"
     # What an earlier export wrote in other formats is still there.
     written = {artifact.format for artifact, _ in rows}
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
@@ -146,7 +173,10 @@ def _write_record(run, rows):
             "path": artifact.path.relative_to(run.export).as_posix(),
             "bytes": artifact.bytes,
             **artifact.spec,
+            "operations": artifact.operations,
             "verification": dataclasses.asdict(verdict),
+            "latency_ms": latency.get(artifact.format),
+            "machine": machine,
         }
         for artifact, verdict in rows
     ]
@@ -155,13 +185,28 @@ def _write_record(run, rows):
 
 
 def _table(rows, keras_accuracy, examples):
-    lines = [f"{'format':16} {'MB':>7} {'accuracy':>8} {'drop':>6} {'agreement':>9} {'max gap':>8}"]
-    for artifact, verdict in rows:
-        lines.append(
-            f"{artifact.format:16} {artifact.bytes / 1e6:7.2f} {verdict.accuracy:8.4f} {verdict.drop:6.2f} "
-            f"{verdict.agreement:9.4f} {verdict.max_gap:8.1e}"
+    lines = [
+        f"{'format':16} {'MB':>6} {'ops':>4} {'accuracy':>8} {'drop':>6} {'worst recall':>17} {'flips':>5} "
+        f"{'margin':>6} {'max gap':>8} {'mean gap':>8} {'1 thread':>8} {'2':>6}"
+    ]
+    for row in rows:
+        verdict = row["verification"]
+        change, label = min(
+            (change, label) for label, change in verdict["recall_change"].items() if change is not None
         )
-    lines.append(f"{'Keras':16} {'':7} {keras_accuracy:8.4f}   on {examples} pictures of the test split")
+        operations = sum(row["operations"].values()) if row["operations"] else ""
+        times = row["latency_ms"]
+        milliseconds = f"{times['threads_1']:8.2f} {times['threads_2']:6.2f}" if times else ""
+        lines.append(
+            f"{row['format']:16} {row['bytes'] / 1e6:6.2f} {operations:4} {verdict['accuracy']:8.4f} "
+            f"{verdict['drop']:6.2f} {label[:10]:>10} {change:6.2f} {verdict['flips']:5} "
+            f"{verdict['largest_margin']:6.3f} {verdict['max_gap']:8.1e} {verdict['mean_gap']:8.1e} "
+            f"{milliseconds}"
+        )
+    lines.append(f"{'Keras':16} {'':11} {keras_accuracy:8.4f}   on {examples} pictures of the test split")
+    lines.append(
+        "drop, worst recall: points; margin: Keras' largest where it flips; threads: ms on this machine"
+    )
     return "\n".join(lines)
 
 

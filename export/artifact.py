@@ -19,12 +19,14 @@ class Artifact:
         path: where it lies.
         bytes: its size, of all files of a folder.
         spec: what an app has to know, as in `spec.json`.
+        operations: how often each operation occurs in the graph of a `.tflite`; None elsewhere.
     """
 
     format: str
     path: pathlib.Path
     bytes: int
     spec: dict
+    operations: dict | None = None
 
 
 def make_spec(run, model, labels_ko=None, author=None, license=None):

@@ -27,8 +27,8 @@ The Keras model on the {examples} pictures of the test split:
 
 Each exported file, replayed over the same pictures:
 
-| file | bytes | accuracy | points lost | largest difference of a probability | verdict |
-| --- | --- | --- | --- | --- | --- |
+| file | bytes | accuracy | points lost | other answers than Keras | largest gap of a probability | verdict |
+| --- | --- | --- | --- | --- | --- | --- |
 {artifacts}
 
 ## Limits
@@ -60,8 +60,10 @@ def make_card(spec, record, summary):
     ]
     artifacts = [
         f"| `{row['path']}` | {row['bytes']} | {verdict['accuracy']:.4f} | {verdict['drop']:.2f} "
-        f"| {verdict['max_gap']:.1e} | {verdict['failure'] or 'verified'} |"
+        f"| {verdict.get('flips', 'not counted')} | {verdict['max_gap']:.1e} "
+        f"| {verdict['failure'] or 'verified'} |"
         for row in record
+        # A row of an earlier version has no flips.
         for verdict in [row["verification"]]
     ]
     return CARD.format(

@@ -5,11 +5,13 @@ for a Keras 3 model's concrete functions gives a file that answers NaN, and an o
 arithmetic in the graph. Only the runtime's builtin operations are allowed.
 """
 
+import collections
 import tempfile
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.tools import flatbuffer_utils
 
 from recycle_tf import cli
 from recycle_tf.evaluation import litert
@@ -59,13 +61,23 @@ def export(spec, model, format_name, directory, calibration=None):
     path.write_bytes(metadata.attach(flat_buffer, spec))
     if integer and _input_quantisation(path) != (1.0, 0):
         raise RuntimeError(f"{path}: takes pixels scaled by {_input_quantisation(path)}, not as they are")
-    return Artifact(format_name, path, size_of(path), spec)
+    return Artifact(format_name, path, size_of(path), spec, _operations(flat_buffer))
 
 
 def load(path):
     """Pixels `[batch, image_size, image_size, 3]` -> probabilities, through LiteRT, one picture at a time."""
     predict = litert.open_predictor(path, THREADS)
     return lambda pixels: np.stack([predict(one) for one in pixels])
+
+
+def _operations(flat_buffer):
+    model = flatbuffer_utils.convert_bytearray_to_object(flat_buffer)
+    names = (
+        flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
+        for graph in model.subgraphs
+        for operator in graph.operators
+    )
+    return dict(collections.Counter(names).most_common())
 
 
 def _input_quantisation(path):
