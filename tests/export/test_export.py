@@ -88,13 +88,31 @@ def test_saved_model_needs_nothing_of_ours(exported):
     code = f"""
 import json, sys
 import tensorflow as tf
+sys.modules["recycle_tf"] = None  # as if it were not installed
 served = tf.saved_model.load({str(exported[0] / "saved_model")!r})
-answer = served.serve_bytes(tf.constant([open({str(picture)!r}, "rb").read()]))
-assert "recycle_tf" not in sys.modules
-print(json.dumps([answer["label"][0].numpy().decode(), answer["probabilities"][0].numpy().tolist()]))
+assert {{"serve_bytes", "serve_pixels"}} <= set(served.signatures)
+answer = served.signatures["serve_bytes"](tf.constant([open({str(picture)!r}, "rb").read()]))
+pixels = served.signatures["serve_pixels"](tf.zeros([2, 32, 32, 3], tf.uint8))
+assert {{key: tuple(value.shape) for key, value in pixels.items()}} == {{
+    "probabilities": (2, 3), "labels": (3,), "label": (2,), "top_labels": (2, 3), "top_probabilities": (2, 3)
+}}
+assert answer["top_labels"][0, 0] == answer["label"][0]
+print(json.dumps([
+    answer["label"][0].numpy().decode(),
+    answer["probabilities"][0].numpy().tolist(),
+    dict(zip(
+        (name.decode() for name in answer["top_labels"][0].numpy()),
+        answer["top_probabilities"][0].numpy().tolist(),
+    )),
+    [name.decode() for name in answer["labels"].numpy()],
+]))
 """
     result = run_python("-c", code, cwd=exported[0])
-    label, probabilities = json.loads(result.stdout.splitlines()[-1])
+    assert result.returncode == 0, result.stderr
+    label, probabilities, top, labels = json.loads(result.stdout.splitlines()[-1])
+    assert labels == ["can", "jar", "tube"]
+    assert list(top.values()) == sorted(probabilities, reverse=True)
+    assert top == dict(zip(labels, probabilities, strict=True))
     row = next(row for row in expected if row["file"] == picture.name)
     np.testing.assert_allclose(probabilities, row["probabilities"]["keras"], atol=1e-5)
     assert label == ["can", "jar", "tube"][int(np.argmax(row["probabilities"]["keras"]))]
