@@ -30,7 +30,9 @@ def main(argv):
     """Run -> model -> one file a format -> verdict on each -> table."""
     values = flags.FlagValues()
     flags.DEFINE_string("run", None, "folder that train.py wrote", flag_values=values)
-    flags.DEFINE_list("formats", ",".join(FORMATS), "what to write, comma-separated", flag_values=values)
+    flags.DEFINE_list(
+        "formats", None, f"some of {', '.join(FORMATS)}; else all the network can", flag_values=values
+    )
     flags.DEFINE_float("max_drop", 1.0, "points of accuracy that quantisation may cost", flag_values=values)
     flags.DEFINE_string("dataset", None, "where to verify; else the run's own data set", flag_values=values)
     flags.DEFINE_string("manual_dir", None, "as in train.py; else the run's", flag_values=values)
@@ -43,11 +45,11 @@ def main(argv):
     cli.no_words(cli.parse(argv, values, __doc__))
     if not values.run:
         raise UserError("--run: missing; give a folder that train.py wrote")
-    if not values.formats:
+    if values.formats == []:
         raise UserError(f"--formats: empty; choose from {', '.join(FORMATS)}")
     if not values.max_drop == values.max_drop:
         raise UserError("--max_drop=nan: expected points of accuracy, such as 1")
-    for name in values.formats:
+    for name in values.formats or ():
         if name not in FORMATS:
             raise UserError(f"--formats={name}: no such format, {did_you_mean(name, FORMATS)}")
 
@@ -64,6 +66,13 @@ def main(argv):
     run = runs.open_run(values.run)
     labels_ko = korean.translate(run.labels, values.labels_ko)
     model = run.load_model()
+    reasons = {name: tflite.why_not(model, name) for name in values.formats or FORMATS}
+    for name, reason in reasons.items():
+        if reason and values.formats:
+            raise UserError(f"--formats={name}: {reason}")
+        if reason:
+            print(f"{name:16} left out: {reason}")
+    formats = [name for name, reason in reasons.items() if not reason]
     source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
     test = source.splits["test"]
     spec = artifacts.make_spec(run, model, labels_ko, values.author, values.license)
@@ -73,13 +82,13 @@ def main(argv):
         model, pipeline.build_evaluation(test, len(run.labels), view["size"], 32, view["resize"])
     )
     calibration = None
-    if "tflite_int8" in values.formats:
+    if "tflite_int8" in formats:
         chosen = pipeline.class_balanced(source.splits["train"], CALIBRATION_PICTURES, run.config["seed"])
         calibration = cache.decode_all(chosen, **view)
 
     run.export.mkdir(exist_ok=True)
     rows, answers = [], {"keras": expected}
-    for name in values.formats:
+    for name in formats:
         # Written beside its place and moved there once it is proven.
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=run.export) as partial:
             module = saved_model if name in saved_model.FORMATS else tflite

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.tools import flatbuffer_utils
 
-from recycle_tf import cli
+from recycle_tf import cli, layers
 from recycle_tf.evaluation import litert
 
 from . import metadata
@@ -62,6 +62,18 @@ def export(spec, model, format_name, directory, calibration=None):
     if integer and _input_quantisation(path) != (1.0, 0):
         raise RuntimeError(f"{path}: takes pixels scaled by {_input_quantisation(path)}, not as they are")
     return Artifact(format_name, path, size_of(path), spec, _operations(flat_buffer))
+
+
+def why_not(model, format_name):
+    """Why a network cannot be had in a format, or None."""
+    if format_name == "tflite_int8" and any(
+        isinstance(layer, layers.DeformableConv2D) for layer in model.layers
+    ):
+        return (
+            f"{model.name} samples its maps at computed coordinates, which 8 bits cannot hold; "
+            "tflite_dynamic keeps them in float"
+        )
+    return None
 
 
 def load(path):

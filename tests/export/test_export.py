@@ -151,6 +151,28 @@ def test_a_run_in_bfloat16_is_exported_in_float32(photos, tmp_path):
     assert "tflite_float32   verified" in result.stdout
 
 
+def test_deformable_networks_are_not_had_in_integers(photos, tmp_path):
+    run = tmp_path / "run"
+    flags = (*tiny_training(photos), "--epochs=1", "--arch=test_deformable", f"--run_dir={run}")
+    result = run_python("train.py", *flags)
+    assert result.returncode == 0, result.stderr
+    export = ("-m", "export", f"--run={run}")
+    check_refused(
+        run_python(*export, "--formats=tflite_float32,tflite_int8"),
+        "--formats=tflite_int8: test_deformable samples its maps at computed coordinates",
+    )
+    assert not (run / "export").exists()
+    result = run_python(*export, "--max_drop=100")
+    assert result.returncode == 0, result.stderr
+    assert "tflite_int8      left out: test_deformable samples" in result.stdout
+    assert {row["format"] for row in json.loads((run / "export" / "export.json").read_text())} == {
+        "saved_model",
+        "tflite_float32",
+        "tflite_float16",
+        "tflite_dynamic",
+    }
+
+
 def test_integers_take_dark_pixels_as_they_are(finished_run, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
