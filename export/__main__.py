@@ -112,7 +112,7 @@ def main(argv):
         "labels.txt": artifacts.lines(run.labels),
         "labels_ko.txt": artifacts.lines(labels_ko) if labels_ko else None,
         "spec.json": artifacts.as_json(spec),
-        "card.md": card.make_card(spec, record, summary),
+        "card.md": card.make_card(spec, record, source.name, summary),
     }
     for name, text in beside.items():
         _write_text(run.export / name, text)

@@ -19,7 +19,7 @@ above.
 
 ## How well it answers
 
-The Keras model on the {examples} pictures of the test split:
+The Keras model on the {examples} pictures of the test split of {source}:
 
 ```
 {table}
@@ -39,12 +39,13 @@ probability is what the network computes, not how often it is right.
 """
 
 
-def make_card(spec, record, summary):
+def make_card(spec, record, source, summary):
     """The text of `card.md`.
 
     Args:
         spec: of the model, as `artifact.make_spec` gives it.
         record: the rows of `export.json`.
+        source: name of the data set that the files were verified on.
         summary: `metrics.summarise` of the Keras model on the test split.
     """
     details = {
@@ -73,6 +74,7 @@ def make_card(spec, record, summary):
         korean_head=" Korean |" if korean else "",
         korean_rule=" --- |" if korean else "",
         labels="\n".join(labels),
+        source=source,
         examples=summary["examples"],
         table=metrics.table(summary),
         artifacts="\n".join(artifacts),

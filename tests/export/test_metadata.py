@@ -120,5 +120,6 @@ def test_the_card_says_what_is_there(exported):
     assert "| 1 | jar | 병 |" in card
     assert "- author: A. Author" in card
     assert "- licence: not stated" in card
+    assert "on the 9 pictures of the test split of photos:" in card
     for file in FILES.values():
         assert f"| `{file}` |" in card
