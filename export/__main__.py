@@ -20,7 +20,16 @@ from absl import flags
 from recycle_tf import cli
 from recycle_tf.errors import UserError, did_you_mean
 
-FORMATS = ("saved_model", "tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8")
+FORMATS = (
+    "saved_model",
+    "tflite_float32",
+    "tflite_float16",
+    "tflite_dynamic",
+    "tflite_int8",
+    "tflite_int16x8",
+)
+BY_NAME_ALONE = ("tflite_int16x8",)
+"""Written only when asked for: LiteRT computes it tens of times slower than the others."""
 CALIBRATION_PICTURES = 240
 REJECTED = "rejected"
 
@@ -31,7 +40,10 @@ def main(argv):
     values = flags.FlagValues()
     flags.DEFINE_string("run", None, "folder that train.py wrote", flag_values=values)
     flags.DEFINE_list(
-        "formats", None, f"some of {', '.join(FORMATS)}; else all the network can", flag_values=values
+        "formats",
+        None,
+        f"some of {', '.join(FORMATS)}; else all that the network can, but for {', '.join(BY_NAME_ALONE)}",
+        flag_values=values,
     )
     flags.DEFINE_float("max_drop", 1.0, "points of accuracy that quantisation may cost", flag_values=values)
     flags.DEFINE_string("dataset", None, "where to verify; else the run's own data set", flag_values=values)
@@ -66,7 +78,8 @@ def main(argv):
     run = runs.open_run(values.run)
     labels_ko = korean.translate(run.labels, values.labels_ko)
     model = run.load_model()
-    reasons = {name: tflite.why_not(model, name) for name in values.formats or FORMATS}
+    wanted = values.formats or [name for name in FORMATS if name not in BY_NAME_ALONE]
+    reasons = {name: tflite.why_not(model, name) for name in wanted}
     for name, reason in reasons.items():
         if reason and values.formats:
             raise UserError(f"--formats={name}: {reason}")
@@ -82,7 +95,7 @@ def main(argv):
         model, pipeline.build_evaluation(test, len(run.labels), view["size"], 32, view["resize"])
     )
     calibration = None
-    if "tflite_int8" in formats:
+    if set(formats) & set(tflite.CALIBRATED):
         chosen = pipeline.class_balanced(source.splits["train"], CALIBRATION_PICTURES, run.config["seed"])
         calibration = cache.decode_all(chosen, **view)
 
@@ -92,7 +105,7 @@ def main(argv):
         # Written beside its place and moved there once it is proven.
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=run.export) as partial:
             module = saved_model if name in saved_model.FORMATS else tflite
-            arguments = {"calibration": calibration} if name == "tflite_int8" else {}
+            arguments = {"calibration": calibration} if name in tflite.CALIBRATED else {}
             artifact = module.export(spec, model, name, pathlib.Path(partial), **arguments)
 
             def progress(batches, name=name):

@@ -1,4 +1,4 @@
-"""TFLite, for phones: float32, float16, int8 weights, or integers throughout.
+"""TFLite, for phones: float32, float16, int8 weights, or integers throughout (activations of 8 or 16 bits).
 
 The Keras model becomes a SavedModel with a fixed batch of one, and that a flat buffer: asking the converter
 for a Keras 3 model's concrete functions gives a file that answers NaN, and an open batch leaves shape
@@ -19,7 +19,9 @@ from recycle_tf.evaluation import litert
 from . import metadata
 from .artifact import Artifact, answer, size_of
 
-FORMATS = ("tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8")
+FORMATS = ("tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8", "tflite_int16x8")
+CALIBRATED = ("tflite_int8", "tflite_int16x8")
+"""Those whose integers get their ranges from the activations of pictures."""
 THREADS = 2
 
 
@@ -31,7 +33,7 @@ def export(spec, model, format_name, directory, calibration=None):
         model: a Keras model with logits.
         format_name: one of `FORMATS`.
         directory: an existing folder.
-        calibration: for `tflite_int8`, uint8 pictures `[examples, image_size, image_size, 3]` whose
+        calibration: for those in `CALIBRATED`, uint8 pictures `[examples, image_size, image_size, 3]` whose
             activations give the ranges of the integers.
     """
     integer = format_name == "tflite_int8"
@@ -48,12 +50,20 @@ def export(spec, model, format_name, directory, calibration=None):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if format_name == "tflite_float16":
             converter.target_spec.supported_types = [tf.float16]
-        if integer:
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if format_name == "tflite_int16x8":
+            # The cast of the pixels alone stays with the float operations.
+            converter.target_spec.supported_ops.append(
+                tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            )
+        if format_name in CALIBRATED:
             # Two plain pictures let the input's range be exactly 0..255, so that it takes pixels as they are.
             plain = [np.full_like(calibration[0], value) for value in (0, 255)]
             pictures = [*plain, *calibration]
-            converter.representative_dataset = lambda: ([one[None].astype(np.float32)] for one in pictures)
+            converter.representative_dataset = lambda: (
+                [one[None].astype(pixels.dtype.as_numpy_dtype)] for one in pictures
+            )
+        if integer:
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
         flat_buffer = converter.convert()
     path = directory / f"model_{format_name.removeprefix('tflite_')}.tflite"
@@ -66,11 +76,10 @@ def export(spec, model, format_name, directory, calibration=None):
 
 def why_not(model, format_name):
     """Why a network cannot be had in a format, or None."""
-    if format_name == "tflite_int8" and any(
-        isinstance(layer, layers.DeformableConv2D) for layer in model.layers
-    ):
+    deformable = any(isinstance(layer, layers.DeformableConv2D) for layer in model.layers)
+    if format_name in CALIBRATED and deformable:
         return (
-            f"{model.name} samples its maps at computed coordinates, which 8 bits cannot hold; "
+            f"{model.name} samples its maps at computed coordinates, which integers would round; "
             "tflite_dynamic keeps them in float"
         )
     return None

@@ -11,6 +11,7 @@ FILES = {
     "tflite_float16": "model_float16.tflite",
     "tflite_dynamic": "model_dynamic.tflite",
     "tflite_int8": "model_int8.tflite",
+    "tflite_int16x8": "model_int16x8.tflite",
 }
 
 
@@ -25,6 +26,6 @@ def exported(finished_run, tmp_path_factory):
     """The folder `export` of a run, and what the command printed."""
     run = shutil.copytree(finished_run, tmp_path_factory.mktemp("exported") / "run")
     (run / "korean.txt").write_text("캔\n병\n튜브\n", encoding="utf-8")
-    result = run_export(run, "--max_drop=12")
+    result = run_export(run, "--max_drop=12", f"--formats=saved_model,{','.join(FILES)}")
     assert result.returncode == 0, result.stderr + result.stdout
     return run / "export", result.stdout
