@@ -12,6 +12,8 @@ VERSION = next(
     if line.startswith("__version__")
 )
 BUILDERS = sorted(path.parent.name for path in (HERE / "datasets").glob("*/*_dataset_builder.py"))
+# Other releases ship other parts of it.
+MEDIAPIPE = "mediapipe==1.2.2"
 
 
 class BuildWithoutTests(build_py):
@@ -57,6 +59,8 @@ setup(
         "tensorboard>=2.21",
         # 1.x and 2.x differ in what they load.
         "ai-edge-litert>=2.3,<3",
+        # Writes the metadata of a .tflite; TensorFlow brings it anyway.
+        "flatbuffers",
         # Its client fetches and caches timm's published weights.
         "huggingface_hub>=1",
         # Reads them, and what PyTorch users have, without running anything.
@@ -69,7 +73,9 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        "dev": ["build", "dill", "jax", "pytest", "pytest-xdist", "ruff"],
+        "dev": ["build", "dill", "jax", MEDIAPIPE, "pytest", "pytest-xdist", "ruff"],
+        # Only to test that it runs the exported files as they are.
+        "mediapipe": [MEDIAPIPE],
         # Only to make tests/models/torch_golden.json.gz anew.
         "torch": ["timm", "torch", "torchvision"],
     },

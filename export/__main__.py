@@ -8,7 +8,9 @@ with Keras; one that differs too much goes to RUN/export/rejected, and the comma
 
 import dataclasses
 import json
+import os
 import pathlib
+import platform
 import shutil
 import sys
 import tempfile
@@ -18,7 +20,16 @@ from absl import flags
 from recycle_tf import cli
 from recycle_tf.errors import UserError, did_you_mean
 
-FORMATS = ("saved_model", "tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8")
+FORMATS = (
+    "saved_model",
+    "tflite_float32",
+    "tflite_float16",
+    "tflite_dynamic",
+    "tflite_int8",
+    "tflite_int16x8",
+)
+BY_NAME_ALONE = ("tflite_int16x8",)
+"""Written only when asked for: LiteRT computes it tens of times slower than the others."""
 CALIBRATION_PICTURES = 240
 REJECTED = "rejected"
 
@@ -28,19 +39,29 @@ def main(argv):
     """Run -> model -> one file a format -> verdict on each -> table."""
     values = flags.FlagValues()
     flags.DEFINE_string("run", None, "folder that train.py wrote", flag_values=values)
-    flags.DEFINE_list("formats", ",".join(FORMATS), "what to write, comma-separated", flag_values=values)
+    flags.DEFINE_list(
+        "formats",
+        None,
+        f"some of {', '.join(FORMATS)}; else all that the network can, but for {', '.join(BY_NAME_ALONE)}",
+        flag_values=values,
+    )
     flags.DEFINE_float("max_drop", 1.0, "points of accuracy that quantisation may cost", flag_values=values)
     flags.DEFINE_string("dataset", None, "where to verify; else the run's own data set", flag_values=values)
     flags.DEFINE_string("manual_dir", None, "as in train.py; else the run's", flag_values=values)
     flags.DEFINE_string("data_dir", None, "as in train.py; else the run's", flag_values=values)
+    flags.DEFINE_string(
+        "labels_ko", None, "file of Korean names, one a line; else what is known", flag_values=values
+    )
+    flags.DEFINE_string("author", None, "who made the model, for its metadata", flag_values=values)
+    flags.DEFINE_string("license", None, "the model's licence, for its metadata", flag_values=values)
     cli.no_words(cli.parse(argv, values, __doc__))
     if not values.run:
         raise UserError("--run: missing; give a folder that train.py wrote")
-    if not values.formats:
+    if values.formats == []:
         raise UserError(f"--formats: empty; choose from {', '.join(FORMATS)}")
     if not values.max_drop == values.max_drop:
         raise UserError("--max_drop=nan: expected points of accuracy, such as 1")
-    for name in values.formats:
+    for name in values.formats or ():
         if name not in FORMATS:
             raise UserError(f"--formats={name}: no such format, {did_you_mean(name, FORMATS)}")
 
@@ -51,44 +72,65 @@ def main(argv):
     from recycle_tf.data import cache, pipeline
     from recycle_tf.evaluation import metrics
 
-    from . import golden, saved_model, tflite, verify
+    from . import artifact as artifacts
+    from . import card, flips, golden, korean, saved_model, tflite, verify
 
     run = runs.open_run(values.run)
+    labels_ko = korean.translate(run.labels, values.labels_ko)
     model = run.load_model()
+    wanted = values.formats or [name for name in FORMATS if name not in BY_NAME_ALONE]
+    reasons = {name: tflite.why_not(model, name) for name in wanted}
+    for name, reason in reasons.items():
+        if reason and values.formats:
+            raise UserError(f"--formats={name}: {reason}")
+        if reason:
+            print(f"{name:16} left out: {reason}")
+    formats = [name for name, reason in reasons.items() if not reason]
     source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
     test = source.splits["test"]
+    spec = artifacts.make_spec(run, model, labels_ko, values.author, values.license)
     view = {"size": model.input_shape[1], "resize": run.config["resize"]}
     pictures = cache.decode_all(test, **view)
     expected = metrics.predict_probabilities(
         model, pipeline.build_evaluation(test, len(run.labels), view["size"], 32, view["resize"])
     )
     calibration = None
-    if "tflite_int8" in values.formats:
+    if set(formats) & set(tflite.CALIBRATED):
         chosen = pipeline.class_balanced(source.splits["train"], CALIBRATION_PICTURES, run.config["seed"])
         calibration = cache.decode_all(chosen, **view)
 
     run.export.mkdir(exist_ok=True)
     rows, answers = [], {"keras": expected}
-    for name in values.formats:
+    for name in formats:
         # Written beside its place and moved there once it is proven.
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=run.export) as partial:
             module = saved_model if name in saved_model.FORMATS else tflite
-            arguments = {"calibration": calibration} if name == "tflite_int8" else {}
-            artifact = module.export(run, model, name, pathlib.Path(partial), **arguments)
+            arguments = {"calibration": calibration} if name in tflite.CALIBRATED else {}
+            artifact = module.export(spec, model, name, pathlib.Path(partial), **arguments)
 
             def progress(batches, name=name):
                 return tqdm(batches, desc=name, disable=None, leave=False)
 
             answers[name] = verify.replay(module.load(artifact.path), pictures, progress)
-            verdict = verify.judge(name, answers[name], expected, test.labels, values.max_drop)
+            verdict = verify.judge(name, answers[name], expected, test.labels, run.labels, values.max_drop)
             directory = run.export / REJECTED if verdict.failure else run.export
             rows.append((_move(artifact, directory), verdict))
+        flips.write(run.export / "flips", name, test, run.labels, answers[name], expected)
         print(f"{name:16} {verdict.failure or 'verified'}", flush=True)
-    (run.export / "labels.txt").write_text("\n".join(run.labels) + "\n", encoding="utf-8")
     golden.write(run.export / "golden", test, run.labels, answers)
-    _write_record(run, rows)
-    keras_accuracy = (expected.argmax(axis=1) == test.labels).mean()
-    print(_table(rows, keras_accuracy, len(test)))
+    latency = _time([artifact for artifact, _ in rows], pictures[0])
+    record = _write_record(run, rows, latency)
+    summary = metrics.summarise(expected, test.labels, run.labels)
+    beside = {
+        "labels.txt": artifacts.lines(run.labels),
+        "labels_ko.txt": artifacts.lines(labels_ko) if labels_ko else None,
+        "spec.json": artifacts.as_json(spec),
+        "card.md": card.make_card(spec, record, source.name, summary),
+    }
+    for name, text in beside.items():
+        _write_text(run.export / name, text)
+    written = [row for row in record if row["format"] in answers]
+    print(_table(written, summary["accuracy"], len(test)))
     print(f"artifacts {run.export}")
     failed = [artifact.format for artifact, verdict in rows if verdict.failure]
     if failed:
@@ -107,10 +149,44 @@ def _move(artifact, directory):
     return dataclasses.replace(artifact, path=target)
 
 
-def _write_record(run, rows):
+def _write_text(path, text):
+    """Writes a file whole; without a text there is none, and an earlier one goes."""
     from recycle_tf.runs import replacing
 
+    if text is None:
+        path.unlink(missing_ok=True)
+        return
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _time(artifacts, picture):
+    """`{format: {"threads_1": ms, "threads_2": ms}}` of every `.tflite`, measured in turn."""
+    from recycle_tf.evaluation import litert
+
+    from . import tflite, verify
+
+    found = verify.time_alternately(
+        {
+            (artifact.format, threads): litert.open_predictor(artifact.path, threads)
+            for artifact in artifacts
+            if artifact.format in tflite.FORMATS
+            for threads in (1, 2)
+        },
+        picture,
+    )
+    latency = {}
+    for (name, threads), milliseconds in found.items():
+        latency.setdefault(name, {})[f"threads_{threads}"] = milliseconds
+    return latency
+
+
+def _write_record(run, rows, latency):
+    """Writes `export.json`; returns its rows."""
+    from .artifact import as_json
+
     path = run.export / "export.json"
+    machine = f"{platform.machine()} with {os.cpu_count()} processors"
     # What an earlier export wrote in other formats is still there.
     written = {artifact.format for artifact, _ in rows}
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
@@ -119,22 +195,40 @@ def _write_record(run, rows):
             "path": artifact.path.relative_to(run.export).as_posix(),
             "bytes": artifact.bytes,
             **artifact.spec,
+            "operations": artifact.operations,
             "verification": dataclasses.asdict(verdict),
+            "latency_ms": latency.get(artifact.format),
+            "machine": machine,
         }
         for artifact, verdict in rows
     ]
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    _write_text(path, as_json(record))
+    return record
 
 
 def _table(rows, keras_accuracy, examples):
-    lines = [f"{'format':16} {'MB':>7} {'accuracy':>8} {'drop':>6} {'agreement':>9} {'max gap':>8}"]
-    for artifact, verdict in rows:
-        lines.append(
-            f"{artifact.format:16} {artifact.bytes / 1e6:7.2f} {verdict.accuracy:8.4f} {verdict.drop:6.2f} "
-            f"{verdict.agreement:9.4f} {verdict.max_gap:8.1e}"
+    lines = [
+        f"{'format':16} {'MB':>6} {'ops':>4} {'accuracy':>8} {'drop':>6} {'worst recall':>17} {'flips':>5} "
+        f"{'margin':>6} {'max gap':>8} {'mean gap':>8} {'1 thread':>8} {'2':>6}"
+    ]
+    for row in rows:
+        verdict = row["verification"]
+        change, label = min(
+            (change, label) for label, change in verdict["recall_change"].items() if change is not None
         )
-    lines.append(f"{'Keras':16} {'':7} {keras_accuracy:8.4f}   on {examples} pictures of the test split")
+        operations = sum(row["operations"].values()) if row["operations"] else ""
+        times = row["latency_ms"]
+        milliseconds = f"{times['threads_1']:8.2f} {times['threads_2']:6.2f}" if times else ""
+        lines.append(
+            f"{row['format']:16} {row['bytes'] / 1e6:6.2f} {operations:4} {verdict['accuracy']:8.4f} "
+            f"{verdict['drop']:6.2f} {label[:10]:>10} {change:6.2f} {verdict['flips']:5} "
+            f"{verdict['largest_margin']:6.3f} {verdict['max_gap']:8.1e} {verdict['mean_gap']:8.1e} "
+            f"{milliseconds}"
+        )
+    lines.append(f"{'Keras':16} {'':11} {keras_accuracy:8.4f}   on {examples} pictures of the test split")
+    lines.append(
+        "drop, worst recall: points; margin: Keras' largest where it flips; threads: ms on this machine"
+    )
     return "\n".join(lines)
 
 

@@ -1,10 +1,13 @@
 """What an exported file promises: uint8 RGB pixels in, probabilities out, its labels inside."""
 
 import dataclasses
+import json
 import pathlib
 
 import keras
 import tensorflow as tf
+
+from . import korean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,26 +19,46 @@ class Artifact:
         path: where it lies.
         bytes: its size, of all files of a folder.
         spec: what an app has to know, as in `spec.json`.
+        operations: how often each operation occurs in the graph of a `.tflite`; None elsewhere.
     """
 
     format: str
     path: pathlib.Path
     bytes: int
     spec: dict
+    operations: dict | None = None
 
 
-def make_spec(run, model, format_name):
-    """The facts an app's developer needs, for JSON: input, resize rule, labels, origin."""
-    return {
-        "format": format_name,
+def make_spec(run, model, labels_ko=None, author=None, license=None):
+    """What an app's developer has to know, for JSON: input, resize rule, labels, origin.
+
+    Args:
+        run: the `runs.Run` the model comes from.
+        model: its best model.
+        labels_ko: Korean names of the classes, or None.
+        author: who made the model, or None.
+        license: its licence, or None.
+
+    Returns:
+        A dict without what is None. The formats add their name to it.
+    """
+    spec = {
         "arch": model.name,
         "run": run.path.resolve().name,
+        "dataset": run.config["dataset"],
+        "dataset_fingerprint": run.fingerprint,
         "image_size": model.input_shape[1],
         "resize": run.config["resize"],
         "input": "uint8 RGB pixels, [1, image_size, image_size, 3]",
+        "normalization": {"mean": 0, "std": 1},
         "output": "float32 probabilities, [1, number of labels]",
         "labels": run.labels,
+        "labels_locale": "en" if set(run.labels) <= set(korean.NAMES) else None,
+        "labels_ko": labels_ko,
+        "author": author,
+        "license": license,
     }
+    return {key: value for key, value in spec.items() if value is not None}
 
 
 def answer(model, pixels):
@@ -47,3 +70,13 @@ def size_of(path):
     """Bytes of a file, or of all files in a folder."""
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
     return sum(p.stat().st_size for p in files)
+
+
+def lines(names):
+    """A text of one name a line."""
+    return "".join(f"{name}\n" for name in names)
+
+
+def as_json(value):
+    """A text of JSON that people can read, whatever their script."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"

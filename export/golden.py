@@ -5,6 +5,8 @@ import pathlib
 
 import tensorflow as tf
 
+from recycle_tf.runs import replacing
+
 PICTURES = 10
 
 
@@ -35,7 +37,8 @@ def write(directory, split, names, answers):
     expected = []
     for number, index in enumerate(choose(split), start=1):
         file = f"{number:02d}_{pathlib.PurePath(split.ids[index]).name}"
-        (directory / file).write_bytes(split.encoded(tf.constant(index, tf.int64)).numpy())
+        with replacing(directory / file) as temporary:
+            temporary.write_bytes(split.encoded(tf.constant(index, tf.int64)).numpy())
         expected.append(
             {
                 "file": file,
@@ -44,4 +47,5 @@ def write(directory, split, names, answers):
                 | {name: found[index].round(6).tolist() for name, found in answers.items()},
             }
         )
-    path.write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")

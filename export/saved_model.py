@@ -5,37 +5,46 @@ import tensorflow as tf
 
 from recycle_tf.data import decode
 
-from .artifact import Artifact, answer, make_spec, size_of
+from .artifact import Artifact, answer, size_of
 
 FORMATS = ("saved_model",)
+TOP = 5
 
 
-def export(run, model, format_name, directory):
+def export(spec, model, format_name, directory):
     """Writes `directory/saved_model`.
 
-    Its signatures: `serve_pixels` takes uint8 `[batch, image_size, image_size, 3]` and returns
-    `probabilities`; `serve_bytes` takes encoded pictures `[batch]`, resizes them as the training did, and
-    returns `probabilities`, `label` and `labels`.
+    Its signatures: `serve_pixels` takes uint8 `[batch, image_size, image_size, 3]`, `serve_bytes` encoded
+    pictures `[batch]`, which it resizes as the training did. Both return `probabilities`
+    `[batch, num_classes]`, `labels` `[num_classes]` in the same order, `label` `[batch]`, and the likeliest
+    classes, best first: `top_labels` and `top_probabilities`, `[batch, min(5, num_classes)]`.
 
     Args:
-        run: the `runs.Run` it comes from.
-        model: its best model.
+        spec: of the model, as `artifact.make_spec` gives it.
+        model: a Keras model with logits.
         format_name: `"saved_model"`.
         directory: an existing folder.
     """
-    image_size, resize = model.input_shape[1], run.config["resize"]
-    names = tf.constant(run.labels)
+    image_size, resize = spec["image_size"], spec["resize"]
+    names = tf.constant(spec["labels"])
 
     def serve_pixels(pixels):
-        return {"probabilities": answer(model, pixels)}
+        probabilities = answer(model, pixels)
+        top_probabilities, top_indices = tf.math.top_k(probabilities, min(TOP, len(spec["labels"])))
+        top_labels = tf.gather(names, top_indices)
+        return {
+            "probabilities": probabilities,
+            "labels": names,
+            "label": top_labels[:, 0],
+            "top_labels": top_labels,
+            "top_probabilities": top_probabilities,
+        }
 
     def serve_bytes(encoded):
         pixels = tf.map_fn(
             lambda one: decode.decode(one, image_size, resize), encoded, fn_output_signature=tf.uint8
         )
-        probabilities = answer(model, pixels)
-        label = tf.gather(names, tf.argmax(probabilities, axis=-1))
-        return {"probabilities": probabilities, "label": label, "labels": names}
+        return serve_pixels(pixels)
 
     archive = keras.export.ExportArchive()
     pixels = tf.TensorSpec([None, image_size, image_size, 3], tf.uint8, name="pixels")
@@ -43,7 +52,7 @@ def export(run, model, format_name, directory):
     archive.add_endpoint("serve_bytes", serve_bytes, [tf.TensorSpec([None], tf.string, name="encoded")])
     path = directory / "saved_model"
     archive.write_out(path, verbose=False)
-    return Artifact(format_name, path, size_of(path), make_spec(run, model, format_name))
+    return Artifact(format_name, path, size_of(path), {"format": format_name, **spec})
 
 
 def load(path):

@@ -1,34 +1,39 @@
-"""TFLite, for phones: float32, float16, int8 weights, or integers throughout.
+"""TFLite, for phones: float32, float16, int8 weights, or integers throughout (activations of 8 or 16 bits).
 
 The Keras model becomes a SavedModel with a fixed batch of one, and that a flat buffer: asking the converter
 for a Keras 3 model's concrete functions gives a file that answers NaN, and an open batch leaves shape
 arithmetic in the graph. Only the runtime's builtin operations are allowed.
 """
 
-import json
+import collections
 import tempfile
-import zipfile
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.lite.tools import flatbuffer_utils
 
-from recycle_tf import cli
+from recycle_tf import cli, layers
+from recycle_tf.evaluation import litert
 
-from .artifact import Artifact, answer, make_spec, size_of
+from . import metadata
+from .artifact import Artifact, answer, size_of
 
-FORMATS = ("tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8")
+FORMATS = ("tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8", "tflite_int16x8")
+CALIBRATED = ("tflite_int8", "tflite_int16x8")
+"""Those whose integers get their ranges from the activations of pictures."""
+THREADS = 2
 
 
-def export(run, model, format_name, directory, calibration=None):
-    """Writes `directory/model_….tflite`, its labels and `spec.json` inside as associated files.
+def export(spec, model, format_name, directory, calibration=None):
+    """Writes `directory/model_….tflite`, with labels, `spec.json` and TFLite metadata inside.
 
     Args:
-        run: the `runs.Run` it comes from.
-        model: its best model.
+        spec: of the model, as `artifact.make_spec` gives it.
+        model: a Keras model with logits.
         format_name: one of `FORMATS`.
         directory: an existing folder.
-        calibration: for `tflite_int8`, uint8 pictures `[examples, image_size, image_size, 3]` whose
+        calibration: for those in `CALIBRATED`, uint8 pictures `[examples, image_size, image_size, 3]` whose
             activations give the ranges of the integers.
     """
     integer = format_name == "tflite_int8"
@@ -45,53 +50,56 @@ def export(run, model, format_name, directory, calibration=None):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if format_name == "tflite_float16":
             converter.target_spec.supported_types = [tf.float16]
-        if integer:
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if format_name == "tflite_int16x8":
+            # The cast of the pixels alone stays with the float operations.
+            converter.target_spec.supported_ops.append(
+                tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+            )
+        if format_name in CALIBRATED:
             # Two plain pictures let the input's range be exactly 0..255, so that it takes pixels as they are.
             plain = [np.full_like(calibration[0], value) for value in (0, 255)]
             pictures = [*plain, *calibration]
-            converter.representative_dataset = lambda: ([one[None].astype(np.float32)] for one in pictures)
+            converter.representative_dataset = lambda: (
+                [one[None].astype(pixels.dtype.as_numpy_dtype)] for one in pictures
+            )
+        if integer:
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
         flat_buffer = converter.convert()
     path = directory / f"model_{format_name.removeprefix('tflite_')}.tflite"
-    path.write_bytes(flat_buffer)
-    spec = make_spec(run, model, format_name)
+    spec = {"format": format_name, **spec}
+    path.write_bytes(metadata.attach(flat_buffer, spec))
     if integer and _input_quantisation(path) != (1.0, 0):
         raise RuntimeError(f"{path}: takes pixels scaled by {_input_quantisation(path)}, not as they are")
-    _associate(path, {"labels.txt": "\n".join(run.labels) + "\n", "spec.json": json.dumps(spec, indent=2)})
-    return Artifact(format_name, path, size_of(path), spec)
+    return Artifact(format_name, path, size_of(path), spec, _operations(flat_buffer))
+
+
+def why_not(model, format_name):
+    """Why a network cannot be had in a format, or None."""
+    deformable = any(isinstance(layer, layers.DeformableConv2D) for layer in model.layers)
+    if format_name in CALIBRATED and deformable:
+        return (
+            f"{model.name} samples its maps at computed coordinates, which integers would round; "
+            "tflite_dynamic keeps them in float"
+        )
+    return None
 
 
 def load(path):
     """Pixels `[batch, image_size, image_size, 3]` -> probabilities, through LiteRT, one picture at a time."""
-    from ai_edge_litert.interpreter import Interpreter
+    predict = litert.open_predictor(path, THREADS)
+    return lambda pixels: np.stack([predict(one) for one in pixels])
 
-    with cli.hushed(2):
-        interpreter = Interpreter(model_path=str(path), num_threads=2)
-        interpreter.allocate_tensors()
-    image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
-    def predict(pixels):
-        answers = []
-        for one in pixels:
-            interpreter.set_tensor(image["index"], one[None])
-            interpreter.invoke()
-            answers.append(interpreter.get_tensor(probabilities["index"])[0])
-        return np.stack(answers)
-
-    return predict
+def _operations(flat_buffer):
+    model = flatbuffer_utils.convert_bytearray_to_object(flat_buffer)
+    names = (
+        flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
+        for graph in model.subgraphs
+        for operator in graph.operators
+    )
+    return dict(collections.Counter(names).most_common())
 
 
 def _input_quantisation(path):
-    from ai_edge_litert.interpreter import Interpreter
-
-    with cli.hushed(2):
-        return Interpreter(model_path=str(path)).get_input_details()[0]["quantization"]
-
-
-def _associate(path, texts):
-    """Appends files the way TFLite metadata does: as an uncompressed zip archive behind the flat buffer."""
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
-        for name, text in texts.items():
-            # A fixed date: the same model gives the same bytes.
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
+    return litert.open_interpreter(path).get_input_details()[0]["quantization"]

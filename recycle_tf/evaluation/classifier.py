@@ -9,8 +9,9 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from recycle_tf import cli, runs
+from recycle_tf import runs
 from recycle_tf.errors import UserError
+from recycle_tf.evaluation import litert
 
 MAX_SPEC_BYTES = 1_000_000
 """No spec is longer; what claims to be is cut, and then no JSON."""
@@ -59,8 +60,6 @@ def _from_run(path):
 
 
 def _from_tflite(path):
-    from ai_edge_litert.interpreter import Interpreter
-
     if not path.is_file():
         raise UserError(f"--model={path}: no such file")
     try:
@@ -73,16 +72,7 @@ def _from_tflite(path):
             f"--model={path}: has no labels in it; give a file that `python -m export` wrote"
         ) from error
     try:
-        with cli.hushed(2):
-            interpreter = Interpreter(model_path=str(path))
-            interpreter.allocate_tensors()
+        predict = litert.open_predictor(path)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"--model={path}: damaged, LiteRT cannot load it") from error
-    image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-
-    def predict(pixels):
-        interpreter.set_tensor(image["index"], pixels[None])
-        interpreter.invoke()
-        return interpreter.get_tensor(probabilities["index"])[0]
-
     return Classifier(predict, labels, image_size, resize)

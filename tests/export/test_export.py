@@ -2,31 +2,17 @@
 
 import hashlib
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from export import verify
 from recycle_tf import create_model, list_models
 from tests.conftest import run_python, tiny_training
+from tests.export.conftest import FILES, run_export
 from tests.test_train import check_refused
-
-FILES = {
-    "tflite_float32": "model_float32.tflite",
-    "tflite_float16": "model_float16.tflite",
-    "tflite_dynamic": "model_dynamic.tflite",
-    "tflite_int8": "model_int8.tflite",
-}
-
-
-@pytest.fixture(scope="module")
-def exported(finished_run, tmp_path_factory):
-    run = shutil.copytree(finished_run, tmp_path_factory.mktemp("exported") / "run")
-    result = run_python("-m", "export", f"--run={run}", "--max_drop=12")
-    assert result.returncode == 0, result.stderr + result.stdout
-    return run / "export", result.stdout
 
 
 def record(exported):
@@ -44,6 +30,24 @@ def test_every_format_is_there_and_verified(exported):
     assert rows["tflite_float32"]["verification"]["max_gap"] < 1e-4
     assert rows["tflite_int8"]["bytes"] < rows["tflite_float32"]["bytes"]
     assert not [path for path in directory.iterdir() if path.name.startswith(".partial")]
+
+
+def test_what_is_recorded_of_each(exported):
+    rows = record(exported)
+    for name, row in rows.items():
+        verification = row["verification"]
+        assert set(verification["recall_change"]) == {"can", "jar", "tube"}
+        assert verification["examples"] == 9
+        kept = list((exported[0] / "flips" / name).glob("*"))
+        assert len(kept) == verification["flips"]
+        assert re.search(rf"(?m)^{name} .* {verification['accuracy']:.4f} ", exported[1])
+    for name in FILES:
+        assert rows[name]["operations"]["CONV_2D"] > 1
+        assert 0 < rows[name]["latency_ms"]["threads_1"] < 1000
+        assert 0 < rows[name]["latency_ms"]["threads_2"] < 1000
+        assert "processors" in rows[name]["machine"]
+    assert "QUANTIZE" in rows["tflite_int8"]["operations"]
+    assert "QUANTIZE" not in rows["tflite_float32"]["operations"]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -84,13 +88,31 @@ def test_saved_model_needs_nothing_of_ours(exported):
     code = f"""
 import json, sys
 import tensorflow as tf
+sys.modules["recycle_tf"] = None  # as if it were not installed
 served = tf.saved_model.load({str(exported[0] / "saved_model")!r})
-answer = served.serve_bytes(tf.constant([open({str(picture)!r}, "rb").read()]))
-assert "recycle_tf" not in sys.modules
-print(json.dumps([answer["label"][0].numpy().decode(), answer["probabilities"][0].numpy().tolist()]))
+assert {{"serve_bytes", "serve_pixels"}} <= set(served.signatures)
+answer = served.signatures["serve_bytes"](tf.constant([open({str(picture)!r}, "rb").read()]))
+pixels = served.signatures["serve_pixels"](tf.zeros([2, 32, 32, 3], tf.uint8))
+assert {{key: tuple(value.shape) for key, value in pixels.items()}} == {{
+    "probabilities": (2, 3), "labels": (3,), "label": (2,), "top_labels": (2, 3), "top_probabilities": (2, 3)
+}}
+assert answer["top_labels"][0, 0] == answer["label"][0]
+print(json.dumps([
+    answer["label"][0].numpy().decode(),
+    answer["probabilities"][0].numpy().tolist(),
+    dict(zip(
+        (name.decode() for name in answer["top_labels"][0].numpy()),
+        answer["top_probabilities"][0].numpy().tolist(),
+    )),
+    [name.decode() for name in answer["labels"].numpy()],
+]))
 """
     result = run_python("-c", code, cwd=exported[0])
-    label, probabilities = json.loads(result.stdout.splitlines()[-1])
+    assert result.returncode == 0, result.stderr
+    label, probabilities, top, labels = json.loads(result.stdout.splitlines()[-1])
+    assert labels == ["can", "jar", "tube"]
+    assert list(top.values()) == sorted(probabilities, reverse=True)
+    assert top == dict(zip(labels, probabilities, strict=True))
     row = next(row for row in expected if row["file"] == picture.name)
     np.testing.assert_allclose(probabilities, row["probabilities"]["keras"], atol=1e-5)
     assert label == ["can", "jar", "tube"][int(np.argmax(row["probabilities"]["keras"]))]
@@ -110,7 +132,7 @@ def test_exporting_one_again_gives_the_same_bytes_and_keeps_the_others(exported,
         return hashlib.sha256((directory / "model_float16.tflite").read_bytes()).hexdigest()
 
     before, answers = digest(), (directory / "golden" / "expected.json").read_text()
-    result = run_python("-m", "export", f"--run={directory.parent}", "--formats=tflite_float16")
+    result = run_export(directory.parent, "--formats=tflite_float16")
     assert result.returncode == 0, result.stderr
     assert digest() == before
     assert {row["format"] for row in json.loads((directory / "export.json").read_text())} == {
@@ -129,16 +151,40 @@ def test_a_run_in_bfloat16_is_exported_in_float32(photos, tmp_path):
     assert "tflite_float32   verified" in result.stdout
 
 
+def test_deformable_networks_are_not_had_in_integers(photos, tmp_path):
+    run = tmp_path / "run"
+    flags = (*tiny_training(photos), "--epochs=1", "--arch=test_deformable", f"--run_dir={run}")
+    result = run_python("train.py", *flags)
+    assert result.returncode == 0, result.stderr
+    export = ("-m", "export", f"--run={run}")
+    check_refused(
+        run_python(*export, "--formats=tflite_float32,tflite_int16x8"),
+        "--formats=tflite_int16x8: test_deformable samples its maps at computed coordinates",
+    )
+    assert not (run / "export").exists()
+    result = run_python(*export, "--max_drop=100")
+    assert result.returncode == 0, result.stderr
+    assert "tflite_int8      left out: test_deformable samples" in result.stdout
+    assert "int16x8" not in result.stdout
+    assert {row["format"] for row in json.loads((run / "export" / "export.json").read_text())} == {
+        "saved_model",
+        "tflite_float32",
+        "tflite_float16",
+        "tflite_dynamic",
+    }
+
+
 def test_integers_take_dark_pixels_as_they_are(finished_run, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
-    from export import tflite
+    from export import artifact, tflite
     from recycle_tf import runs
 
-    run = runs.open_run(finished_run)
+    model = runs.open_run(finished_run).load_model()
+    spec = artifact.make_spec(runs.open_run(finished_run), model)
     dark = np.random.default_rng(0).integers(0, 60, (8, 32, 32, 3)).astype(np.uint8)
-    artifact = tflite.export(run, run.load_model(), "tflite_int8", tmp_path, dark)
-    assert Interpreter(model_path=str(artifact.path)).get_input_details()[0]["quantization"] == (1.0, 0)
+    exported = tflite.export(spec, model, "tflite_int8", tmp_path, dark)
+    assert Interpreter(model_path=str(exported.path)).get_input_details()[0]["quantization"] == (1.0, 0)
 
 
 def test_a_format_that_differs_is_rejected(finished_run, tmp_path):
@@ -150,28 +196,6 @@ def test_a_format_that_differs_is_rejected(finished_run, tmp_path):
     assert result.stderr.strip().splitlines()[-1].startswith("error: tflite_int8: rejected")
     assert (run / "export" / "rejected" / "model_int8.tflite").is_file()
     assert not (run / "export" / "model_int8.tflite").exists()
-
-
-LABELS = np.array([0, 1, 1, 0])
-EXPECTED = np.float32([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])
-
-
-def test_gates():
-    def judge(name, found, max_drop=1.0):
-        return verify.judge(name, np.float32(found), EXPECTED, LABELS, max_drop)
-
-    assert judge("tflite_float32", EXPECTED).failure is None
-    slightly = EXPECTED + np.float32([[2e-3, -2e-3]])
-    assert "differs by 0.002" in judge("tflite_float32", slightly).failure
-    assert judge("tflite_float16", slightly).failure is None
-    flipped = EXPECTED.copy()
-    flipped[0] = [0.4, 0.6]
-    verdict = judge("tflite_int8", flipped)
-    assert (verdict.accuracy, verdict.drop, verdict.agreement) == (0.75, 25.0, 0.75)
-    assert "loses 25.0 points" in verdict.failure
-    assert "for 75.0% of the pictures" in judge("tflite_int8", flipped, max_drop=30).failure
-    assert judge("tflite_int8", EXPECTED * 0.9 + 0.05).failure is None
-    assert "not finite" in judge("tflite_int8", EXPECTED * np.nan).failure
 
 
 @pytest.mark.parametrize(
@@ -190,6 +214,25 @@ def test_gates():
 )
 def test_mistakes(flags, message):
     check_refused(run_python("-m", "export", *flags), message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "not a text file in UTF-8"),
+        ("캔\n병\n", "has 2 names on 2 lines, expected one a line for each of can, jar, tube"),
+        ("캔\n\n튜브\n", "has 2 names on 3 lines"),
+    ],
+)
+def test_korean_names_that_do_not_fit(tmp_path, content, message):
+    from export import korean
+    from recycle_tf.errors import UserError
+
+    file = tmp_path / "korean.txt"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        korean.translate(["can", "jar", "tube"], file)
 
 
 def test_a_run_without_a_model(finished_run, tmp_path):
@@ -220,17 +263,18 @@ def test_every_row_converts_and_agrees(arch, tmp_path, finished_run):
 
 def convert_and_compare(arch, folder, run):
     """The converter is told to use builtin operations alone: any other one fails it."""
-    from export import tflite
+    from export import artifact, tflite
     from recycle_tf import runs
 
     model = create_model(arch, 3)
-    artifact = tflite.export(runs.open_run(run), model, "tflite_float32", folder)
+    spec = artifact.make_spec(runs.open_run(run), model)
+    exported = tflite.export(spec, model, "tflite_float32", folder)
     size = model.input_shape[1]
     pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
     logits = np.array(model(pictures))
     exponentials = np.exp(logits - logits.max(1, keepdims=True))
     expected = exponentials / exponentials.sum(1, keepdims=True)
-    np.testing.assert_allclose(tflite.load(artifact.path)(pictures), expected, atol=1e-4)
+    np.testing.assert_allclose(tflite.load(exported.path)(pictures), expected, atol=1e-4)
 
 
 def test_a_damaged_tflite(exported, tmp_path):

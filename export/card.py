@@ -1,0 +1,81 @@
+"""The model card: what the files are, how well they answer, and what they must not be taken for."""
+
+from recycle_tf.evaluation import metrics
+
+CARD = """# {arch}, run {run}
+
+Says which of {number} classes of rubbish a photograph shows.
+
+## Details
+
+{details}
+
+| index | label |{korean_head}
+| --- | --- |{korean_rule}
+{labels}
+
+Input: {input}, the pixels as they are. A picture is made square by: {resize}. Output: {output}, in the order
+above.
+
+## How well it answers
+
+The Keras model on the {examples} pictures of the test split of {source}:
+
+```
+{table}
+```
+
+Each exported file, replayed over the same pictures:
+
+| file | bytes | accuracy | points lost | other answers than Keras | largest gap of a probability | verdict |
+| --- | --- | --- | --- | --- | --- | --- |
+{artifacts}
+
+## Limits
+
+It always answers with one of its classes, also for what is none of them. The figures hold for pictures like
+those of its data set, {dataset}; other cameras, lights, grounds and countries have to be measured first. A
+probability is what the network computes, not how often it is right.
+"""
+
+
+def make_card(spec, record, source, summary):
+    """The text of `card.md`.
+
+    Args:
+        spec: of the model, as `artifact.make_spec` gives it.
+        record: the rows of `export.json`.
+        source: name of the data set that the files were verified on.
+        summary: `metrics.summarise` of the Keras model on the test split.
+    """
+    details = {
+        "author": spec.get("author", "not stated"),
+        "licence": spec.get("license", "not stated"),
+        "trained on": f"{spec['dataset']}, fingerprint {spec['dataset_fingerprint']}",
+        "input size": f"{spec['image_size']} x {spec['image_size']} pixels",
+    }
+    korean = spec.get("labels_ko")
+    labels = [
+        f"| {index} | {label} |" + (f" {korean[index]} |" if korean else "")
+        for index, label in enumerate(spec["labels"])
+    ]
+    artifacts = [
+        f"| `{row['path']}` | {row['bytes']} | {verdict['accuracy']:.4f} | {verdict['drop']:.2f} "
+        f"| {verdict.get('flips', 'not counted')} | {verdict['max_gap']:.1e} "
+        f"| {verdict['failure'] or 'verified'} |"
+        for row in record
+        # A row of an earlier version has no flips.
+        for verdict in [row["verification"]]
+    ]
+    return CARD.format(
+        **{key: spec[key] for key in ("arch", "run", "input", "output", "resize", "dataset")},
+        number=len(spec["labels"]),
+        details="\n".join(f"- {name}: {value}" for name, value in details.items()),
+        korean_head=" Korean |" if korean else "",
+        korean_rule=" --- |" if korean else "",
+        labels="\n".join(labels),
+        source=source,
+        examples=summary["examples"],
+        table=metrics.table(summary),
+        artifacts="\n".join(artifacts),
+    )

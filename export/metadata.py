@@ -1,0 +1,124 @@
+"""TFLite metadata: what MediaPipe Tasks, and whoever opens a `.tflite` without us, reads of it.
+
+It is a FlatBuffer of its own inside the network's (schema `metadata_schema.fbs`, identifier M001), and names
+files that follow the network as an uncompressed zip archive. No package that can be installed beside this
+TensorFlow writes it, so its few tables are built here. A table is a tuple of its fields in the order of the
+schema, up to the last that is set; None is a field that is not, and a union is two fields, type and table.
+"""
+
+import io
+import zipfile
+
+import flatbuffers
+import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
+
+from .artifact import as_json, lines
+
+BUFFER_NAME = "TFLITE_METADATA"
+IDENTIFIER = b"M001"
+PARSER_VERSION = "1.0.0"
+"""Of the schema's fields that are used here; only later ones need a later parser."""
+
+# Values of the schema's enumerations and unions.
+DESCRIPTIONS, TENSOR_AXIS_LABELS = np.uint8(1), np.uint8(2)
+FEATURE_PROPERTIES, IMAGE_PROPERTIES = np.uint8(1), np.uint8(2)
+NORMALIZATION_OPTIONS = np.uint8(1)
+RGB = np.uint8(1)
+
+
+def attach(network, spec):
+    """Puts labels, `spec.json` and metadata into a network.
+
+    Args:
+        network: bytes of a `.tflite` that takes one image and returns one row of probabilities.
+        spec: as `artifact.make_spec` gives it.
+
+    Returns:
+        Bytes of a `.tflite`; the same ones for the same arguments.
+    """
+    model = flatbuffer_utils.convert_bytearray_to_object(network)
+    entry, buffer = schema.MetadataT(), schema.BufferT()
+    entry.name, entry.buffer = BUFFER_NAME, len(model.buffers)
+    buffer.data = np.frombuffer(_build(_describe(spec)), np.uint8)
+    model.metadata.append(entry)
+    model.buffers.append(buffer)
+
+    files = {"labels.txt": lines(spec["labels"]), "spec.json": as_json(spec)}
+    if "labels_ko" in spec:
+        files["labels_ko.txt"] = lines(spec["labels_ko"])
+    content = io.BytesIO(flatbuffer_utils.convert_object_to_bytearray(model))
+    with zipfile.ZipFile(content, "a", zipfile.ZIP_STORED) as archive:
+        for name, text in files.items():
+            # A fixed date: the same model gives the same bytes.
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
+    return content.getvalue()
+
+
+def _describe(spec):
+    """The table ModelMetadata."""
+    size = np.uint32(spec["image_size"])
+    labels = [("labels.txt", "names of the classes", TENSOR_AXIS_LABELS, spec.get("labels_locale"))]
+    if "labels_ko" in spec:
+        labels.append(("labels_ko.txt", "their Korean names", TENSOR_AXIS_LABELS, "ko"))
+    image = (
+        "image",
+        f"{spec['input']}; made square by: {spec['resize']}",
+        None,
+        # Content of an image: its colours and its size.
+        (IMAGE_PROPERTIES, (RGB, (size, size))),
+        # What the network was trained to subtract and divide by is in its graph.
+        [(NORMALIZATION_OPTIONS, (np.float32([0]), np.float32([1])))],
+        (np.float32([255]), np.float32([0])),
+    )
+    probabilities = (
+        "probability",
+        spec["output"],
+        None,
+        (FEATURE_PROPERTIES, ()),
+        None,
+        (np.float32([1]), np.float32([0])),
+        labels,
+    )
+    return (
+        spec["arch"],
+        f"Image classifier of {len(spec['labels'])} classes, format {spec['format']}",
+        spec["run"],
+        [(None, None, [image], [probabilities])],
+        spec.get("author"),
+        spec.get("license"),
+        [("spec.json", "how to prepare pictures, and where the network comes from", DESCRIPTIONS)],
+        PARSER_VERSION,
+    )
+
+
+def _build(table):
+    builder = flatbuffers.Builder()
+    builder.Finish(_write(builder, table), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _write(builder, value):
+    """Writes a table (tuple), vector of tables (list), vector of numbers or string; returns its offset."""
+    if isinstance(value, str):
+        return builder.CreateString(value)
+    if isinstance(value, np.ndarray):
+        return builder.CreateNumpyVector(value)
+    if isinstance(value, list):
+        offsets = [_write(builder, table) for table in value]
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return builder.EndVector()
+    # What a table refers to has to be written before it.
+    fields = [one if one is None or isinstance(one, np.number) else _write(builder, one) for one in value]
+    builder.StartObject(len(fields))
+    for slot, field in enumerate(fields):
+        if isinstance(field, np.uint8):
+            builder.PrependUint8Slot(slot, field, 0)
+        elif isinstance(field, np.uint32):
+            builder.PrependUint32Slot(slot, field, 0)
+        elif field is not None:
+            builder.PrependUOffsetTRelativeSlot(slot, field, 0)
+    return builder.EndObject()
