@@ -72,6 +72,11 @@ class TrainConfig:
     seed: int = 0
     # auto (every GPU there is), one_device, mirrored
     strategy: str = "auto"
+    # the same weights to the last bit each time, on one device of the same kind; slower, above all on GPUs
+    deterministic: bool = False
+    # how often what going on needs is written within an epoch, such as 5m, 1h, 30s or 500steps; at the end
+    # of each epoch it always is
+    checkpoint_every: str = "5m"
     # cut the CPU into this many devices, to try `mirrored` without GPUs
     logical_cpus: int = 1
     # auto (bfloat16 on GPUs that have it), bfloat16, float16, off
@@ -93,6 +98,10 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UserError(f"--{name}={value}: expected {low} to {high:g}")
+        for name, units in DURATIONS.items():
+            text = getattr(self, name)
+            if not re.fullmatch(rf"\d+(\.\d+)?({'|'.join(units)})", text):
+                raise UserError(f"--{name}={text}: expected a number and {' or '.join(units)}, such as 5m")
 
     def model_overrides(self):
         """`overrides` as a dict: `"filters=32"` gives `{"filters": 32}`.
@@ -135,6 +144,11 @@ BOUNDS = {
     "seed": (0, 2**31 - 1),
 }
 
+DURATIONS = {
+    # settings that are a number with a unit, and which units
+    "checkpoint_every": ("m", "h", "s", "steps"),
+}
+
 RECIPES = {
     # From random weights, for the best accuracy on some thousand photographs.
     "scratch": {},
@@ -174,6 +188,13 @@ def from_flags(flag_values):
     if recipe not in RECIPES:
         raise UserError(f"--recipe={recipe}: {did_you_mean(recipe, RECIPES)}")
     return TrainConfig(**{**RECIPES[recipe], **given})
+
+
+def duration(text):
+    """`"5m"` gives `(300.0, "seconds")`, `"500steps"` gives `(500.0, "steps")`."""
+    number, unit = re.fullmatch(r"([\d.]+)(\w+)", text).groups()
+    seconds = {"s": 1, "m": 60, "h": 3600}
+    return float(number) * seconds.get(unit, 1), "seconds" if unit in seconds else unit
 
 
 def _comments(cls):

@@ -1,13 +1,22 @@
 """Compile and fit: the part of a training that Keras does."""
 
+import math
 import shutil
 
 import keras
-import numpy as np
 
-from recycle_tf.errors import UserError
-from recycle_tf.training.callbacks import BestModel, Checkpoint, Throughput, restore
+from recycle_tf.training.callbacks import (
+    BestModel,
+    Checkpoint,
+    Diverged,
+    Interruption,
+    Throughput,
+    restore,
+)
 from recycle_tf.training.schedules import make_optimizer, warmup_cosine
+
+DIVERGED = 100
+"""Times the loss of guessing, from which on a training is given up."""
 
 
 def compile_model(model, weights, config, steps_per_epoch):
@@ -54,45 +63,45 @@ def _accuracy(labels, logits):
     return keras.metrics.categorical_accuracy(labels, logits[:, 0] if len(logits.shape) == 3 else logits)
 
 
-def fit(model, kept, run, training, validation, config, steps_per_epoch, first_epoch, verbose):
-    """Trains from `first_epoch` to the last and leaves the best model in the run.
+def fit(model, kept, run, training, validation, config, progress, verbose):
+    """Trains to the last epoch and leaves the best model in the run.
 
     Args:
         model: compiled, with the weights it starts from.
         kept: the model that shares its layers and is saved: without auxiliary classifiers.
         run: the `Run` that is written.
-        training: batches of the epochs from `first_epoch` on.
+        training: batches of the training from `progress.steps` on.
         validation: batches of the validation split.
         config: a `TrainConfig`.
-        steps_per_epoch: batches an epoch.
-        first_epoch: epochs that have been run.
+        progress: the `Progress` from which to go on.
         verbose: 1 for a progress bar, 2 for a line an epoch.
 
     Raises:
-        UserError: the loss became no number; the best model and the last good checkpoint are kept.
+        UserError: the loss diverged; the best model and the last good checkpoint are kept.
+        KeyboardInterrupt: Ctrl-C; the checkpoint is written.
     """
-    run.keep_history(first_epoch)
-    history = model.fit(
-        training,
-        validation_data=validation,
-        epochs=config.epochs,
-        initial_epoch=first_epoch,
-        steps_per_epoch=steps_per_epoch,
-        shuffle=False,  # The pipeline shuffles; without this Keras warns that it will not.
-        verbose=verbose,
-        callbacks=[
-            keras.callbacks.TerminateOnNaN(),
-            Throughput(steps_per_epoch * config.batch_size),
-            BestModel(kept, run.model_file, run.history_rows()),
-            keras.callbacks.CSVLogger(run.history, append=first_epoch > 0),
-            keras.callbacks.TensorBoard(run.tensorboard),
-            Checkpoint(run.checkpoints),
-        ],
-    )
-    if not np.isfinite(history.history["loss"]).all():
-        raise UserError(
-            f"the loss became infinite or no number in epoch {history.epoch[-1] + 1}; "
-            f"try a --learning_rate below {config.learning_rate:g} in another --run_dir"
+    run.keep_history(progress.epoch)
+    checkpoint = Checkpoint(run.checkpoints, progress, config.checkpoint_every)
+    interruption = Interruption(checkpoint)
+    with interruption.listening():
+        model.fit(
+            training,
+            validation_data=validation,
+            epochs=config.epochs,
+            initial_epoch=progress.epoch,
+            steps_per_epoch=progress.steps_per_epoch,
+            shuffle=False,  # The pipeline shuffles; without this Keras warns that it will not.
+            verbose=verbose,
+            callbacks=[
+                progress,
+                Diverged(progress, DIVERGED * math.log(len(run.labels))),
+                Throughput(config.batch_size),
+                BestModel(kept, run.model_file, run.history_rows()),
+                keras.callbacks.CSVLogger(run.history, append=True),
+                keras.callbacks.TensorBoard(run.tensorboard),
+                checkpoint,
+                interruption,
+            ],
         )
 
 

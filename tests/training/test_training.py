@@ -110,25 +110,25 @@ def test_checkpoint_brings_back_weights_optimizer_and_dropout(tmp_path):
     whole = compiled(1)
     whole.fit(*data, batch_size=8, epochs=3, shuffle=False, verbose=0)
 
-    first = compiled(1)
+    first, progress = compiled(1), callbacks.Progress(2)
     first.fit(
         *data,
         batch_size=8,
         epochs=2,
         shuffle=False,
         verbose=0,
-        callbacks=[callbacks.Checkpoint(tmp_path / "c")],
+        callbacks=[progress, callbacks.Checkpoint(tmp_path / "c", progress, "1h")],
     )
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["epoch0002.npz"]
     second = compiled(99)
-    assert callbacks.restore(second, tmp_path / "c") == 2
+    assert callbacks.restore(second, tmp_path / "c", 2).epoch == 2
     second.fit(*data, batch_size=8, epochs=3, initial_epoch=2, shuffle=False, verbose=0)
     for expected, found in zip(whole.variables, second.variables, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=expected.path)
 
 
 def test_no_checkpoint_is_a_fresh_start(tmp_path):
-    assert callbacks.restore(compiled(1), tmp_path / "none") == 0
+    assert callbacks.restore(compiled(1), tmp_path / "none", 2).steps == 0
 
 
 def test_best_model_is_the_most_accurate_and_survives_a_restart(tmp_path):
