@@ -26,6 +26,7 @@ def main(argv):
 
     tf = cli.import_tensorflow()
     import keras
+    import numpy as np
 
     from recycle_tf import create_model, runs
     from recycle_tf.data import audit, cache, pipeline, sources
@@ -85,7 +86,8 @@ def main(argv):
             config.arch, len(source.labels), image_size, config.weights, **config.model_overrides()
         )
         trained, weights = registry.training_model(model, len(source.labels), config.remat)
-        loop.compile_model(trained, weights, config, steps_per_epoch)
+        class_counts = np.bincount(training.labels, minlength=len(source.labels))
+        loop.compile_model(trained, weights, config, steps_per_epoch, class_counts)
         # Initialisation: resume this run > --weights (above) > scratch.
         progress = loop.restore(trained, run.checkpoints if run else None, steps_per_epoch)
     print(

@@ -67,6 +67,8 @@ class TrainConfig:
     weight_decay: float = 0.05
     # share of the label that is spread over all classes
     label_smoothing: float = 0.1
+    # what rare classes get: none, or weights (in the loss, so that all classes count the same)
+    class_balance: str = "none"
 
     # of weights, order, augmentation and split
     seed: int = 0
@@ -127,6 +129,7 @@ CHOICES = {
     "mix": ("none", "mixup", "cutmix", "both"),
     "on_bad_image": ("error", "skip"),
     "cache": ("auto", "memory", "disk", "off"),
+    "class_balance": ("none", "weights"),
     "optimizer": ("adamw", "sgd", "lion", "lamb"),
     "strategy": ("auto", "one_device", "mirrored"),
     "mixed_precision": ("auto", "bfloat16", "float16", "off"),

@@ -4,6 +4,7 @@ import math
 import shutil
 
 import keras
+import numpy as np
 
 from recycle_tf.training.callbacks import (
     BestModel,
@@ -19,7 +20,7 @@ DIVERGED = 100
 """Times the loss of guessing, from which on a training is given up."""
 
 
-def compile_model(model, weights, config, steps_per_epoch):
+def compile_model(model, weights, config, steps_per_epoch, class_counts):
     """Gives a model its loss, its optimizer and its metric.
 
     Args:
@@ -27,6 +28,7 @@ def compile_model(model, weights, config, steps_per_epoch):
         weights: of the loss of each of its classifiers.
         config: a `TrainConfig`.
         steps_per_epoch: batches an epoch.
+        class_counts: training pictures of each class.
     """
     rate = warmup_cosine(
         config.learning_rate,
@@ -36,18 +38,33 @@ def compile_model(model, weights, config, steps_per_epoch):
     )
     model.compile(
         optimizer=make_optimizer(config.optimizer, rate, config.weight_decay),
-        loss=_loss(weights, config.label_smoothing),
+        loss=_loss(weights, config.label_smoothing, _class_weights(config.class_balance, class_counts)),
         metrics=[keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")],
     )
 
 
-def _loss(weights, label_smoothing):
-    """Cross-entropy of one classifier, or the weighted sum of several."""
+def _class_weights(class_balance, class_counts):
+    """A weight a class, float32 `[classes]`; over the training pictures their mean is 1."""
+    counts = np.maximum(class_counts, 1)
+    weights = counts.sum() / (len(counts) * counts) if class_balance == "weights" else np.ones(len(counts))
+    return weights.astype(np.float32)
+
+
+def _loss(weights, label_smoothing, class_weights):
+    """Cross-entropy of one classifier, or the weighted sum of several.
+
+    A picture that MixUp or CutMix has put together of two weighs what each of them does, by its share: the
+    loss of the mixture is the mixture of the losses.
+    """
 
     def loss(labels, logits):
         if len(weights) == 1:
             logits = logits[:, None]
-        return sum(
+        labels = labels * class_weights
+        example_weight = keras.ops.sum(labels, axis=-1)
+        # A distribution again, because smoothing takes it for one.
+        labels = labels / example_weight[:, None]
+        return example_weight * sum(
             weight
             * keras.losses.categorical_crossentropy(
                 labels, logits[:, number], from_logits=True, label_smoothing=label_smoothing
