@@ -24,24 +24,61 @@ class BestModel(keras.callbacks.Callback):
         kept: what is saved; it shares its layers with the model that is trained.
         path: the `.keras` file.
         rows: of the epochs that were run before, dicts with `val_accuracy` and `val_loss`.
+
+    Attributes:
+        epochs_since: how many epochs have been run since the one that was the best.
     """
 
     def __init__(self, kept, path, rows=()):
         super().__init__()
         self.kept = kept
         self.path = path
-        self.best = max((self._merit(row) for row in rows), default=(-1.0, 0.0))
+        self.best = (-1.0, 0.0)
+        self.epochs_since = 0
+        for row in rows:
+            self._is_best(row)
 
     def on_epoch_end(self, epoch, logs=None):
         """Saves if this epoch is the best so far; one whose loss is no number is not."""
-        if np.isfinite(logs["val_loss"]) and self._merit(logs) > self.best:
-            self.best = self._merit(logs)
+        if self._is_best(logs):
             with replacing(self.path) as temporary:
                 self.kept.save(temporary)
 
-    @staticmethod
-    def _merit(logs):
-        return logs["val_accuracy"], -logs["val_loss"]
+    def _is_best(self, logs):
+        """Notes an epoch."""
+        merit = (logs["val_accuracy"], -logs["val_loss"])
+        better = np.isfinite(logs["val_loss"]) and merit > self.best
+        if better:
+            self.best = merit
+        self.epochs_since = 0 if better else self.epochs_since + 1
+        return better
+
+
+class EarlyStopping(keras.callbacks.Callback):
+    """Ends a training that has not become better for a while.
+
+    Keras' own looks at one figure, where the best model is chosen by two, and counts anew when a run goes on.
+
+    Args:
+        best: a `BestModel`, before this one among the callbacks.
+        patience: epochs; None for all that are wanted.
+    """
+
+    def __init__(self, best, patience):
+        super().__init__()
+        self.best = best
+        self.patience = patience
+
+    @property
+    def due(self):
+        """Whether no more epochs should be run."""
+        return self.patience is not None and self.best.epochs_since >= self.patience
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Ends it."""
+        if self.due:
+            self.model.stop_training = True
+            print(f"no better model for {self.patience} epochs: training ends after epoch {epoch + 1}")
 
 
 class Progress(keras.callbacks.Callback):

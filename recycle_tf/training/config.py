@@ -55,6 +55,8 @@ class TrainConfig:
     run_dir: str | None = None
     # times that the training pictures are seen
     epochs: int = 100
+    # epochs without a better model after which training ends; else it runs all
+    patience: int | None = None
     # pictures a step, over all devices
     batch_size: int = 32
     # adamw, sgd (momentum 0.9, Nesterov), lion, lamb
@@ -138,6 +140,7 @@ CHOICES = {
 BOUNDS = {
     "image_size": (32, 2048),
     "epochs": (1, 1e6),
+    "patience": (1, 1e6),
     "batch_size": (1, 65536),
     "learning_rate": (1e-9, 100),
     "warmup_epochs": (0, 1e6),

@@ -10,6 +10,7 @@ from recycle_tf.training.callbacks import (
     BestModel,
     Checkpoint,
     Diverged,
+    EarlyStopping,
     Interruption,
     Throughput,
     restore,
@@ -100,6 +101,10 @@ def fit(model, kept, run, training, validation, config, progress, verbose):
     run.keep_history(progress.epoch)
     checkpoint = Checkpoint(run.checkpoints, progress, config.checkpoint_every)
     interruption = Interruption(checkpoint)
+    best = BestModel(kept, run.model_file, run.history_rows())
+    early_stopping = EarlyStopping(best, config.patience)
+    if early_stopping.due:  # It was stopped after its last epoch, before the report was written.
+        return
     with interruption.listening():
         model.fit(
             training,
@@ -113,7 +118,8 @@ def fit(model, kept, run, training, validation, config, progress, verbose):
                 progress,
                 Diverged(progress, DIVERGED * math.log(len(run.labels))),
                 Throughput(config.batch_size),
-                BestModel(kept, run.model_file, run.history_rows()),
+                best,
+                early_stopping,
                 keras.callbacks.CSVLogger(run.history, append=True),
                 keras.callbacks.TensorBoard(run.tensorboard),
                 checkpoint,

@@ -416,6 +416,22 @@ def test_weights_that_are_no_numbers_replace_no_checkpoint(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["epoch0001.npz"]
 
 
+def test_patience_ends_a_training_also_if_it_was_killed_then(photos, tmp_path):
+    """At a rate of nothing no epoch is better than the first but by chance."""
+    run = runs.Run(tmp_path / "run")
+    flags = [*tiny_training(photos), "--learning_rate=1e-9", "--epochs=50", "--patience=2"]
+    result = run_python("-c", KEEPING_THE_LAST_CHECKPOINT, *flags, f"--run_dir={run.path}")
+    assert result.returncode == 0, result.stderr
+    rows = run.history_rows()
+    assert 3 <= len(rows) < 50
+    assert f"no better model for 2 epochs: training ends after epoch {len(rows)}\n" in result.stdout
+    assert not run.complete
+    result = run_python("train.py", *flags, f"--run_dir={run.path}")
+    assert result.returncode == 0, result.stderr
+    assert run.history_rows() == rows
+    assert run.complete
+
+
 def test_durations():
     assert duration("5m") == (300, "seconds")
     assert duration("1.5h") == (5400, "seconds")

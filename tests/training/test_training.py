@@ -177,6 +177,27 @@ def test_best_model_is_the_most_accurate_and_survives_a_restart(tmp_path):
     assert after(again, val_accuracy=0.6, val_loss=2.0)
 
 
+def test_patience_counts_from_the_best_epoch_and_over_a_restart(tmp_path):
+    model = create_model("test_resnet", 3)
+    rows = [{"val_accuracy": accuracy, "val_loss": 1.0} for accuracy in (0.5, 0.6, 0.6, 0.4, 0.7)]
+    rows.insert(3, {"val_accuracy": 0.9, "val_loss": np.nan})
+
+    def counted(callback, patience, logs):
+        stopping = callbacks.EarlyStopping(callback, patience)
+        stopping.set_model(model)
+        callback.on_epoch_end(0, logs)
+        model.stop_training = False
+        stopping.on_epoch_end(0, logs)
+        assert model.stop_training == stopping.due
+        return stopping.due
+
+    for begun, (last, expected) in enumerate([(0, 0), (1, 0), (2, 1), (3, 2), (4, 3), (5, 0)]):
+        for patience in (1, 2, 3, None):
+            best = callbacks.BestModel(model, tmp_path / "model.keras", rows[:begun])
+            assert counted(best, patience, rows[last]) == (patience is not None and expected >= patience)
+            assert best.epochs_since == expected
+
+
 @pytest.mark.parametrize("precision", ["off", "bfloat16"])
 def test_two_logical_cpus_train_as_mirrored(photos, tmp_path, precision):
     result = run_python(
