@@ -26,6 +26,7 @@ def main(argv):
 
     tf = cli.import_tensorflow()
     import keras
+    import numpy as np
 
     from recycle_tf import create_model, runs
     from recycle_tf.data import audit, cache, pipeline, sources
@@ -43,6 +44,8 @@ def main(argv):
     strategy = make_strategy(config.strategy, config.logical_cpus)
     precision = set_precision(config.mixed_precision)
     keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     replicas = strategy.num_replicas_in_sync
     if config.batch_size % replicas:
         raise cli.UserError(f"--batch_size={config.batch_size}: not a multiple of the {replicas} devices")
@@ -69,6 +72,9 @@ def main(argv):
     print(f"data      {source.name}: {len(source.labels)} classes, {split_sizes}")
     if source.ignored:
         print(f"          {len(source.ignored)} files were left out, such as {source.ignored[0]}")
+    if run and run.changed_versions:
+        begun = ", ".join(run.changed_versions)
+        print(f"warning: begun with {begun}: it may go on a little differently", file=sys.stderr)
     for line in [] if run else audit.leaks(source, config):
         print(f"warning: {line}", file=sys.stderr)
 
@@ -80,9 +86,10 @@ def main(argv):
             config.arch, len(source.labels), image_size, config.weights, **config.model_overrides()
         )
         trained, weights = registry.training_model(model, len(source.labels), config.remat)
-        loop.compile_model(trained, weights, config, steps_per_epoch)
+        class_counts = np.bincount(training.labels, minlength=len(source.labels))
+        loop.compile_model(trained, weights, config, steps_per_epoch, class_counts)
         # Initialisation: resume this run > --weights (above) > scratch.
-        first_epoch = loop.restore(trained, run.checkpoints) if run else 0
+        progress = loop.restore(trained, run.checkpoints if run else None, steps_per_epoch)
     print(
         f"model     {config.arch} at {image_size} px, {model.count_params():,} parameters, "
         f"{precision}, {replicas} device(s)"
@@ -99,7 +106,7 @@ def main(argv):
         mix=config.mix,
         seed=config.seed,
         epochs=config.epochs,
-        first_step=first_epoch * steps_per_epoch,
+        first_step=progress.steps,
         cache=config.cache,
         data_service=config.data_service,
     )
@@ -114,30 +121,22 @@ def main(argv):
     evaluation["batch_size"] = pipeline.shareable(len(validation), config.batch_size, replicas)
     validation_batches = pipeline.build_evaluation(validation, len(source.labels), **evaluation)
     run = run or runs.create(config, source)
-    print(f"run       {run.path}" + (f", going on after epoch {first_epoch}" if first_epoch else ""))
-    try:
-        loop.fit(
-            trained,
-            model,
-            run,
-            batches,
-            validation_batches,
-            config,
-            steps_per_epoch,
-            first_epoch,
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
-    except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
-        # Pictures are decoded here when memory does not hold them all.
-        for split in source.splits.values():
-            if sources.first_unreadable(split):
-                raise cache.unreadable(split) from None
-        raise
+    print(f"run       {run.path}" + (f", going on after {progress}" if progress.steps else ""))
+    with runs.writing(run):
+        try:
+            verbose = 1 if sys.stdout.isatty() else 2
+            loop.fit(trained, model, run, batches, validation_batches, config, progress, verbose)
+        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
+            # Pictures are decoded here when memory does not hold them all.
+            for split in source.splits.values():
+                if sources.first_unreadable(split):
+                    raise cache.unreadable(split) from None
+            raise
 
-    # ---- evaluate: the best model, on pictures that chose nothing
-    probabilities = metrics.predict_probabilities(run.load_model(), test_batches)
-    summary = report.write(run, run.report, "test", test, probabilities)
-    loop.finish(run)
+        # ---- evaluate: the best model, on pictures that chose nothing
+        probabilities = metrics.predict_probabilities(run.load_model(), test_batches)
+        summary = report.write(run, run.report, "test", test, probabilities)
+        loop.finish(run)
     print(metrics.table(summary))
     print(f"report    {run.report / 'report.html'}")
     print(f"next      python -m export --run={run.path}")

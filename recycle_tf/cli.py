@@ -25,8 +25,8 @@ def command(main):
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+        except KeyboardInterrupt as interrupt:
+            print(*interrupt.args or ["interrupted"], file=sys.stderr)
             return 130
         return 0
 

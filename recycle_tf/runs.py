@@ -12,13 +12,17 @@ import pathlib
 import platform
 import subprocess
 import sys
+import typing
 import zipfile
 
 from recycle_tf.errors import UserError
 from recycle_tf.training.config import TrainConfig
 
-PLACE_FLAGS = ("run_dir", "data_dir", "manual_dir")
-"""Settings that say where things lie, not what is computed: they may change when a run goes on."""
+FREE_SETTINGS = ("run_dir", "data_dir", "manual_dir", "checkpoint_every")
+"""Settings that change nothing of what is computed: they may differ when a run goes on."""
+
+PARTIAL = ".partial-"
+"""How the names of files begin that are being written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +30,8 @@ class Run:
     """A folder with the files that DESIGN names; properties are their paths."""
 
     path: pathlib.Path
+    # What keeps other processes from training here, for as long as this object lives.
+    lock: typing.IO | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @property
     def config_file(self):
@@ -88,6 +94,16 @@ class Run:
         return {**dataclasses.asdict(TrainConfig()), **self._record()["config"]}
 
     @property
+    def changed_versions(self):
+        """What it was begun with and is not installed now, such as `["keras 3.14.0"]`."""
+        now = _versions()
+        return [
+            f"{name} {version}"
+            for name, version in self._record().get("versions", {}).items()
+            if version != now.get(name)
+        ]
+
+    @property
     def fingerprint(self):
         """Of the data set it was trained on."""
         return self._record()["fingerprint"]
@@ -135,7 +151,9 @@ class Run:
         if not self.history.is_file():
             return []
         with open(self.history, newline="", encoding="utf-8") as file:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+            # A full disk may have cut the last one.
+            lines = [line for line in file if line.endswith("\n")]
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]
 
     def keep_history(self, epochs):
         """Drops the rows of `history.csv` from epoch number `epochs` on, which will be run again."""
@@ -199,35 +217,40 @@ def open_source(run, dataset=None, manual_dir=None, data_dir=None):
 
 
 def unfinished(config, root="runs"):
-    """The run that this configuration should go on with, or None.
+    """The run that this configuration should go on with, locked unless it is complete, or None.
 
     That is the one in `--run_dir`, or else the newest unfinished run in `root` with the same settings.
 
     Raises:
-        UserError: `--run_dir` holds a run with other settings, or something that is no run.
+        UserError: `--run_dir` holds a run with other settings, something that is no run, or a run that
+            another process is training.
     """
     if config.run_dir is None:
         for path in sorted(pathlib.Path(root).glob("*/config.json"), key=os.path.getmtime, reverse=True):
             run = Run(path.parent)
             try:
-                if not run.complete and not _differences(run, config):
-                    return run
+                fits = not run.complete and not _differences(run, config)
             except UserError as error:
                 print(f"passed over: {error}", file=sys.stderr)
+            else:
+                if fits:
+                    return Run(run.path, _lock(run))
         return None
     run = Run(pathlib.Path(config.run_dir).expanduser())
-    if not run.path.exists() or (run.path.is_dir() and not any(run.path.iterdir())):
+    if not run.path.exists() or (run.path.is_dir() and _only_begun(run)):
         return None
     if not run.config_file.is_file():
         raise UserError(f"--run_dir={config.run_dir}: exists and is not a run; choose another folder")
     different = _differences(run, config)
     if different:
         name = different[0]
+        begun = f"--run_dir={config.run_dir}: was begun with --{name}={run.config[name]}"
+        if not hasattr(config, name):
+            raise UserError(f"{begun}, which this version does not know; choose another folder")
         raise UserError(
-            f"--run_dir={config.run_dir}: was begun with --{name}={run.config.get(name)}, "
-            f"not {getattr(config, name)}; choose another folder, or give the same settings to go on"
+            f"{begun}, not {getattr(config, name)}; choose another folder, or give the same settings to go on"
         )
-    return run
+    return run if run.complete else Run(run.path, _lock(run))
 
 
 def create(config, source, root="runs"):
@@ -239,10 +262,10 @@ def create(config, source, root="runs"):
         root: where runs lie, if the configuration names no folder.
 
     Returns:
-        The `Run`.
+        The `Run`, locked.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or another process has begun a run in it meanwhile.
     """
     from recycle_tf.data import splits
 
@@ -251,7 +274,6 @@ def create(config, source, root="runs"):
         path = _unused(pathlib.Path(root) / f"{config.arch}-{source.name}-{now}")
     else:
         path = pathlib.Path(config.run_dir).expanduser()
-    run = Run(path)
     record = {
         "config": dataclasses.asdict(config),
         "labels": list(source.labels),
@@ -262,6 +284,9 @@ def create(config, source, root="runs"):
     }
     try:
         path.mkdir(parents=True, exist_ok=True)
+        run = Run(path, _lock(Run(path)))
+        if run.config_file.exists():
+            raise UserError(f"{path}: another process has just begun a run here; choose another --run_dir")
         run.labels_file.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
         if pathlib.Path(config.dataset).expanduser().exists():
             splits.write_manifest(run.manifest, source.manifest())
@@ -273,6 +298,63 @@ def create(config, source, root="runs"):
     return run
 
 
+@contextlib.contextmanager
+def writing(run):
+    """Makes one line of what happens where the run's folder lies on a full or failing disk.
+
+    Raises:
+        UserError: something could not be written; what was written before is whole.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{run.path}: cannot be written ({error.strerror or error}); "
+            f"mend that, and the same command goes on from the last checkpoint"
+        ) from error
+
+
+def _lock(run):
+    """Keeps other processes from training in a run until this one ends, however it ends.
+
+    What a killed one was writing is removed.
+
+    Returns:
+        The open file that bears the lock.
+
+    Raises:
+        UserError: another process has it, or the folder cannot be written.
+    """
+    try:
+        # Of all files this one is never replaced, and the lock clings to the file, not to its name.
+        file = open(run.labels_file, "a+b")  # noqa: SIM115  (closing it would release the lock)
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                file.seek(2**30)  # Others must be able to read what the file holds.
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise UserError(
+                f"{run.path}: another process is training here; wait for it, or choose another --run_dir"
+            ) from error
+        for leftover in [*run.path.glob(f"{PARTIAL}*"), *run.checkpoints.glob(f"{PARTIAL}*")]:
+            leftover.unlink()
+    except OSError as error:
+        raise UserError(f"{run.path}: cannot be written ({error.strerror})") from error
+    return file
+
+
+def _only_begun(run):
+    """Whether a folder holds nothing, or no more than what `create` leaves if it is killed."""
+    begun = {run.labels_file, run.manifest}
+    return all(path in begun or path.name.startswith(PARTIAL) for path in run.path.iterdir())
+
+
 def _unused(path):
     """The path, or the first of `path-2`, `path-3`, … that nothing has taken."""
     names = itertools.chain([path], (path.with_name(f"{path.name}-{n}") for n in itertools.count(2)))
@@ -282,7 +364,7 @@ def _unused(path):
 @contextlib.contextmanager
 def replacing(path):
     """Yields a temporary path beside `path`, of the same suffixes, that takes its place if all goes well."""
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -293,7 +375,8 @@ def replacing(path):
 def _differences(run, config):
     """Names of the settings in which a run and a configuration differ."""
     before, now = run.config, dataclasses.asdict(config)
-    return [name for name in now if name not in PLACE_FLAGS and before.get(name) != now[name]]
+    names = [name for name in {**before, **now} if name not in FREE_SETTINGS]
+    return [name for name in names if name not in now or before[name] != now[name]]
 
 
 def _versions():

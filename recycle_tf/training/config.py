@@ -55,6 +55,8 @@ class TrainConfig:
     run_dir: str | None = None
     # times that the training pictures are seen
     epochs: int = 100
+    # epochs without a better model after which training ends; else it runs all
+    patience: int | None = None
     # pictures a step, over all devices
     batch_size: int = 32
     # adamw, sgd (momentum 0.9, Nesterov), lion, lamb
@@ -67,11 +69,18 @@ class TrainConfig:
     weight_decay: float = 0.05
     # share of the label that is spread over all classes
     label_smoothing: float = 0.1
+    # what rare classes get: none, or weights (in the loss, so that all classes count the same)
+    class_balance: str = "none"
 
     # of weights, order, augmentation and split
     seed: int = 0
     # auto (every GPU there is), one_device, mirrored
     strategy: str = "auto"
+    # the same weights to the last bit each time, on one device of the same kind; slower, above all on GPUs
+    deterministic: bool = False
+    # how often what going on needs is written within an epoch, such as 5m, 1h, 30s or 500steps; at the end
+    # of each epoch it always is
+    checkpoint_every: str = "5m"
     # cut the CPU into this many devices, to try `mirrored` without GPUs
     logical_cpus: int = 1
     # auto (bfloat16 on GPUs that have it), bfloat16, float16, off
@@ -93,6 +102,10 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UserError(f"--{name}={value}: expected {low} to {high:g}")
+        for name, units in DURATIONS.items():
+            text = getattr(self, name)
+            if not re.fullmatch(rf"\d+(\.\d+)?({'|'.join(units)})", text):
+                raise UserError(f"--{name}={text}: expected a number and {' or '.join(units)}, such as 5m")
 
     def model_overrides(self):
         """`overrides` as a dict: `"filters=32"` gives `{"filters": 32}`.
@@ -118,6 +131,7 @@ CHOICES = {
     "mix": ("none", "mixup", "cutmix", "both"),
     "on_bad_image": ("error", "skip"),
     "cache": ("auto", "memory", "disk", "off"),
+    "class_balance": ("none", "weights"),
     "optimizer": ("adamw", "sgd", "lion", "lamb"),
     "strategy": ("auto", "one_device", "mirrored"),
     "mixed_precision": ("auto", "bfloat16", "float16", "off"),
@@ -126,6 +140,7 @@ CHOICES = {
 BOUNDS = {
     "image_size": (32, 2048),
     "epochs": (1, 1e6),
+    "patience": (1, 1e6),
     "batch_size": (1, 65536),
     "learning_rate": (1e-9, 100),
     "warmup_epochs": (0, 1e6),
@@ -133,6 +148,11 @@ BOUNDS = {
     "label_smoothing": (0, 0.99),
     "logical_cpus": (1, 64),
     "seed": (0, 2**31 - 1),
+}
+
+DURATIONS = {
+    # settings that are a number with a unit, and which units
+    "checkpoint_every": ("m", "h", "s", "steps"),
 }
 
 RECIPES = {
@@ -174,6 +194,13 @@ def from_flags(flag_values):
     if recipe not in RECIPES:
         raise UserError(f"--recipe={recipe}: {did_you_mean(recipe, RECIPES)}")
     return TrainConfig(**{**RECIPES[recipe], **given})
+
+
+def duration(text):
+    """`"5m"` gives `(300.0, "seconds")`, `"500steps"` gives `(500.0, "steps")`."""
+    number, unit = re.fullmatch(r"([\d.]+)(\w+)", text).groups()
+    seconds = {"s": 1, "m": 60, "h": 3600}
+    return float(number) * seconds.get(unit, 1), "seconds" if unit in seconds else unit
 
 
 def _comments(cls):

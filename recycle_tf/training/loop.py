@@ -1,16 +1,27 @@
 """Compile and fit: the part of a training that Keras does."""
 
+import math
 import shutil
 
 import keras
 import numpy as np
 
-from recycle_tf.errors import UserError
-from recycle_tf.training.callbacks import BestModel, Checkpoint, Throughput, restore
+from recycle_tf.training.callbacks import (
+    BestModel,
+    Checkpoint,
+    Diverged,
+    EarlyStopping,
+    Interruption,
+    Throughput,
+    restore,
+)
 from recycle_tf.training.schedules import make_optimizer, warmup_cosine
 
+DIVERGED = 100
+"""Times the loss of guessing, from which on a training is given up."""
 
-def compile_model(model, weights, config, steps_per_epoch):
+
+def compile_model(model, weights, config, steps_per_epoch, class_counts):
     """Gives a model its loss, its optimizer and its metric.
 
     Args:
@@ -18,6 +29,7 @@ def compile_model(model, weights, config, steps_per_epoch):
         weights: of the loss of each of its classifiers.
         config: a `TrainConfig`.
         steps_per_epoch: batches an epoch.
+        class_counts: training pictures of each class.
     """
     rate = warmup_cosine(
         config.learning_rate,
@@ -27,18 +39,33 @@ def compile_model(model, weights, config, steps_per_epoch):
     )
     model.compile(
         optimizer=make_optimizer(config.optimizer, rate, config.weight_decay),
-        loss=_loss(weights, config.label_smoothing),
+        loss=_loss(weights, config.label_smoothing, _class_weights(config.class_balance, class_counts)),
         metrics=[keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")],
     )
 
 
-def _loss(weights, label_smoothing):
-    """Cross-entropy of one classifier, or the weighted sum of several."""
+def _class_weights(class_balance, class_counts):
+    """A weight a class, float32 `[classes]`; over the training pictures their mean is 1."""
+    counts = np.maximum(class_counts, 1)
+    weights = counts.sum() / (len(counts) * counts) if class_balance == "weights" else np.ones(len(counts))
+    return weights.astype(np.float32)
+
+
+def _loss(weights, label_smoothing, class_weights):
+    """Cross-entropy of one classifier, or the weighted sum of several.
+
+    A picture that MixUp or CutMix has put together of two weighs what each of them does, by its share: the
+    loss of the mixture is the mixture of the losses.
+    """
 
     def loss(labels, logits):
         if len(weights) == 1:
             logits = logits[:, None]
-        return sum(
+        labels = labels * class_weights
+        example_weight = keras.ops.sum(labels, axis=-1)
+        # A distribution again, because smoothing takes it for one.
+        labels = labels / example_weight[:, None]
+        return example_weight * sum(
             weight
             * keras.losses.categorical_crossentropy(
                 labels, logits[:, number], from_logits=True, label_smoothing=label_smoothing
@@ -54,45 +81,50 @@ def _accuracy(labels, logits):
     return keras.metrics.categorical_accuracy(labels, logits[:, 0] if len(logits.shape) == 3 else logits)
 
 
-def fit(model, kept, run, training, validation, config, steps_per_epoch, first_epoch, verbose):
-    """Trains from `first_epoch` to the last and leaves the best model in the run.
+def fit(model, kept, run, training, validation, config, progress, verbose):
+    """Trains to the last epoch and leaves the best model in the run.
 
     Args:
         model: compiled, with the weights it starts from.
         kept: the model that shares its layers and is saved: without auxiliary classifiers.
         run: the `Run` that is written.
-        training: batches of the epochs from `first_epoch` on.
+        training: batches of the training from `progress.steps` on.
         validation: batches of the validation split.
         config: a `TrainConfig`.
-        steps_per_epoch: batches an epoch.
-        first_epoch: epochs that have been run.
+        progress: the `Progress` from which to go on.
         verbose: 1 for a progress bar, 2 for a line an epoch.
 
     Raises:
-        UserError: the loss became no number; the best model and the last good checkpoint are kept.
+        UserError: the loss diverged; the best model and the last good checkpoint are kept.
+        KeyboardInterrupt: Ctrl-C; the checkpoint is written.
     """
-    run.keep_history(first_epoch)
-    history = model.fit(
-        training,
-        validation_data=validation,
-        epochs=config.epochs,
-        initial_epoch=first_epoch,
-        steps_per_epoch=steps_per_epoch,
-        shuffle=False,  # The pipeline shuffles; without this Keras warns that it will not.
-        verbose=verbose,
-        callbacks=[
-            keras.callbacks.TerminateOnNaN(),
-            Throughput(steps_per_epoch * config.batch_size),
-            BestModel(kept, run.model_file, run.history_rows()),
-            keras.callbacks.CSVLogger(run.history, append=first_epoch > 0),
-            keras.callbacks.TensorBoard(run.tensorboard),
-            Checkpoint(run.checkpoints),
-        ],
-    )
-    if not np.isfinite(history.history["loss"]).all():
-        raise UserError(
-            f"the loss became infinite or no number in epoch {history.epoch[-1] + 1}; "
-            f"try a --learning_rate below {config.learning_rate:g} in another --run_dir"
+    run.keep_history(progress.epoch)
+    checkpoint = Checkpoint(run.checkpoints, progress, config.checkpoint_every)
+    interruption = Interruption(checkpoint)
+    best = BestModel(kept, run.model_file, run.history_rows())
+    early_stopping = EarlyStopping(best, config.patience)
+    if early_stopping.due:  # It was stopped after its last epoch, before the report was written.
+        return
+    with interruption.listening():
+        model.fit(
+            training,
+            validation_data=validation,
+            epochs=config.epochs,
+            initial_epoch=progress.epoch,
+            steps_per_epoch=progress.steps_per_epoch,
+            shuffle=False,  # The pipeline shuffles; without this Keras warns that it will not.
+            verbose=verbose,
+            callbacks=[
+                progress,
+                Diverged(progress, DIVERGED * math.log(len(run.labels))),
+                Throughput(config.batch_size),
+                best,
+                early_stopping,
+                keras.callbacks.CSVLogger(run.history, append=True),
+                keras.callbacks.TensorBoard(run.tensorboard),
+                checkpoint,
+                interruption,
+            ],
         )
 
 

@@ -8,6 +8,7 @@ from recycle_tf import create_model, layers, runs
 from recycle_tf.errors import UserError
 from recycle_tf.models import registry
 from recycle_tf.training import callbacks, loop, schedules
+from recycle_tf.training.config import TrainConfig
 from recycle_tf.training.strategy import make_strategy, set_precision
 from tests.conftest import run_python
 
@@ -61,9 +62,34 @@ def test_auxiliary_classifiers_help_and_are_not_kept():
     cross_entropy = -(labels[:, None] * np.log(np.exp(outputs) / np.exp(outputs).sum(-1, keepdims=True))).sum(
         -1
     )
-    found = loop._loss(weights, 0.0)(labels, outputs)
+    found = loop._loss(weights, 0.0, np.ones(3, np.float32))(labels, outputs)
     np.testing.assert_allclose(found, cross_entropy @ np.float32(weights), rtol=1e-5)
     assert registry.training_model(create_model("test_resnet", 3), 3)[1] == [1.0]
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_class_weights_are_right_for_mixed_labels(label_smoothing):
+    """The loss of a mixture is the mixture of the losses, each times the weight of its class."""
+    class_weights = loop._class_weights("weights", [60, 30, 10])
+    np.testing.assert_allclose(class_weights, [100 / 180, 100 / 90, 100 / 30])
+    assert np.average(class_weights, weights=[60, 30, 10]) == pytest.approx(1)
+    assert loop._class_weights("none", [60, 30, 10]).tolist() == [1, 1, 1]
+
+    logits = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
+    log_probabilities = np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+    one_hot = np.eye(3, dtype=np.float32)
+    plain = -((1 - label_smoothing) * one_hot + label_smoothing / 3)[:, None] * log_probabilities
+    labels = np.float32([[1, 0, 0], [0.3, 0.7, 0], [0.2, 0, 0.8]])
+    expected = np.einsum("ec,c,cek->e", labels, class_weights, plain)
+    found = loop._loss([1.0], label_smoothing, class_weights)(labels, logits)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_class_weights_reach_the_loss():
+    model = create_model("test_resnet", 3)
+    loop.compile_model(model, [1.0], TrainConfig(class_balance="weights"), 1, [60, 30, 10])
+    guessing = model.loss(np.eye(3, dtype=np.float32), np.zeros((3, 3), np.float32))
+    np.testing.assert_allclose(guessing, np.log(3) * np.array([100 / 180, 100 / 90, 100 / 30]), rtol=1e-5)
 
 
 def test_googlenet_trains_with_them(photos, tmp_path):
@@ -110,25 +136,25 @@ def test_checkpoint_brings_back_weights_optimizer_and_dropout(tmp_path):
     whole = compiled(1)
     whole.fit(*data, batch_size=8, epochs=3, shuffle=False, verbose=0)
 
-    first = compiled(1)
+    first, progress = compiled(1), callbacks.Progress(2)
     first.fit(
         *data,
         batch_size=8,
         epochs=2,
         shuffle=False,
         verbose=0,
-        callbacks=[callbacks.Checkpoint(tmp_path / "c")],
+        callbacks=[progress, callbacks.Checkpoint(tmp_path / "c", progress, "1h")],
     )
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["epoch0002.npz"]
     second = compiled(99)
-    assert callbacks.restore(second, tmp_path / "c") == 2
+    assert callbacks.restore(second, tmp_path / "c", 2).epoch == 2
     second.fit(*data, batch_size=8, epochs=3, initial_epoch=2, shuffle=False, verbose=0)
     for expected, found in zip(whole.variables, second.variables, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6, err_msg=expected.path)
 
 
 def test_no_checkpoint_is_a_fresh_start(tmp_path):
-    assert callbacks.restore(compiled(1), tmp_path / "none") == 0
+    assert callbacks.restore(compiled(1), tmp_path / "none", 2).steps == 0
 
 
 def test_best_model_is_the_most_accurate_and_survives_a_restart(tmp_path):
@@ -149,6 +175,27 @@ def test_best_model_is_the_most_accurate_and_survives_a_restart(tmp_path):
     again = callbacks.BestModel(model, path, [{"val_accuracy": 0.5, "val_loss": 0.9}])
     assert not after(again, val_accuracy=0.5, val_loss=1.0)
     assert after(again, val_accuracy=0.6, val_loss=2.0)
+
+
+def test_patience_counts_from_the_best_epoch_and_over_a_restart(tmp_path):
+    model = create_model("test_resnet", 3)
+    rows = [{"val_accuracy": accuracy, "val_loss": 1.0} for accuracy in (0.5, 0.6, 0.6, 0.4, 0.7)]
+    rows.insert(3, {"val_accuracy": 0.9, "val_loss": np.nan})
+
+    def counted(callback, patience, logs):
+        stopping = callbacks.EarlyStopping(callback, patience)
+        stopping.set_model(model)
+        callback.on_epoch_end(0, logs)
+        model.stop_training = False
+        stopping.on_epoch_end(0, logs)
+        assert model.stop_training == stopping.due
+        return stopping.due
+
+    for begun, (last, expected) in enumerate([(0, 0), (1, 0), (2, 1), (3, 2), (4, 3), (5, 0)]):
+        for patience in (1, 2, 3, None):
+            best = callbacks.BestModel(model, tmp_path / "model.keras", rows[:begun])
+            assert counted(best, patience, rows[last]) == (patience is not None and expected >= patience)
+            assert best.epochs_since == expected
 
 
 @pytest.mark.parametrize("precision", ["off", "bfloat16"])
