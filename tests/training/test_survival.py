@@ -346,6 +346,14 @@ def fit(model, folder, progress, every, ctrl_c=None):
         ).history
 
 
+@pytest.fixture
+def listens():
+    """As in a terminal; a process that a shell started in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     model = compiled(1)
@@ -373,6 +381,7 @@ def whole(tmp_path_factory):
         ("0s", CtrlC(7, times=2), "", "epoch0001_step000002"),
     ],
 )
+@pytest.mark.usefixtures("listens")
 def test_an_epoch_goes_on_in_its_middle_with_its_metrics(whole, tmp_path, every, ctrl_c, said, name):
     with pytest.raises(KeyboardInterrupt) as caught:
         fit(compiled(1), tmp_path, callbacks.Progress(4), every, ctrl_c)
