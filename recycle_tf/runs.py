@@ -100,7 +100,8 @@ class Run:
         return [
             f"{name} {version}"
             for name, version in self._record().get("versions", {}).items()
-            if version != now.get(name)
+            # Another kernel is no other software.
+            if name != "platform" and version != now.get(name)
         ]
 
     @property

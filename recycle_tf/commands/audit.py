@@ -14,6 +14,7 @@ import shlex
 from absl import flags
 
 from recycle_tf import cli
+from recycle_tf.training.config import CHOICES, TrainConfig
 
 
 @cli.command
@@ -25,7 +26,7 @@ def main(argv):
     )
     flags.DEFINE_string("manual_dir", None, "as in train.py", flag_values=values)
     flags.DEFINE_string("data_dir", None, "as in train.py", flag_values=values)
-    flags.DEFINE_enum("split", "stratified", ("stratified", "grouped"), "as in train.py", flag_values=values)
+    flags.DEFINE_enum("split", TrainConfig.split, CHOICES["split"], "as in train.py", flag_values=values)
     flags.DEFINE_integer("seed", 0, "as in train.py: of the split", flag_values=values)
     flags.DEFINE_string("out", None, "folder for what is written; else audit/DATASET", flag_values=values)
     flags.DEFINE_string("manifest", None, "also write the split: a .csv", flag_values=values)
@@ -107,7 +108,7 @@ def _next(values, found):
         and not (folder / "train").is_dir()
     ):
         given["split"] = "grouped"
-    elif values.split != "stratified":
+    elif values.split != TrainConfig.split:
         given["split"] = values.split
     if values.seed:
         given["seed"] = values.seed

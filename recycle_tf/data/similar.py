@@ -65,9 +65,8 @@ def orientation(picture):
     """The EXIF orientation of an open picture, 1 to 8; 1 where there is none or it makes no sense."""
     try:
         found = picture.getexif().get(ExifTags.Base.Orientation)
-    except (
-        Exception
-    ):  # the pixels are no worse for a damaged note beside them, and Pillow raises what it likes
+    except Exception:
+        # The pixels are no worse for a damaged note beside them, and Pillow raises what it likes.
         return 1
     return found if found in _TURNS else 1
 

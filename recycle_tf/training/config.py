@@ -85,7 +85,7 @@ class TrainConfig:
     logical_cpus: int = 1
     # auto (bfloat16 on GPUs that have it), bfloat16, float16, off
     mixed_precision: str = "auto"
-    # recompute the inside of the blocks rather than keep it: half the memory, a quarter more time
+    # recompute the inside of the blocks rather than keep it: half the memory, up to a third more time
     remat: bool = False
 
     def __post_init__(self):

@@ -271,7 +271,7 @@ def test_a_run_of_an_older_version_goes_on(stopped):
 
     def older(record):
         del record["config"]["deterministic"], record["config"]["checkpoint_every"]
-        record["versions"]["keras"] = "3.14.0"
+        record["versions"] |= {"keras": "3.14.0", "platform": "another kernel"}
 
     spoil(run, older)
     process = start("train.py", *flags, f"--run_dir={run.path}")
