@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from recycle_tf import create_model, runs
 from recycle_tf.training.callbacks import Checkpoint, Progress
 from recycle_tf.training.config import TrainConfig
-from recycle_tf.training.schedules import make_optimizer
+from recycle_tf.training.optimizers import make_optimizer
 from tests.conftest import ROOT, run_python, tiny_training, write_photos
 
 

@@ -15,7 +15,8 @@ from recycle_tf.training.callbacks import (
     Throughput,
     restore,
 )
-from recycle_tf.training.schedules import make_optimizer, warmup_cosine
+from recycle_tf.training.optimizers import make_optimizer
+from recycle_tf.training.schedules import warmup_cosine
 
 DIVERGED = 100
 """Times the loss of guessing, from which on a training is given up."""

@@ -7,7 +7,7 @@ import pytest
 from recycle_tf import create_model, layers, runs
 from recycle_tf.errors import UserError
 from recycle_tf.models import registry
-from recycle_tf.training import callbacks, loop, schedules
+from recycle_tf.training import callbacks, loop, optimizers, schedules
 from recycle_tf.training.config import TrainConfig
 from recycle_tf.training.strategy import make_strategy, set_precision
 from tests.conftest import run_python
@@ -23,7 +23,7 @@ def test_warmup_then_cosine():
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lion", "lamb"])
 def test_weight_decay_spares_biases_and_norms(name):
-    optimizer = schedules.make_optimizer(name, 0.1, weight_decay=0.5)
+    optimizer = optimizers.make_optimizer(name, 0.1, weight_decay=0.5)
     model = create_model("test_resnet", 3)
     optimizer.build(model.trainable_variables)
     decayed = {v.name for v in model.trainable_variables if optimizer._use_weight_decay(v)}
@@ -41,7 +41,7 @@ def test_offsets_learn_at_a_tenth_of_the_rate(name):
     x = keras.Input((8, 8, 2))
     model = keras.Model(x, [layers.conv(x, 3, 3, name="plain"), layers.conv(x, 3, 3, name="some_offset")])
     before = [np.array(v) for v in model.trainable_variables]
-    optimizer = schedules.make_optimizer(name, 0.1, weight_decay=0.0)
+    optimizer = optimizers.make_optimizer(name, 0.1, weight_decay=0.0)
     optimizer.apply([keras.ops.ones_like(v) for v in model.trainable_variables], model.trainable_variables)
     plain, slow = (
         np.abs(np.array(v) - b).mean() for v, b in zip(model.trainable_variables, before, strict=True)

@@ -1,0 +1,65 @@
+"""What takes the gradient of a batch and moves the weights: Keras' optimizers, right on several devices."""
+
+import re
+
+import keras
+import tensorflow as tf
+
+RATE_MULTIPLIERS = ((r"_offset/", 0.1),)
+"""Layers that learn more slowly, by a pattern of their variables' paths: the offsets of deformable ones."""
+
+
+def make_optimizer(name, learning_rate, weight_decay, *, clip_norm=None, ema=None):
+    """A Keras optimizer with decoupled weight decay, which biases and norms are spared.
+
+    Args:
+        name: `adamw`, `sgd` (momentum 0.9, Nesterov), `lion` or `lamb`.
+        learning_rate: a number or a schedule.
+        weight_decay: times the learning rate, taken off each weight at each step.
+        clip_norm: the longest that the gradient of a whole batch may be, over all weights; None for any.
+        ema: momentum of an exponential moving average of the weights, kept beside them; None for none.
+    """
+    base, settings = {
+        "adamw": (keras.optimizers.AdamW, {}),
+        "sgd": (keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
+        "lion": (keras.optimizers.Lion, {}),
+        "lamb": (keras.optimizers.Lamb, {}),
+    }[name]
+    averaging = {} if ema is None else {"use_ema": True, "ema_momentum": ema}
+    optimizer = type(base.__name__, (_WholeBatch, base), {})(
+        learning_rate, weight_decay=weight_decay, global_clipnorm=clip_norm, **settings, **averaging
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+class _WholeBatch:
+    """Goes before a Keras optimizer among the bases of a class."""
+
+    def _clip_gradients(self, grads):
+        """Clips the gradient of the whole batch.
+
+        Keras clips that of each device's part, before they are added up: another direction than one device
+        would take.
+        """
+        context = tf.distribute.get_replica_context()
+        replicas = context.num_replicas_in_sync
+        if self.global_clipnorm is None or replicas == 1:
+            return super()._clip_gradients(grads)
+        grads, _ = tf.clip_by_global_norm(
+            context.all_reduce(tf.distribute.ReduceOp.SUM, grads), self.global_clipnorm
+        )
+        # Keras adds up those of the devices, which are now all the same.
+        return [gradient / replicas for gradient in grads]
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Multiplies the rate of the variables that `RATE_MULTIPLIERS` names; Keras has one rate for all."""
+        # What arrives is the backend's variable, which has no path.
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        for pattern, multiplier in RATE_MULTIPLIERS:
+            if re.search(pattern, path):
+                learning_rate = learning_rate * multiplier
+        super().update_step(gradient, variable, learning_rate)
+
+    def finalize_variable_values(self, var_list):
+        """Nothing: `fit` would end by putting the average into the model, better or not."""
