@@ -8,6 +8,8 @@ PHOTOS is a folder with one sub-folder of pictures a class. The same command aga
 unfinished run.
 """
 
+import contextlib
+import functools
 import sys
 
 from absl import flags
@@ -18,22 +20,31 @@ from recycle_tf.training.config import define_flags, from_flags
 
 @cli.command
 def main(argv):
-    """Config -> strategy -> data -> model -> fit -> evaluate."""
+    """Flags -> configuration -> training."""
     values = flags.FlagValues()
     define_flags(values)
     cli.no_words(cli.parse(argv, values, __doc__))
     config = from_flags(values)
 
-    tf = cli.import_tensorflow()
+    cli.import_tensorflow()
+    from recycle_tf.training import multi_worker
+
+    with multi_worker.beginning_anew():
+        train(config)
+
+
+def train(config):
+    """Config -> strategy -> data -> model -> fit -> evaluate."""
     import keras
     import numpy as np
+    import tensorflow as tf
 
     from recycle_tf import create_model, runs
     from recycle_tf.data import audit, cache, pipeline, sources
     from recycle_tf.evaluation import metrics, report
     from recycle_tf.models import registry
-    from recycle_tf.training import loop
-    from recycle_tf.training.strategy import make_strategy, scope, set_precision
+    from recycle_tf.training import loop, multi_worker
+    from recycle_tf.training.strategy import make_strategy, model_class, scope, set_precision, synchronise
 
     # ---- config: what is not given comes from the architecture
     row = registry.find(config.arch)
@@ -47,13 +58,18 @@ def main(argv):
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     replicas = strategy.num_replicas_in_sync
-    if config.batch_size % replicas:
-        raise cli.UserError(f"--batch_size={config.batch_size}: not a multiple of the {replicas} devices")
+    if config.batch_size % (replicas * config.accumulate):
+        passes = f" times --accumulate={config.accumulate}" if config.accumulate > 1 else ""
+        raise cli.UserError(
+            f"--batch_size={config.batch_size}: not a multiple of the {replicas} devices{passes}"
+        )
 
     # ---- data
-    run = runs.unfinished(config)
-    if run and run.complete:
-        print(f"{run.path} is complete; evaluate, export or predict with --run={run.path}")
+    chief = multi_worker.is_chief(strategy)
+    run = runs.unfinished(config) if chief else None
+    if multi_worker.from_chief(strategy, int(bool(run and run.complete))):
+        if run:
+            print(f"{run.path} is complete; evaluate, export or predict with --run={run.path}")
         return
     source = audit.open_source(
         config.dataset,
@@ -68,6 +84,7 @@ def main(argv):
         raise cli.UserError(
             f"{run.path}: {config.dataset} has changed since this run began; begin another --run_dir"
         )
+    multi_worker.refuse_other_data(strategy, source)
     split_sizes = ", ".join(f"{len(split)} {name}" for name, split in source.splits.items())
     print(f"data      {source.name}: {len(source.labels)} classes, {split_sizes}")
     if source.ignored:
@@ -85,18 +102,23 @@ def main(argv):
         model = create_model(
             config.arch, len(source.labels), image_size, config.weights, **config.model_overrides()
         )
-        trained, weights = registry.training_model(model, len(source.labels), config.remat)
+        trained, weights = registry.training_model(
+            model, len(source.labels), model_class(strategy, config.remat, config.accumulate)
+        )
+        synchronise(trained, strategy, config.sync_batch_norm, config.batch_size // replicas)
         class_counts = np.bincount(training.labels, minlength=len(source.labels))
         loop.compile_model(trained, weights, config, steps_per_epoch, class_counts)
         # Initialisation: resume this run > --weights (above) > scratch.
         progress = loop.restore(trained, run.checkpoints if run else None, steps_per_epoch)
+        multi_worker.go_on_as_chief(strategy, trained, progress)
     print(
         f"model     {config.arch} at {image_size} px, {model.count_params():,} parameters, "
         f"{precision}, {replicas} device(s)"
     )
 
     # ---- fit
-    batches = pipeline.build_training(
+    build = functools.partial(
+        pipeline.build_training,
         training,
         len(source.labels),
         image_size,
@@ -110,6 +132,7 @@ def main(argv):
         cache=config.cache,
         data_service=config.data_service,
     )
+    batches = multi_worker.distribute(strategy, build, config.batch_size)
     evaluation = {
         "image_size": image_size,
         "batch_size": config.batch_size,
@@ -120,11 +143,12 @@ def main(argv):
     # No device may be left without an example of the last batch.
     evaluation["batch_size"] = pipeline.shareable(len(validation), config.batch_size, replicas)
     validation_batches = pipeline.build_evaluation(validation, len(source.labels), **evaluation)
-    run = run or runs.create(config, source)
-    print(f"run       {run.path}" + (f", going on after {progress}" if progress.steps else ""))
-    with runs.writing(run):
+    run = run or (runs.create(config, source) if chief else None)
+    going_on = f", going on after {progress}" if progress.steps else ""
+    print(f"run       {run.path if run else 'is written by the chief'}{going_on}")
+    with runs.writing(run) if run else contextlib.nullcontext():
         try:
-            verbose = 1 if sys.stdout.isatty() else 2
+            verbose = (1 if sys.stdout.isatty() else 2) if chief else 0
             loop.fit(trained, model, run, batches, validation_batches, config, progress, verbose)
         except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
             # Pictures are decoded here when memory does not hold them all.
@@ -132,6 +156,9 @@ def main(argv):
                 if sources.first_unreadable(split):
                     raise cache.unreadable(split) from None
             raise
+
+        if not chief:
+            return
 
         # ---- evaluate: the best model, on pictures that chose nothing
         probabilities = metrics.predict_probabilities(run.load_model(), test_batches)

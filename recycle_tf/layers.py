@@ -230,8 +230,8 @@ def deformable_conv(x, filters, kernel_size, strides=1, *, modulated=False, name
     """A convolution that looks where a second convolution tells it to.
 
     The second one, `NAME_offset`, starts at zero, so that training begins on the regular grid; it learns at
-    a tenth of the rate (`training/optimizers.py` knows it by its name). With `modulated` it also says how much
-    each sample counts, between 0 and 1; one half at first.
+    a tenth of the rate (`training/optimizers.py` knows it by its name). With `modulated` it also says how
+    much each sample counts, between 0 and 1; one half at first.
     """
     taps = kernel_size**2
     where = layers.Conv2D(

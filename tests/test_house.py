@@ -13,7 +13,13 @@ ALLOWED = {
     "recycle_tf/layers.py": (),
     "recycle_tf/models": ("recycle_tf.layers", "recycle_tf.models", "recycle_tf.errors"),
     "recycle_tf/data": ("recycle_tf.data", "recycle_tf.errors"),
-    "recycle_tf/training": ("recycle_tf.training", "recycle_tf.runs", "recycle_tf.errors"),
+    "recycle_tf/training": (
+        "recycle_tf.training",
+        "recycle_tf.data",
+        "recycle_tf.models",
+        "recycle_tf.runs",
+        "recycle_tf.errors",
+    ),
     "recycle_tf/evaluation": (
         "recycle_tf.evaluation",
         "recycle_tf.data",

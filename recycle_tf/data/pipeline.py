@@ -60,6 +60,7 @@ def build_training(
     first_step=0,
     cache="auto",
     data_service=None,
+    share=(0, 1),
 ):
     """Augmented batches of `epochs` epochs, one after the other, each in an order of its own.
 
@@ -79,6 +80,8 @@ def build_training(
         cache: one of `cache.CACHES`; the same batches from each.
         data_service: address of a `tf.data` service, `grpc://HOST:PORT`, whose workers make the batches.
             They come as soon as they are made: each example once an epoch, in no repeatable order.
+        share: `(number, count)`: of each batch the part with this number of so many equal ones, for a worker
+            among several. `batch_size` is that of the whole.
 
     Returns:
         A `tf.data.Dataset` of (float32 images 0..255, label distributions).
@@ -103,15 +106,22 @@ def build_training(
         draws = tf.random.stateless_uniform([augmentation.NUM_DRAWS], key)
         return one(index), tf.gather(labels, index), draws
 
+    number, count = share
+    part = batch_size // count
+    # Each picture is mixed with the one before it, which for the first of a part lies in another part.
+    borrowed = int(count > 1)
+    places = tf.range(number * part - borrowed, (number + 1) * part, dtype=tf.int64) % batch_size
+
     def batch(pictures, labels, draws):
         images = policy(many(pictures), draws, image_size)
-        return mixing.mix(mix, images, labels, draws[:, -4:])
+        images, labels = mixing.mix(mix, images, labels, draws[:, -4:])
+        return images[borrowed:], labels[borrowed:]
 
     # Numbers of batches, so that whole ones are given to the workers of a service.
     dataset = tf.data.Dataset.range(first_step, epochs * per_epoch // batch_size)
-    dataset = dataset.flat_map(lambda step: tf.data.Dataset.range(step * batch_size, (step + 1) * batch_size))
+    dataset = dataset.flat_map(lambda step: tf.data.Dataset.from_tensor_slices(step * batch_size + places))
     dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.batch(batch_size, drop_remainder=True)
+    dataset = dataset.batch(len(places), drop_remainder=True)
     # Policies of keras-cv draw from one stateful generator: one call at a time keeps them in order.
     parallel = None if augment in augmentation.SEQUENTIAL else tf.data.AUTOTUNE
     dataset = dataset.map(batch, num_parallel_calls=parallel)

@@ -137,7 +137,7 @@ def create_model(arch, num_classes, image_size=None, weights=None, remat=False, 
             + (f" with {changed}" if changed else "")
             + f"; its own size is {row.config.image_size} px"
         ) from error
-    model = _model_class(remat)(inputs, logits, name=arch)
+    model = (RecomputedModel if remat else keras.Model)(inputs, logits, name=arch)
     if weights is not None:
         loaded = published.load_imagenet(model) if weights == "imagenet" else load(model, weights)
         level = logging.WARNING if loaded.fresh or loaded.skipped else logging.INFO
@@ -145,13 +145,14 @@ def create_model(arch, num_classes, image_size=None, weights=None, remat=False, 
     return model
 
 
-def training_model(model, num_classes, remat=False):
-    """What is trained so that `model` learns: itself, or with auxiliary classifiers or recomputation.
+def training_model(model, num_classes, model_class=keras.Model):
+    """What is trained so that `model` learns: itself, or with auxiliary classifiers or another class.
 
     Args:
         model: one of `create_model`.
         num_classes: width of its logits.
-        remat: recompute the inside of its blocks; a matter of the training, so that `model` stays as it is.
+        model_class: `keras.Model` or a class of it that trains otherwise, such as `RecomputedModel`; a matter
+            of the training, so that `model` stays as it is.
 
     Returns:
         A model that shares all layers with `model`, and the weight of the loss of each of its
@@ -160,14 +161,11 @@ def training_model(model, num_classes, remat=False):
     """
     row = find(model.name)
     if row.auxiliary is None:
-        return RecomputedModel(model.input, model.output, name=model.name) if remat else model, [1.0]
+        same = model_class is keras.Model
+        return model if same else model_class(model.input, model.output, name=model.name), [1.0]
     logits, weight = row.auxiliary(row.config, model, num_classes)
     outputs = keras.ops.stack([model.output, *logits], axis=1)
-    return _model_class(remat)(model.input, outputs, name=model.name), [1.0] + [weight] * len(logits)
-
-
-def _model_class(remat):
-    return RecomputedModel if remat else keras.Model
+    return model_class(model.input, outputs, name=model.name), [1.0] + [weight] * len(logits)
 
 
 def find(arch):

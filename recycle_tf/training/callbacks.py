@@ -1,6 +1,7 @@
 """The callbacks that Keras does not have, or has otherwise than a run needs."""
 
 import contextlib
+import math
 import signal
 import sys
 import time
@@ -23,7 +24,8 @@ class BestModel(keras.callbacks.Callback):
     Args:
         kept: what is saved; it shares its layers with the model that is trained.
         path: the `.keras` file.
-        rows: of the epochs that were run before, dicts with `val_accuracy` and `val_loss`.
+        rows: of the epochs that were run before, dicts with `val_accuracy` and `val_loss`, and `val_ema_…`
+            where averaged weights were considered too.
 
     Attributes:
         epochs_since: how many epochs have been run since the one that was the best.
@@ -36,21 +38,26 @@ class BestModel(keras.callbacks.Callback):
         self.best = (-1.0, 0.0)
         self.epochs_since = 0
         for row in rows:
-            self._is_best(row)
+            self.epochs_since += 1
+            for kind in ("val", "val_ema") if "val_ema_loss" in row else ("val",):
+                self._is_best(row[f"{kind}_accuracy"], row[f"{kind}_loss"])
 
     def on_epoch_end(self, epoch, logs=None):
-        """Saves if this epoch is the best so far; one whose loss is no number is not."""
-        if self._is_best(logs):
+        """Saves if this epoch is the best so far."""
+        self.epochs_since += 1
+        self.consider(logs["val_accuracy"], logs["val_loss"])
+
+    def consider(self, accuracy, loss):
+        """Saves the model as it is now if it is the best so far; one whose loss is no number is not."""
+        if self._is_best(accuracy, loss):
             with replacing(self.path) as temporary:
                 self.kept.save(temporary)
 
-    def _is_best(self, logs):
-        """Notes an epoch."""
-        merit = (logs["val_accuracy"], -logs["val_loss"])
-        better = np.isfinite(logs["val_loss"]) and merit > self.best
+    def _is_best(self, accuracy, loss):
+        better = bool(np.isfinite(loss)) and (accuracy, -loss) > self.best
         if better:
-            self.best = merit
-        self.epochs_since = 0 if better else self.epochs_since + 1
+            self.best = (accuracy, -loss)
+            self.epochs_since = 0
         return better
 
 
@@ -181,16 +188,17 @@ class Checkpoint(keras.callbacks.Callback):
 
     Args:
         folder: where; it holds one file, `epochNNNN.npz` after NNNN epochs, or `epochNNNN_stepNNNNNN.npz`
-            within the epoch after them.
+            within the epoch after them. None at a worker that is not the chief: of several all have to read
+            the metrics for one to write them.
         progress: a `Progress`.
-        every: how often one is written within an epoch, as `duration` reads it.
+        every: how often one is written within an epoch, as `duration` reads it; None for not at all.
     """
 
     def __init__(self, folder, progress, every):
         super().__init__()
         self.folder = folder
         self.progress = progress
-        self.every, self.unit = duration(every)
+        self.every, self.unit = duration(every) if every else (math.inf, "steps")
         self.written = self._now()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -211,12 +219,15 @@ class Checkpoint(keras.callbacks.Callback):
         """
         progress = self.progress
         step = f"_step{progress.step:06d}" if progress.step else ""
-        values = {key: variable.numpy() for key, variable in _state(self.model).items()}
+        values = {key: variable.numpy() for key, variable in state(self.model).items()}
         if not all(np.isfinite(value).all() for value in values.values()):
             raise diverged("a weight became infinite or no number", progress, self.model)
         # Between epochs the metrics hold what nobody will ask for again.
         for number, variable in enumerate(self.model.metrics_variables if progress.step else ()):
             values[f"metric{number:03d}"] = variable.numpy()
+        self.written = self._now()
+        if self.folder is None:
+            return
         self.folder.mkdir(exist_ok=True)
         before = set(self.folder.glob("epoch*.npz"))
         path = self.folder / f"epoch{progress.epoch:04d}{step}.npz"
@@ -224,7 +235,6 @@ class Checkpoint(keras.callbacks.Callback):
             np.savez(temporary, **values)
         for old in before - {path}:
             old.unlink()
-        self.written = self._now()
 
     def _now(self):
         return self.progress.steps if self.unit == "steps" else time.monotonic()
@@ -247,12 +257,12 @@ def restore(model, folder, steps_per_epoch):
     files = sorted(folder.glob("epoch*.npz")) if folder else []
     if not files:
         return Progress(steps_per_epoch)
-    state = _state(model)
+    variables = state(model)
     try:
         with np.load(files[-1], allow_pickle=False) as values:
-            if {key for key in values if key.isdigit()} != set(state):
-                raise ValueError(f"{len(state)} variables are expected")
-            for key, variable in state.items():
+            if {key for key in values if key.isdigit()} != set(variables):
+                raise ValueError(f"{len(variables)} variables are expected")
+            for key, variable in variables.items():
                 variable.assign(values[key])
             metrics = [values[key] for key in sorted(values) if key.startswith("metric")]
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
@@ -263,7 +273,8 @@ def restore(model, folder, steps_per_epoch):
     return Progress(steps_per_epoch, int(epoch), int(step or 0), metrics)
 
 
-def _state(model):
+def state(model):
+    """`{number: variable}` of all that a step changes, but for the metrics, of a compiled model."""
     model.optimizer.build(model.trainable_variables)
     # By number, because Keras numbers the names of seeds and optimizers through a whole process.
     variables = [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]

@@ -69,18 +69,26 @@ class TrainConfig:
     weight_decay: float = 0.05
     # share of the label that is spread over all classes
     label_smoothing: float = 0.1
+    # passes that the gradient of a batch is computed in, one after another, where memory is short
+    accumulate: int = 1
+    # the longest that the gradient of a batch may be, over all weights; else any
+    clip_norm: float | None = None
+    # momentum of an average of the weights, such as 0.999, which is evaluated too, and saved when better
+    ema: float | None = None
     # what rare classes get: none, or weights (in the loss, so that all classes count the same)
     class_balance: str = "none"
 
     # of weights, order, augmentation and split
     seed: int = 0
-    # auto (every GPU there is), one_device, mirrored
+    # auto (every GPU there is), one_device, mirrored, multi_worker (the hosts that TF_CONFIG names)
     strategy: str = "auto"
+    # whether several devices normalise a batch together: auto (where one has fewer than 32 of it), on, off
+    sync_batch_norm: str = "auto"
     # the same weights to the last bit each time, on one device of the same kind; slower, above all on GPUs
     deterministic: bool = False
     # how often what going on needs is written within an epoch, such as 5m, 1h, 30s or 500steps; at the end
-    # of each epoch it always is
-    checkpoint_every: str = "5m"
+    # of each epoch it always is; else 5m, and with several workers only then
+    checkpoint_every: str | None = None
     # cut the CPU into this many devices, to try `mirrored` without GPUs
     logical_cpus: int = 1
     # auto (bfloat16 on GPUs that have it), bfloat16, float16, off
@@ -104,8 +112,22 @@ class TrainConfig:
                 raise UserError(f"--{name}={value}: expected {low} to {high:g}")
         for name, units in DURATIONS.items():
             text = getattr(self, name)
-            if not re.fullmatch(rf"\d+(\.\d+)?({'|'.join(units)})", text):
+            if text and not re.fullmatch(rf"\d+(\.\d+)?({'|'.join(units)})", text):
                 raise UserError(f"--{name}={text}: expected a number and {' or '.join(units)}, such as 5m")
+        if self.strategy == "multi_worker":
+            self._refuse_for_several_workers()
+
+    def _refuse_for_several_workers(self):
+        """Refuses what they could not do alike."""
+        if self.checkpoint_every and not self.checkpoint_every.endswith("steps"):
+            raise UserError(
+                f"--checkpoint_every={self.checkpoint_every}: the clocks of several workers differ; "
+                f"give a number of steps, such as 500steps"
+            )
+        if self.data_service:
+            raise UserError("--data_service: with --strategy=multi_worker each host makes its own pictures")
+        if self.logical_cpus > 1:
+            raise UserError("--logical_cpus: with --strategy=multi_worker each host has one CPU")
 
     def model_overrides(self):
         """`overrides` as a dict: `"filters=32"` gives `{"filters": 32}`.
@@ -133,7 +155,8 @@ CHOICES = {
     "cache": ("auto", "memory", "disk", "off"),
     "class_balance": ("none", "weights"),
     "optimizer": ("adamw", "sgd", "lion", "lamb"),
-    "strategy": ("auto", "one_device", "mirrored"),
+    "strategy": ("auto", "one_device", "mirrored", "multi_worker"),
+    "sync_batch_norm": ("auto", "on", "off"),
     "mixed_precision": ("auto", "bfloat16", "float16", "off"),
 }
 
@@ -146,6 +169,9 @@ BOUNDS = {
     "warmup_epochs": (0, 1e6),
     "weight_decay": (0, 10),
     "label_smoothing": (0, 0.99),
+    "accumulate": (1, 64),
+    "clip_norm": (1e-6, 1e6),
+    "ema": (0.5, 0.99999),
     "logical_cpus": (1, 64),
     "seed": (0, 2**31 - 1),
 }

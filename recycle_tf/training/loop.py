@@ -1,11 +1,14 @@
 """Compile and fit: the part of a training that Keras does."""
 
+import contextlib
 import math
 import shutil
 
 import keras
 import numpy as np
 
+from recycle_tf.training import multi_worker
+from recycle_tf.training.averaging import AveragedWeights, SharedStatistics
 from recycle_tf.training.callbacks import (
     BestModel,
     Checkpoint,
@@ -39,7 +42,9 @@ def compile_model(model, weights, config, steps_per_epoch, class_counts):
         warmup_steps=int(min(config.warmup_epochs, config.epochs / 5) * steps_per_epoch),
     )
     model.compile(
-        optimizer=make_optimizer(config.optimizer, rate, config.weight_decay),
+        optimizer=make_optimizer(
+            config.optimizer, rate, config.weight_decay, clip_norm=config.clip_norm, ema=config.ema
+        ),
         loss=_loss(weights, config.label_smoothing, _class_weights(config.class_balance, class_counts)),
         metrics=[keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")],
     )
@@ -88,25 +93,47 @@ def fit(model, kept, run, training, validation, config, progress, verbose):
     Args:
         model: compiled, with the weights it starts from.
         kept: the model that shares its layers and is saved: without auxiliary classifiers.
-        run: the `Run` that is written.
+        run: the `Run` that is written; None at a worker that is not the chief.
         training: batches of the training from `progress.steps` on.
         validation: batches of the validation split.
         config: a `TrainConfig`.
         progress: the `Progress` from which to go on.
-        verbose: 1 for a progress bar, 2 for a line an epoch.
+        verbose: 1 for a progress bar, 2 for a line an epoch, 0 for neither.
 
     Raises:
         UserError: the loss diverged; the best model and the last good checkpoint are kept.
         KeyboardInterrupt: Ctrl-C; the checkpoint is written.
     """
-    run.keep_history(progress.epoch)
-    checkpoint = Checkpoint(run.checkpoints, progress, config.checkpoint_every)
+    strategy = model.distribute_strategy
+    alone = multi_worker.share(strategy)[1] == 1
+    # A second on one worker is not the same step on another.
+    every = config.checkpoint_every or ("5m" if alone else None)
+    checkpoint = Checkpoint(run and run.checkpoints, progress, every)
     interruption = Interruption(checkpoint)
-    best = BestModel(kept, run.model_file, run.history_rows())
-    early_stopping = EarlyStopping(best, config.patience)
-    if early_stopping.due:  # It was stopped after its last epoch, before the report was written.
+    # What computes with the model runs at every worker, or those that do not would be waited for.
+    callbacks = [progress, Diverged(progress, DIVERGED * math.log(model.output.shape[-1]))]
+    if strategy.num_replicas_in_sync > 1:
+        callbacks.append(SharedStatistics(strategy))
+    best = stopped = None
+    if run:
+        run.keep_history(progress.epoch)
+        best = BestModel(kept, run.model_file, run.history_rows())
+        callbacks += [Throughput(config.batch_size), best]
+    if config.ema:
+        callbacks.append(AveragedWeights(validation, best))
+    if run:
+        early_stopping = EarlyStopping(best, config.patience)
+        stopped = early_stopping.due
+        callbacks += [
+            early_stopping,
+            keras.callbacks.CSVLogger(run.history, append=True),
+            keras.callbacks.TensorBoard(run.tensorboard),
+        ]
+    callbacks += [checkpoint, interruption if alone else multi_worker.StopTogether(strategy)]
+    # It was stopped after its last epoch, before the report was written.
+    if multi_worker.from_chief(strategy, int(bool(stopped))):
         return
-    with interruption.listening():
+    with interruption.listening() if alone else contextlib.nullcontext():
         model.fit(
             training,
             validation_data=validation,
@@ -115,17 +142,7 @@ def fit(model, kept, run, training, validation, config, progress, verbose):
             steps_per_epoch=progress.steps_per_epoch,
             shuffle=False,  # The pipeline shuffles; without this Keras warns that it will not.
             verbose=verbose,
-            callbacks=[
-                progress,
-                Diverged(progress, DIVERGED * math.log(len(run.labels))),
-                Throughput(config.batch_size),
-                best,
-                early_stopping,
-                keras.callbacks.CSVLogger(run.history, append=True),
-                keras.callbacks.TensorBoard(run.tensorboard),
-                checkpoint,
-                interruption,
-            ],
+            callbacks=callbacks,
         )
 
 

@@ -6,6 +6,12 @@ import keras
 import tensorflow as tf
 
 from recycle_tf.errors import UserError
+from recycle_tf.models.recompute import RecomputedModel
+from recycle_tf.training import multi_worker
+from recycle_tf.training.accumulation import Accumulation
+
+SMALL_SHARE = 32
+"""Pictures of a batch on one device below which their statistics alone are too noisy to normalise with."""
 
 
 def make_strategy(name, logical_cpus=1):
@@ -13,7 +19,7 @@ def make_strategy(name, logical_cpus=1):
 
     Args:
         name: `auto` (mirrored over all GPUs if there are several, else one device), `one_device`,
-            `mirrored`.
+            `mirrored`, `multi_worker` (the hosts that `TF_CONFIG` names, with all their GPUs).
         logical_cpus: cut the CPU into this many devices first, to try `mirrored` without GPUs. Only before
             TensorFlow has used a device.
 
@@ -21,8 +27,10 @@ def make_strategy(name, logical_cpus=1):
         A `tf.distribute.Strategy`; `tf.distribute.get_strategy()` for one device.
 
     Raises:
-        UserError: `mirrored` with a single device.
+        UserError: `mirrored` with a single device, or no right `TF_CONFIG`.
     """
+    if name == "multi_worker":
+        return multi_worker.make_strategy()
     if logical_cpus > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         parts = [tf.config.LogicalDeviceConfiguration()] * logical_cpus
@@ -41,6 +49,32 @@ def make_strategy(name, logical_cpus=1):
 def scope(strategy):
     """`strategy.scope()`, or nothing on one device: Keras then chooses XLA and layouts by itself."""
     return strategy.scope() if strategy.num_replicas_in_sync > 1 else contextlib.nullcontext()
+
+
+def model_class(strategy, remat, accumulate):
+    """The class of the model that is trained: `keras.Model` and what these ask for beside it."""
+    bases = [RecomputedModel if remat else keras.Model]
+    if accumulate > 1:
+        bases.insert(0, type("Accumulation", (Accumulation,), {"passes": accumulate}))
+    if multi_worker.share(strategy)[1] > 1:
+        bases.insert(0, multi_worker.MultiWorker)
+    return bases[0] if len(bases) == 1 else type("TrainedModel", tuple(bases), {})
+
+
+def synchronise(model, strategy, wanted, share):
+    """Decides whether batch normalisation takes its statistics over the whole batch or each device's part.
+
+    Args:
+        model: what is trained.
+        strategy: of the training.
+        wanted: `auto` (where a device's part is small), `on`, `off`.
+        share: pictures of a batch on one device.
+    """
+    several = strategy.num_replicas_in_sync > 1
+    on = several and (wanted == "on" or (wanted == "auto" and share < SMALL_SHARE))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = on
 
 
 def set_precision(name):

@@ -14,6 +14,7 @@ STEP = """
 import json, sys
 import keras, numpy as np
 from recycle_tf import create_model
+from recycle_tf.models.recompute import RecomputedModel
 from recycle_tf.models.registry import training_model
 
 found = {}
@@ -25,7 +26,8 @@ for arch in sys.argv[1:]:
     labels = np.arange(4) % 3
     before = [np.asarray(v) for v in model.trainable_variables]
     inference = np.asarray(model(images))
-    trained, weights = training_model(model, 3, remat=any("_block" in layer.name for layer in model.layers))
+    in_blocks = any("_block" in layer.name for layer in model.layers)
+    trained, weights = training_model(model, 3, RecomputedModel if in_blocks else keras.Model)
     def loss(labels, logits):
         logits = logits[:, 0] if len(logits.shape) == 3 else logits
         return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)

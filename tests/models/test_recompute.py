@@ -77,7 +77,7 @@ def test_saved_and_loaded_it_still_recomputes(tmp_path):
 
 def test_what_is_trained_recomputes_and_what_is_kept_does_not():
     model = create_model("test_densenet", 3)
-    recomputing, weights = registry.training_model(model, 3, remat=True)
+    recomputing, weights = registry.training_model(model, 3, RecomputedModel)
     assert isinstance(recomputing, RecomputedModel)
     assert not isinstance(model, RecomputedModel)
     assert weights == [1.0]
