@@ -22,7 +22,7 @@ class Accumulation:
 
     def train_step(self, data):
         """As Keras' own, for images `[batch, height, width, 3]` and labels `[batch, classes]`."""
-        images, labels = data
+        images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         variables = self.trainable_variables
         gradients, parts = None, []

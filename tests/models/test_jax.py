@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
 from recycle_tf import list_models
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run_python, write_photos
 
 STEP = """
 import json, sys
@@ -61,3 +62,16 @@ def test_every_family_trains_a_step_on_jax():
         assert 0 < step["loss"] < float("inf"), arch
         # Some gradients of a fresh network are exactly zero, such as of offsets behind a dropped branch.
         assert step["moved"] > 0.5, arch
+
+
+@pytest.mark.slow  # Half a minute to three.
+def test_the_page_on_scaling_trains_on_two_devices_of_jax(tmp_path):
+    write_photos(tmp_path / "photos", count=20)
+    page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
+    script = re.search(r"```py\n(.*?)```", page, re.DOTALL)[1]
+    script += "\nimport jax\nprint(jax.device_count(), 'devices', model.variables[0].value.sharding)"
+    two = {"KERAS_BACKEND": "jax", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    result = run_python("-c", script, cwd=tmp_path, env={**two, "PYTHONPATH": str(ROOT)})
+    assert result.returncode == 0, result.stderr
+    assert "2 devices NamedSharding" in result.stdout
+    assert (tmp_path / "model.keras").is_file()

@@ -76,6 +76,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
         "--augment=basic",
         "--mix=both",
         "--overrides=drop_rate=0.2,drop_path_rate=0.1",
+        "--ema=0.9",
+        "--clip_norm=1",
+        "--accumulate=2",
         "--deterministic",
     ]
     whole, killed = runs.Run(tmp_path / "whole"), runs.Run(tmp_path / "killed")
