@@ -39,11 +39,12 @@ def train(config):
     import numpy as np
     import tensorflow as tf
 
-    from recycle_tf import create_model, runs
+    from recycle_tf import create_model, layers, runs
     from recycle_tf.data import audit, cache, pipeline, sources
     from recycle_tf.evaluation import metrics, report
     from recycle_tf.models import registry
     from recycle_tf.training import loop, multi_worker
+    from recycle_tf.training.phases import plan
     from recycle_tf.training.strategy import make_strategy, model_class, scope, set_precision, synchronise
 
     # ---- config: what is not given comes from the architecture
@@ -107,18 +108,19 @@ def train(config):
         )
         synchronise(trained, strategy, config.sync_batch_norm, config.batch_size // replicas)
         class_counts = np.bincount(training.labels, minlength=len(source.labels))
-        loop.compile_model(trained, weights, config, steps_per_epoch, class_counts)
+        phases = plan(config, trained, steps_per_epoch, layers.RATES)
+        compile_for = functools.partial(
+            loop.compile_model, trained, weights, config, steps_per_epoch, class_counts
+        )
         # Initialisation: resume this run > --weights (above) > scratch.
-        progress = loop.restore(trained, run.checkpoints if run else None, steps_per_epoch)
-        multi_worker.go_on_as_chief(strategy, trained, progress)
+        progress = loop.begin(trained, run.checkpoints if run else None, steps_per_epoch, phases, compile_for)
     print(
         f"model     {config.arch} at {image_size} px, {model.count_params():,} parameters, "
         f"{precision}, {replicas} device(s)"
     )
 
     # ---- fit
-    build = functools.partial(
-        pipeline.build_training,
+    build = pipeline.training_batches(
         training,
         len(source.labels),
         image_size,
@@ -127,12 +129,15 @@ def train(config):
         augment=config.augment,
         mix=config.mix,
         seed=config.seed,
-        epochs=config.epochs,
-        first_step=progress.steps,
+        epochs=phases[-1].end_epoch,
+        balanced=config.class_balance == "sampler",
         cache=config.cache,
         data_service=config.data_service,
     )
-    batches = multi_worker.distribute(strategy, build, config.batch_size)
+
+    def batches_from(step):
+        return multi_worker.distribute(strategy, functools.partial(build, step), config.batch_size)
+
     evaluation = {
         "image_size": image_size,
         "batch_size": config.batch_size,
@@ -149,7 +154,18 @@ def train(config):
     with runs.writing(run) if run else contextlib.nullcontext():
         try:
             verbose = (1 if sys.stdout.isatty() else 2) if chief else 0
-            loop.fit(trained, model, run, batches, validation_batches, config, progress, verbose)
+            loop.fit(
+                trained,
+                model,
+                run,
+                batches_from,
+                validation_batches,
+                config,
+                progress,
+                phases,
+                compile_for,
+                verbose,
+            )
         except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
             # Pictures are decoded here when memory does not hold them all.
             for split in source.splits.values():

@@ -60,6 +60,7 @@ def trained(strategy, split, arch, overrides, settings):
     from recycle_tf.models import registry
     from recycle_tf.training import loop, multi_worker
     from recycle_tf.training.config import TrainConfig
+    from recycle_tf.training.phases import plan
     from recycle_tf.training.strategy import model_class, scope, synchronise
 
     config = TrainConfig(
@@ -67,7 +68,7 @@ def trained(strategy, split, arch, overrides, settings):
         overrides=overrides,
         optimizer="sgd",
         learning_rate=0.05,
-        epochs=EPOCHS,
+        epochs=str(EPOCHS),
         batch_size=BATCH_SIZE,
         **settings,
     )
@@ -78,7 +79,7 @@ def trained(strategy, split, arch, overrides, settings):
         kind = model_class(strategy, remat=False, accumulate=config.accumulate)
         model, losses = registry.training_model(model, CLASSES, kind)
         synchronise(model, strategy, "on", BATCH_SIZE)
-        loop.compile_model(model, losses, config, steps, [1] * CLASSES)
+        loop.compile_model(model, losses, config, steps, [1] * CLASSES, plan(config, model, steps)[0])
     before = np.concatenate([np.ravel(v.numpy()) for v in model.variables])
     build = functools.partial(
         pipeline.build_training, split, CLASSES, SIZE, BATCH_SIZE, augment="basic", mix="both", epochs=EPOCHS

@@ -23,6 +23,10 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 """Mean and standard deviation of ImageNet's RGB pixels, 0..255: the units most published weights expect."""
 
 
+RATES = ((r".*_offset$", 0.1),)
+"""Layers that learn more slowly in every training, by the pattern of their names, and how much more."""
+
+
 GREY_MEAN, GREY_STD = (127.5,), (127.5,)
 """For pictures of one channel: 0..255 becomes -1..1."""
 
@@ -230,8 +234,8 @@ def deformable_conv(x, filters, kernel_size, strides=1, *, modulated=False, name
     """A convolution that looks where a second convolution tells it to.
 
     The second one, `NAME_offset`, starts at zero, so that training begins on the regular grid; it learns at
-    a tenth of the rate (`training/optimizers.py` knows it by its name). With `modulated` it also says how
-    much each sample counts, between 0 and 1; one half at first.
+    a tenth of the rate (`RATES`). With `modulated` it also says how much each sample counts, between 0 and
+    1; one half at first.
     """
     taps = kernel_size**2
     where = layers.Conv2D(

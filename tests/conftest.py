@@ -54,7 +54,7 @@ def tiny_training(dataset):
         "--arch=test_resnet",
         "--image_size=32",
         "--batch_size=8",
-        "--warmup_epochs=1",
+        "--warmup=1",
         "--augment=none",
         "--mix=none",
     )

@@ -142,7 +142,7 @@ def test_the_same_command_finds_its_run(photos, tmp_path):
         (["--arch=resnet51"], "--arch=resnet51: no such architecture, did you mean resnet"),
         (["--dataset=/no/such/folder"], "--dataset=/no/such/folder: no such folder"),
         (["--image_size=0"], "--image_size=0: expected 32 to 2048"),
-        (["--epochs=ten"], "flag --epochs=ten"),
+        (["--epochs=ten"], "--epochs=ten: expected a number and epochs or steps, such as 30 or 500steps"),
         (["--epoch=10"], "--epoch: no such flag, did you mean epochs"),
         (["epochs=10"], "epochs=10: not a flag; write --name=value"),
         (["--overrides=width=2"], "has no setting 'width'"),

@@ -4,6 +4,8 @@ What a batch holds follows from its number alone: seed and epoch give the order,
 give the draws. No iterator state has to be saved: a resumed run starts at the step it needs.
 """
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -46,7 +48,12 @@ def build_evaluation(split, num_classes, image_size, batch_size, resize="stretch
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def build_training(
+def build_training(*arguments, first_step=0, share=(0, 1), **settings):
+    """The batches of `training_batches` from a step on; arguments and settings are its."""
+    return training_batches(*arguments, **settings)(first_step, share)
+
+
+def training_batches(
     split,
     num_classes,
     image_size,
@@ -57,10 +64,9 @@ def build_training(
     mix="none",
     seed=0,
     epochs=1,
-    first_step=0,
+    balanced=False,
     cache="auto",
     data_service=None,
-    share=(0, 1),
 ):
     """Augmented batches of `epochs` epochs, one after the other, each in an order of its own.
 
@@ -76,15 +82,16 @@ def build_training(
         mix: one of `mix.MIXES`.
         seed: decides order and draws, together with epoch and example.
         epochs: epochs of the whole training.
-        first_step: batch of the whole training to begin with; earlier ones cost nothing.
+        balanced: draw every class equally often, rather than every example once an epoch.
         cache: one of `cache.CACHES`; the same batches from each.
         data_service: address of a `tf.data` service, `grpc://HOST:PORT`, whose workers make the batches.
             They come as soon as they are made: each example once an epoch, in no repeatable order.
-        share: `(number, count)`: of each batch the part with this number of so many equal ones, for a worker
-            among several. `batch_size` is that of the whole.
 
     Returns:
-        A `tf.data.Dataset` of (float32 images 0..255, label distributions).
+        `batches(first_step, share=(0, 1))`, which gives a `tf.data.Dataset` of (float32 images 0..255, label
+        distributions) from a step of the whole training on; earlier ones cost nothing, and pictures are
+        decoded once for all calls. `share`, (number, count): of each batch the part with this number of so
+        many equal ones, for a worker among several; `batch_size` is that of the whole.
 
     Raises:
         UserError: fewer examples than one batch, or an unknown policy.
@@ -98,37 +105,67 @@ def build_training(
     labels = tf.one_hot(split.labels, num_classes)
     per_epoch = steps_per_epoch(split, batch_size) * batch_size
 
+    draw = functools.partial(_classes_alike if balanced else _each_once, split, per_epoch, seed)
+
     def example(position):
-        epoch, place = position // per_epoch, position % per_epoch
-        order = tf.stack([tf.constant(seed, tf.int64), epoch])
-        index = tf.random.experimental.index_shuffle(place, order, len(split) - 1)
-        key = tf.stack([tf.constant(seed, tf.int64), epoch * len(split) + index])
-        draws = tf.random.stateless_uniform([augmentation.NUM_DRAWS], key)
+        index, key = draw(position)
+        draws = tf.random.stateless_uniform([augmentation.NUM_DRAWS], _seeds(seed, key))
         return one(index), tf.gather(labels, index), draws
 
-    number, count = share
-    part = batch_size // count
-    # Each picture is mixed with the one before it, which for the first of a part lies in another part.
-    borrowed = int(count > 1)
-    places = tf.range(number * part - borrowed, (number + 1) * part, dtype=tf.int64) % batch_size
+    def batches(first_step, share=(0, 1)):
+        number, count = share
+        part = batch_size // count
+        # Each picture is mixed with the one before it, which for the first of a part lies in another part.
+        borrowed = int(count > 1)
+        places = tf.range(number * part - borrowed, (number + 1) * part, dtype=tf.int64) % batch_size
 
-    def batch(pictures, labels, draws):
-        images = policy(many(pictures), draws, image_size)
-        images, labels = mixing.mix(mix, images, labels, draws[:, -4:])
-        return images[borrowed:], labels[borrowed:]
+        def batch(pictures, labels, draws):
+            images = policy(many(pictures), draws, image_size)
+            images, labels = mixing.mix(mix, images, labels, draws[:, -4:])
+            return images[borrowed:], labels[borrowed:]
 
-    # Numbers of batches, so that whole ones are given to the workers of a service.
-    dataset = tf.data.Dataset.range(first_step, epochs * per_epoch // batch_size)
-    dataset = dataset.flat_map(lambda step: tf.data.Dataset.from_tensor_slices(step * batch_size + places))
-    dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
-    dataset = dataset.batch(len(places), drop_remainder=True)
-    # Policies of keras-cv draw from one stateful generator: one call at a time keeps them in order.
-    parallel = None if augment in augmentation.SEQUENTIAL else tf.data.AUTOTUNE
-    dataset = dataset.map(batch, num_parallel_calls=parallel)
-    if data_service:
-        dynamic = tf.data.experimental.service.ShardingPolicy.DYNAMIC
-        dataset = dataset.apply(tf.data.experimental.service.distribute(dynamic, data_service))
-    return dataset.prefetch(tf.data.AUTOTUNE)
+        # Numbers of batches, so that whole ones are given to the workers of a service.
+        dataset = tf.data.Dataset.range(first_step, epochs * per_epoch // batch_size)
+        dataset = dataset.flat_map(
+            lambda step: tf.data.Dataset.from_tensor_slices(step * batch_size + places)
+        )
+        dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.batch(len(places), drop_remainder=True)
+        # Policies of keras-cv draw from one stateful generator: one call at a time keeps them in order.
+        parallel = None if augment in augmentation.SEQUENTIAL else tf.data.AUTOTUNE
+        dataset = dataset.map(batch, num_parallel_calls=parallel)
+        if data_service:
+            dynamic = tf.data.experimental.service.ShardingPolicy.DYNAMIC
+            dataset = dataset.apply(tf.data.experimental.service.distribute(dynamic, data_service))
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    return batches
+
+
+def _each_once(split, per_epoch, seed, position):
+    """The example at a place of the training, and a number of its own for what is drawn for it."""
+    epoch, place = position // per_epoch, position % per_epoch
+    index = tf.random.experimental.index_shuffle(place, _seeds(seed, epoch), len(split) - 1)
+    return index, epoch * len(split) + index
+
+
+def _classes_alike(split, per_epoch, seed, position):
+    """The same where classes take turns, and the examples of each follow one another in ever new orders."""
+    present, counts = np.unique(split.labels, return_counts=True)
+    by_class = tf.constant(np.argsort(split.labels, kind="stable"))
+    begins = tf.constant(np.cumsum(counts) - counts)
+    epoch, place = position // per_epoch, position % per_epoch
+    # Within an epoch in random order, so that no batch shows the turns.
+    turn = epoch * per_epoch + tf.random.experimental.index_shuffle(place, _seeds(seed, epoch), per_epoch - 1)
+    which, number = turn % len(present), turn // len(present)
+    count = tf.gather(tf.constant(counts), which)
+    order = _seeds(seed, number // count * len(present) + which)
+    within = tf.random.experimental.index_shuffle(number % count, order, count - 1)
+    return tf.gather(by_class, tf.gather(begins, which) + within), turn
+
+
+def _seeds(seed, number):
+    return tf.stack([tf.constant(seed, tf.int64), number])
 
 
 def steps_per_epoch(split, batch_size):

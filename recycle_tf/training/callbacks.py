@@ -98,15 +98,17 @@ class Progress(keras.callbacks.Callback):
         epoch: epochs that have been run.
         step: steps that have been run of the epoch after them.
         metrics: what the metrics had summed up by then, as arrays.
+        end: steps of the whole training, if its last epoch is a short one.
 
     Attributes:
         epoch: the epoch that is being run, from 0.
         step: its steps that have been run.
     """
 
-    def __init__(self, steps_per_epoch, epoch=0, step=0, metrics=()):
+    def __init__(self, steps_per_epoch, epoch=0, step=0, metrics=(), end=None):
         super().__init__()
         self.steps_per_epoch = steps_per_epoch
+        self.end = end
         self.epoch = epoch
         self.step = step
         self.metrics = metrics
@@ -122,12 +124,17 @@ class Progress(keras.callbacks.Callback):
         """Steps that have been run since the training began."""
         return self.epoch * self.steps_per_epoch + self.step
 
+    @property
+    def epoch_ends(self):
+        """Whether the step that was run is the last of an epoch."""
+        return self.step == self.steps_per_epoch or self.steps == self.end
+
     def on_epoch_begin(self, epoch, logs=None):
         """Notes whether a part of this epoch was run before."""
         self.cut = self.step > 0
 
     def on_train_batch_end(self, batch, logs=None):
-        """Counts, and ends an epoch of which a part was run before: `fit` would run it in full length."""
+        """Counts, and ends an epoch that is shorter than `fit` would run it."""
         self.step += 1
         if self.metrics:
             # Keras resets metrics at an epoch's begin and makes their variables in its first step: only now
@@ -135,7 +142,7 @@ class Progress(keras.callbacks.Callback):
             for variable, value in zip(self.model.metrics_variables, self.metrics, strict=True):
                 variable.assign(variable.numpy() + value)
             self.metrics = ()
-        if self.cut and self.step == self.steps_per_epoch:
+        if (self.cut or self.steps == self.end) and self.epoch_ends:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
@@ -203,8 +210,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes if it is time; at the last step, `on_epoch_end` does."""
-        last = self.progress.step == self.progress.steps_per_epoch
-        if not last and self._now() - self.written >= self.every:
+        if not self.progress.epoch_ends and self._now() - self.written >= self.every:
             self.write()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -240,13 +246,33 @@ class Checkpoint(keras.callbacks.Callback):
         return self.progress.steps if self.unit == "steps" else time.monotonic()
 
 
-def restore(model, folder, steps_per_epoch):
+def last_checkpoint(folder, steps_per_epoch, end=None):
+    """Where a training has come to.
+
+    Args:
+        folder: of the checkpoints; None for a run that is yet to begin.
+        steps_per_epoch: batches an epoch.
+        end: steps of the whole training.
+
+    Returns:
+        The `Progress` from which to go on, and the checkpoint's file; that of a beginning, and None.
+    """
+    files = sorted(folder.glob("epoch*.npz")) if folder else []
+    if not files:
+        return Progress(steps_per_epoch, end=end), None
+    epoch, _, step = files[-1].stem.removeprefix("epoch").partition("_step")
+    return Progress(steps_per_epoch, int(epoch), int(step or 0), end=end), files[-1]
+
+
+def restore(model, folder, steps_per_epoch, end=None, phases=()):
     """Puts a compiled model where its last checkpoint was.
 
     Args:
         model: compiled.
         folder: of the checkpoints; None for a run that is yet to begin.
         steps_per_epoch: batches an epoch.
+        end: steps of the whole training.
+        phases: epochs before which the optimizer is made anew; there a checkpoint holds the one before it.
 
     Returns:
         The `Progress` from which to go on; that of a beginning without a checkpoint.
@@ -254,31 +280,34 @@ def restore(model, folder, steps_per_epoch):
     Raises:
         UserError: the checkpoint is damaged, or of another version.
     """
-    files = sorted(folder.glob("epoch*.npz")) if folder else []
-    if not files:
-        return Progress(steps_per_epoch)
-    variables = state(model)
+    progress, path = last_checkpoint(folder, steps_per_epoch, end)
+    if path is None:
+        return progress
+    kinds = ("model",) if not progress.step and progress.epoch in phases else ("model", "optimizer")
+    variables = {key: variable for key, variable in state(model).items() if key.startswith(kinds)}
     try:
-        with np.load(files[-1], allow_pickle=False) as values:
-            if {key for key in values if key.isdigit()} != set(variables):
+        with np.load(path, allow_pickle=False) as values:
+            if {key for key in values if key.startswith(kinds)} != set(variables):
                 raise ValueError(f"{len(variables)} variables are expected")
             for key, variable in variables.items():
                 variable.assign(values[key])
-            metrics = [values[key] for key in sorted(values) if key.startswith("metric")]
+            progress.metrics = [values[key] for key in sorted(values) if key.startswith("metric")]
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(
-            f"{files[-1]}: damaged, or written by another version; remove {folder} to begin again"
+            f"{path}: damaged, or written by another version; remove {folder} to begin again"
         ) from error
-    epoch, _, step = files[-1].stem.removeprefix("epoch").partition("_step")
-    return Progress(steps_per_epoch, int(epoch), int(step or 0), metrics)
+    return progress
 
 
 def state(model):
-    """`{number: variable}` of all that a step changes, but for the metrics, of a compiled model."""
+    """`{kind and number: variable}` of all that a step changes, but for the metrics, of a compiled model."""
     model.optimizer.build(model.trainable_variables)
     # By number, because Keras numbers the names of seeds and optimizers through a whole process.
-    variables = [*model.trainable_variables, *model.non_trainable_variables, *model.optimizer.variables]
-    return {f"{number:05d}": variable for number, variable in enumerate(variables)}
+    return {
+        f"{kind}{number:05d}": variable
+        for kind, variables in (("model", model.variables), ("optimizer", model.optimizer.variables))
+        for number, variable in enumerate(variables)
+    }
 
 
 class Interruption(keras.callbacks.Callback):
@@ -313,8 +342,7 @@ class Interruption(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Saves and stops, but at an epoch's last step, after which it is validated."""
-        progress = self.checkpoint.progress
-        if self.asked and progress.step < progress.steps_per_epoch:
+        if self.asked and not self.checkpoint.progress.epoch_ends:
             self.checkpoint.write()
             self._stop()
 

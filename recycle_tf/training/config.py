@@ -10,6 +10,7 @@ import typing
 from absl import flags
 
 from recycle_tf.errors import UserError, did_you_mean
+from recycle_tf.training.recipes import RECIPES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class TrainConfig:
     arch: str = "densenet121"
     # settings of the architecture to change, such as filters=32,drop_rate=0.3
     overrides: str = ""
-    # named settings, see RECIPES in recycle_tf/training/config.py: scratch, quick
+    # named settings, see recycle_tf/training/recipes.py: scratch, quick, finetune (needs --weights)
     recipe: str = "scratch"
     # start from these: imagenet (published ones), or a file of the same architecture: .keras, .weights.h5,
     # .h5 (keras.applications) or .safetensors (torchvision, timm)
@@ -53,20 +54,43 @@ class TrainConfig:
 
     # where everything goes; else the unfinished run of this command, or a new runs/ARCH-DATASET-TIME
     run_dir: str | None = None
-    # times that the training pictures are seen
-    epochs: int = 100
+    # how often the training pictures are seen, such as 30, or how many batches, such as 5000steps
+    epochs: str = "100"
     # epochs without a better model after which training ends; else it runs all
     patience: int | None = None
     # pictures a step, over all devices
     batch_size: int = 32
     # adamw, sgd (momentum 0.9, Nesterov), lion, lamb
     optimizer: str = "adamw"
+    # layers that do not learn: patterns of how their names begin, such as stem,stage1
+    freeze: str = ""
+    # batch norm does not learn either, and normalises with the statistics that it starts with
+    freeze_norms: bool = False
+    # layers that learn at another rate: patterns and multipliers, such as stem=0.1,stage[12]=0.3
+    rates: str = ""
+    # what the rate of each stage is multiplied with to get that of the stage before it; the last stage's is
+    # so much of the head's
+    layer_decay: float = 1.0
+    # epochs at the start in which the head alone learns; the rest begins with a warm-up and an optimizer of
+    # its own
+    head_epochs: int = 0
     # highest rate, after the warm-up
     learning_rate: float = 2e-3
-    # epochs in which the rate grows from 0, at most a fifth of all; afterwards it falls along a cosine
-    warmup_epochs: float = 5.0
+    # how long the rate grows from 0, in epochs, such as 5, or 500steps; at most a fifth of the training
+    warmup: str = "5"
+    # how the rate goes on: cosine (down to 0), step (times --decay at each of --decay_at), exponential (down
+    # to --decay, evenly), constant, one_cycle (up for three tenths instead of the warm-up, then a cosine)
+    schedule: str = "cosine"
+    # see --schedule
+    decay: float = 0.1
+    # shares of the training, see --schedule
+    decay_at: str = "0.5,0.75"
     # decoupled; biases and norms have none
     weight_decay: float = 0.05
+    # cross_entropy, or focal: pictures that are already right count less
+    loss: str = "cross_entropy"
+    # of the focal loss: how much less
+    focal_gamma: float = 2.0
     # share of the label that is spread over all classes
     label_smoothing: float = 0.1
     # passes that the gradient of a batch is computed in, one after another, where memory is short
@@ -75,7 +99,8 @@ class TrainConfig:
     clip_norm: float | None = None
     # momentum of an average of the weights, such as 0.999, which is evaluated too, and saved when better
     ema: float | None = None
-    # what rare classes get: none, or weights (in the loss, so that all classes count the same)
+    # what rare classes get: none, weights (in the loss, so that all classes count the same), or sampler (all
+    # classes come equally often, the pictures of rare ones again and again)
     class_balance: str = "none"
 
     # of weights, order, augmentation and split
@@ -112,8 +137,19 @@ class TrainConfig:
                 raise UserError(f"--{name}={value}: expected {low} to {high:g}")
         for name, units in DURATIONS.items():
             text = getattr(self, name)
-            if text and not re.fullmatch(rf"\d+(\.\d+)?({'|'.join(units)})", text):
-                raise UserError(f"--{name}={text}: expected a number and {' or '.join(units)}, such as 5m")
+            if text is not None and not re.fullmatch(rf"\d+(\.\d+)?({'|'.join(units)})", text):
+                example = "30 or 500steps" if "" in units else "5m"
+                written = " or ".join(filter(None, units))
+                raise UserError(f"--{name}={text}: expected a number and {written}, such as {example}")
+        if not duration(self.epochs)[0]:
+            raise UserError(f"--epochs={self.epochs}: nothing would be trained")
+        self.decay_shares()
+        self.layer_rates()
+        if self.recipe == "finetune" and self.weights is None:
+            raise UserError(
+                "--recipe=finetune: nothing to start from; add --weights=imagenet, or a file of the same "
+                "architecture, .keras, .weights.h5, .h5 or .safetensors"
+            )
         if self.strategy == "multi_worker":
             self._refuse_for_several_workers()
 
@@ -128,6 +164,40 @@ class TrainConfig:
             raise UserError("--data_service: with --strategy=multi_worker each host makes its own pictures")
         if self.logical_cpus > 1:
             raise UserError("--logical_cpus: with --strategy=multi_worker each host has one CPU")
+
+    def layer_rates(self):
+        """`freeze` and `rates` as one list of (pattern of layers' names, multiplier); 0 for frozen ones.
+
+        Raises:
+            UserError: something that is no pattern or no multiplier.
+        """
+        written = [f"{pattern}=0" for pattern in filter(None, self.freeze.split(","))]
+        found = []
+        for pair in [*written, *filter(None, self.rates.split(","))]:
+            try:
+                pattern, multiplier = re.fullmatch(r"(.+)=(\d*\.?\d+)", pair).groups()
+                re.compile(pattern)
+            except (AttributeError, re.error):
+                raise UserError(
+                    f"--freeze or --rates: {pair!r} is no pattern and multiplier, such as stage[12]=0.3"
+                ) from None
+            found.append((pattern, float(multiplier)))
+        return found
+
+    def decay_shares(self):
+        """`decay_at` as numbers.
+
+        Raises:
+            UserError: they are no rising shares.
+        """
+        shares = [_literal(share) for share in self.decay_at.split(",")]
+        if not all(isinstance(share, float) and 0 < share < 1 for share in shares) or shares != sorted(
+            shares
+        ):
+            raise UserError(
+                f"--decay_at={self.decay_at}: expected rising shares of the training, such as 0.5,0.75"
+            )
+        return shares
 
     def model_overrides(self):
         """`overrides` as a dict: `"filters=32"` gives `{"filters": 32}`.
@@ -153,8 +223,10 @@ CHOICES = {
     "mix": ("none", "mixup", "cutmix", "both"),
     "on_bad_image": ("error", "skip"),
     "cache": ("auto", "memory", "disk", "off"),
-    "class_balance": ("none", "weights"),
+    "loss": ("cross_entropy", "focal"),
+    "class_balance": ("none", "weights", "sampler"),
     "optimizer": ("adamw", "sgd", "lion", "lamb"),
+    "schedule": ("cosine", "step", "exponential", "constant", "one_cycle"),
     "strategy": ("auto", "one_device", "mirrored", "multi_worker"),
     "sync_batch_norm": ("auto", "on", "off"),
     "mixed_precision": ("auto", "bfloat16", "float16", "off"),
@@ -162,12 +234,14 @@ CHOICES = {
 
 BOUNDS = {
     "image_size": (32, 2048),
-    "epochs": (1, 1e6),
     "patience": (1, 1e6),
     "batch_size": (1, 65536),
+    "layer_decay": (0.01, 1),
+    "head_epochs": (0, 1e6),
     "learning_rate": (1e-9, 100),
-    "warmup_epochs": (0, 1e6),
+    "decay": (1e-6, 1),
     "weight_decay": (0, 10),
+    "focal_gamma": (1, 10),
     "label_smoothing": (0, 0.99),
     "accumulate": (1, 64),
     "clip_norm": (1e-6, 1e6),
@@ -179,13 +253,8 @@ BOUNDS = {
 DURATIONS = {
     # settings that are a number with a unit, and which units
     "checkpoint_every": ("m", "h", "s", "steps"),
-}
-
-RECIPES = {
-    # From random weights, for the best accuracy on some thousand photographs.
-    "scratch": {},
-    # A first look: a result in minutes, some points below what `scratch` reaches.
-    "quick": {"epochs": 30, "warmup_epochs": 2.0, "mix": "none"},
+    "epochs": ("", "epochs", "steps"),
+    "warmup": ("", "epochs", "steps"),
 }
 
 
@@ -223,10 +292,16 @@ def from_flags(flag_values):
 
 
 def duration(text):
-    """`"5m"` gives `(300.0, "seconds")`, `"500steps"` gives `(500.0, "steps")`."""
-    number, unit = re.fullmatch(r"([\d.]+)(\w+)", text).groups()
+    """`"5m"` gives `(300.0, "seconds")`, `"500steps"` `(500.0, "steps")`, `"30"` `(30.0, "epochs")`."""
+    number, unit = re.fullmatch(r"([\d.]+)([a-z]*)", text).groups()
     seconds = {"s": 1, "m": 60, "h": 3600}
-    return float(number) * seconds.get(unit, 1), "seconds" if unit in seconds else unit
+    return float(number) * seconds.get(unit, 1), "seconds" if unit in seconds else unit or "epochs"
+
+
+def in_steps(text, steps_per_epoch):
+    """The whole steps of a duration in epochs or steps."""
+    number, unit = duration(text)
+    return int(number * steps_per_epoch if unit == "epochs" else number)
 
 
 def _comments(cls):

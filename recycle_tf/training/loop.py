@@ -16,17 +16,21 @@ from recycle_tf.training.callbacks import (
     EarlyStopping,
     Interruption,
     Throughput,
+    last_checkpoint,
     restore,
 )
+from recycle_tf.training.config import in_steps
 from recycle_tf.training.optimizers import make_optimizer
-from recycle_tf.training.schedules import warmup_cosine
+from recycle_tf.training.phases import at, set_rates
+from recycle_tf.training.schedules import make_schedule
+from recycle_tf.training.strategy import scope
 
 DIVERGED = 100
 """Times the loss of guessing, from which on a training is given up."""
 
 
-def compile_model(model, weights, config, steps_per_epoch, class_counts):
-    """Gives a model its loss, its optimizer and its metric.
+def compile_model(model, weights, config, steps_per_epoch, class_counts, phase):
+    """Gives a model its loss, its metric and, for a phase, its optimizer and the layers that learn.
 
     Args:
         model: one of `training_model`, whose logits are compared with label distributions.
@@ -34,20 +38,62 @@ def compile_model(model, weights, config, steps_per_epoch, class_counts):
         config: a `TrainConfig`.
         steps_per_epoch: batches an epoch.
         class_counts: training pictures of each class.
+        phase: a `Phase`.
     """
-    rate = warmup_cosine(
+    rate = make_schedule(
+        config.schedule,
         config.learning_rate,
-        steps=config.epochs * steps_per_epoch,
+        phase.steps,
         # At most a fifth, so that a short training does not end at its highest rate.
-        warmup_steps=int(min(config.warmup_epochs, config.epochs / 5) * steps_per_epoch),
+        warmup_steps=min(in_steps(config.warmup, steps_per_epoch), phase.steps // 5),
+        decay=config.decay,
+        decay_at=config.decay_shares(),
     )
-    model.compile(
-        optimizer=make_optimizer(
-            config.optimizer, rate, config.weight_decay, clip_norm=config.clip_norm, ema=config.ema
-        ),
-        loss=_loss(weights, config.label_smoothing, _class_weights(config.class_balance, class_counts)),
-        metrics=[keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")],
-    )
+    multipliers = set_rates(model, phase.rates)
+    with scope(model.distribute_strategy):
+        model.compile(
+            optimizer=make_optimizer(
+                config.optimizer,
+                rate,
+                config.weight_decay,
+                rate_multipliers=multipliers,
+                clip_norm=config.clip_norm,
+                ema=config.ema,
+            ),
+            loss=_loss(
+                weights,
+                config.label_smoothing,
+                _class_weights(config.class_balance, class_counts),
+                config.focal_gamma if config.loss == "focal" else None,
+            ),
+            metrics=[keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")],
+        )
+
+
+def begin(model, folder, steps_per_epoch, phases, compile_for):
+    """Makes a model ready for `fit`, where the last checkpoint was or at the start.
+
+    Args:
+        model: what is trained.
+        folder: of the checkpoints; None for a run that is yet to begin.
+        steps_per_epoch: batches an epoch.
+        phases: of the training, a list of `Phase`.
+        compile_for: compiles the model for one of them.
+
+    Returns:
+        The `Progress` from which to go on.
+
+    Raises:
+        UserError: the checkpoint is damaged, or of another version.
+    """
+    end = sum(phase.steps for phase in phases)
+    strategy = model.distribute_strategy
+    progress, _ = last_checkpoint(folder, steps_per_epoch, end)
+    # Of several workers the chief alone has the checkpoint.
+    compile_for(at(phases, multi_worker.from_chief(strategy, progress.epoch)))
+    progress = restore(model, folder, steps_per_epoch, end, [phase.first_epoch for phase in phases[1:]])
+    multi_worker.go_on_as_chief(strategy, model, progress)
+    return progress
 
 
 def _class_weights(class_balance, class_counts):
@@ -57,12 +103,20 @@ def _class_weights(class_balance, class_counts):
     return weights.astype(np.float32)
 
 
-def _loss(weights, label_smoothing, class_weights):
-    """Cross-entropy of one classifier, or the weighted sum of several.
+def _loss(weights, label_smoothing, class_weights, focal_gamma=None):
+    """Cross-entropy (or, with a gamma, focal loss) of one classifier, or the weighted sum of several.
 
     A picture that MixUp or CutMix has put together of two weighs what each of them does, by its share: the
     loss of the mixture is the mixture of the losses.
     """
+
+    def one(labels, logits):
+        if focal_gamma is None:
+            return keras.losses.categorical_crossentropy(
+                labels, logits, from_logits=True, label_smoothing=label_smoothing
+            )
+        smoothed = (1 - label_smoothing) * labels + label_smoothing / labels.shape[-1]
+        return _focal(smoothed, logits, focal_gamma)
 
     def loss(labels, logits):
         if len(weights) == 1:
@@ -72,14 +126,20 @@ def _loss(weights, label_smoothing, class_weights):
         # A distribution again, because smoothing takes it for one.
         labels = labels / example_weight[:, None]
         return example_weight * sum(
-            weight
-            * keras.losses.categorical_crossentropy(
-                labels, logits[:, number], from_logits=True, label_smoothing=label_smoothing
-            )
-            for number, weight in enumerate(weights)
+            weight * one(labels, logits[:, number]) for number, weight in enumerate(weights)
         )
 
     return loss
+
+
+def _focal(labels, logits, gamma):
+    """The cross-entropy of a label to which the network gives the probability p counts (1 - p)^gamma times.
+
+    Lin et al.: Focal Loss for Dense Object Detection, arXiv 1708.02002, equation 4. That of Keras has no
+    gradient where p is below 1e-7: of the pictures that are most wrong.
+    """
+    log_p = keras.ops.log_softmax(logits)
+    return -keras.ops.sum(labels * (1 - keras.ops.exp(log_p)) ** gamma * log_p, axis=-1)
 
 
 def _accuracy(labels, logits):
@@ -87,17 +147,19 @@ def _accuracy(labels, logits):
     return keras.metrics.categorical_accuracy(labels, logits[:, 0] if len(logits.shape) == 3 else logits)
 
 
-def fit(model, kept, run, training, validation, config, progress, verbose):
+def fit(model, kept, run, batches_from, validation, config, progress, phases, compile_for, verbose):
     """Trains to the last epoch and leaves the best model in the run.
 
     Args:
-        model: compiled, with the weights it starts from.
+        model: one that `begin` made ready.
         kept: the model that shares its layers and is saved: without auxiliary classifiers.
         run: the `Run` that is written; None at a worker that is not the chief.
-        training: batches of the training from `progress.steps` on.
+        batches_from: gives the batches of the training from a step on.
         validation: batches of the validation split.
         config: a `TrainConfig`.
         progress: the `Progress` from which to go on.
+        phases: of the training, a list of `Phase`.
+        compile_for: compiles the model for one of them.
         verbose: 1 for a progress bar, 2 for a line an epoch, 0 for neither.
 
     Raises:
@@ -114,7 +176,7 @@ def fit(model, kept, run, training, validation, config, progress, verbose):
     callbacks = [progress, Diverged(progress, DIVERGED * math.log(model.output.shape[-1]))]
     if strategy.num_replicas_in_sync > 1:
         callbacks.append(SharedStatistics(strategy))
-    best = stopped = None
+    best = early_stopping = None
     if run:
         run.keep_history(progress.epoch)
         best = BestModel(kept, run.model_file, run.history_rows())
@@ -123,27 +185,30 @@ def fit(model, kept, run, training, validation, config, progress, verbose):
         callbacks.append(AveragedWeights(validation, best))
     if run:
         early_stopping = EarlyStopping(best, config.patience)
-        stopped = early_stopping.due
         callbacks += [
             early_stopping,
             keras.callbacks.CSVLogger(run.history, append=True),
             keras.callbacks.TensorBoard(run.tensorboard),
         ]
     callbacks += [checkpoint, interruption if alone else multi_worker.StopTogether(strategy)]
-    # It was stopped after its last epoch, before the report was written.
-    if multi_worker.from_chief(strategy, int(bool(stopped))):
-        return
     with interruption.listening() if alone else contextlib.nullcontext():
-        model.fit(
-            training,
-            validation_data=validation,
-            epochs=config.epochs,
-            initial_epoch=progress.epoch,
-            steps_per_epoch=progress.steps_per_epoch,
-            shuffle=False,  # The pipeline shuffles; without this Keras warns that it will not.
-            verbose=verbose,
-            callbacks=callbacks,
-        )
+        for phase in phases:
+            # Also where it was stopped after its last epoch, before the report was written.
+            stopped = multi_worker.from_chief(strategy, int(bool(early_stopping and early_stopping.due)))
+            if stopped or progress.epoch >= phase.end_epoch:
+                continue
+            if phase.first_epoch == progress.epoch > 0 and not progress.step:
+                compile_for(phase)
+            model.fit(
+                batches_from(progress.steps),
+                validation_data=validation,
+                epochs=phase.end_epoch,
+                initial_epoch=progress.epoch,
+                steps_per_epoch=progress.steps_per_epoch,
+                shuffle=False,  # The pipeline shuffles; without this Keras warns that it will not.
+                verbose=verbose,
+                callbacks=callbacks,
+            )
 
 
 def finish(run):
@@ -151,4 +216,4 @@ def finish(run):
     shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
-__all__ = ["compile_model", "finish", "fit", "restore"]
+__all__ = ["begin", "compile_model", "finish", "fit"]

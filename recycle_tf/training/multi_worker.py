@@ -130,7 +130,7 @@ def distribute(strategy, build, batch_size):
 
     Args:
         strategy: of the training.
-        build: `build(share=(number, count))` makes a part, as `pipeline.build_training` does.
+        build: `build(share=(number, count))` makes a part, as `pipeline.training_batches` does.
         batch_size: of the whole.
     """
     number, count = share(strategy)

@@ -5,17 +5,16 @@ import re
 import keras
 import tensorflow as tf
 
-RATE_MULTIPLIERS = ((r"_offset/", 0.1),)
-"""Layers that learn more slowly, by a pattern of their variables' paths: the offsets of deformable ones."""
 
-
-def make_optimizer(name, learning_rate, weight_decay, *, clip_norm=None, ema=None):
+def make_optimizer(name, learning_rate, weight_decay, *, rate_multipliers=(), clip_norm=None, ema=None):
     """A Keras optimizer with decoupled weight decay, which biases and norms are spared.
 
     Args:
         name: `adamw`, `sgd` (momentum 0.9, Nesterov), `lion` or `lamb`.
         learning_rate: a number or a schedule.
         weight_decay: times the learning rate, taken off each weight at each step.
+        rate_multipliers: pairs of a pattern and what the rate is multiplied with for variables in whose path
+            it is found.
         clip_norm: the longest that the gradient of a whole batch may be, over all weights; None for any.
         ema: momentum of an exponential moving average of the weights, kept beside them; None for none.
     """
@@ -29,6 +28,7 @@ def make_optimizer(name, learning_rate, weight_decay, *, clip_norm=None, ema=Non
     optimizer = type(base.__name__, (_WholeBatch, base), {})(
         learning_rate, weight_decay=weight_decay, global_clipnorm=clip_norm, **settings, **averaging
     )
+    optimizer.rate_multipliers = rate_multipliers
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
 
@@ -53,10 +53,10 @@ class _WholeBatch:
         return [gradient / replicas for gradient in grads]
 
     def update_step(self, gradient, variable, learning_rate):
-        """Multiplies the rate of the variables that `RATE_MULTIPLIERS` names; Keras has one rate for all."""
+        """Multiplies the rate of the variables that `rate_multipliers` names; Keras has one rate for all."""
         # What arrives is the backend's variable, which has no path.
         path = self._trainable_variables[self._get_variable_index(variable)].path
-        for pattern, multiplier in RATE_MULTIPLIERS:
+        for pattern, multiplier in self.rate_multipliers:
             if re.search(pattern, path):
                 learning_rate = learning_rate * multiplier
         super().update_step(gradient, variable, learning_rate)

@@ -53,6 +53,56 @@ def test_an_epoch_begins_where_it_would_have_been(split):
         np.testing.assert_array_equal(labels, same_labels)
 
 
+@pytest.fixture
+def uneven(split):
+    """14 pictures of the first class, 4 of the second and one of the third; each is one grey of its own."""
+    chosen = [0] * 14 + [1] * 4 + [2]
+    greys = tf.constant(10 * np.arange(1, 20), tf.uint8)
+
+    def encoded(index):
+        return tf.io.encode_png(tf.fill([16, 16, 3], greys[index]))
+
+    return dataclasses.replace(
+        split, ids=tuple(f"{n}.png" for n in range(19)), labels=np.array(chosen, np.int64), encoded=encoded
+    )
+
+
+def drawn(split, epochs, first_step=0):
+    """Which examples are drawn, `[step, place]`."""
+    dataset = pipeline.build_training(
+        split, 3, 16, 5, augment="none", seed=3, epochs=epochs, first_step=first_step, balanced=True
+    )
+    return np.stack([images[:, 0, 0, 0].round().astype(int) // 10 - 1 for images, _ in batches(dataset)])
+
+
+def test_balanced_every_class_comes_equally_often(uneven):
+    found = drawn(uneven, epochs=28).reshape(28, 15)
+    for epoch in found:
+        assert np.bincount(uneven.labels[epoch]).tolist() == [5, 5, 5]
+    # And the pictures of a class equally often: 140 draws of 14, of 4 and of one.
+    assert np.bincount(found.ravel()).tolist() == [10] * 14 + [35] * 4 + [140]
+    orders = {tuple(epoch[uneven.labels[epoch] == 1][:4]) for epoch in found}
+    assert len(orders) > 5
+    assert len({tuple(uneven.labels[epoch]) for epoch in found}) > 20
+
+
+def test_balanced_an_epoch_begins_where_it_would_have_been(uneven):
+    np.testing.assert_array_equal(drawn(uneven, 4)[7:], drawn(uneven, 4, first_step=7))
+
+
+def test_balanced_a_class_without_training_pictures_is_left_out(uneven):
+    without = dataclasses.replace(uneven, labels=np.where(uneven.labels == 1, 2, uneven.labels))
+    assert set(without.labels[drawn(without, 1).ravel()]) == {0, 2}
+
+
+def test_balanced_a_picture_is_augmented_otherwise_each_time(uneven):
+    found = batches(pipeline.build_training(uneven, 3, 16, 5, augment="basic", balanced=True))
+    images, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    same = images[labels.argmax(1) == 2]
+    assert len(same) == 5
+    assert len(np.unique(same.reshape(5, -1), axis=0)) == 5
+
+
 @pytest.mark.parametrize("place", ["auto", "disk", "off"])
 @pytest.mark.parametrize("name", ["trivial", "none"])
 def test_the_cache_decides_how_pictures_are_read_not_what_they_are(split, place, name):

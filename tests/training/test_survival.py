@@ -300,7 +300,7 @@ def test_a_checkpoint_with_other_variables_is_refused(tmp_path):
     callback.set_model(model)
     callback.write()
     with np.load(tmp_path / "epoch0001.npz") as values:
-        more = {**values, "99999": np.zeros(3)}
+        more = {**values, "model99999": np.zeros(3)}
     np.savez(tmp_path / "epoch0001.npz", **more)
     with pytest.raises(UserError, match="epoch0001.npz: damaged, or written by another version; remove"):
         callbacks.restore(compiled(1), tmp_path, 4)

@@ -7,18 +7,9 @@ import pytest
 from recycle_tf import create_model, layers, runs
 from recycle_tf.errors import UserError
 from recycle_tf.models import registry
-from recycle_tf.training import callbacks, loop, optimizers, schedules
-from recycle_tf.training.config import TrainConfig
+from recycle_tf.training import callbacks, loop, optimizers, phases
 from recycle_tf.training.strategy import make_strategy, set_precision
 from tests.conftest import run_python
-
-
-def test_warmup_then_cosine():
-    rate = schedules.warmup_cosine(0.1, steps=100, warmup_steps=10)
-    assert [float(rate(step)) for step in (0, 5, 10)] == pytest.approx([0, 0.05, 0.1])
-    assert float(rate(55)) == pytest.approx(0.05, rel=1e-3)
-    assert float(rate(100)) == pytest.approx(0, abs=1e-8)
-    assert float(schedules.warmup_cosine(0.1, 100, 0)(0)) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lion", "lamb"])
@@ -41,7 +32,8 @@ def test_offsets_learn_at_a_tenth_of_the_rate(name):
     x = keras.Input((8, 8, 2))
     model = keras.Model(x, [layers.conv(x, 3, 3, name="plain"), layers.conv(x, 3, 3, name="some_offset")])
     before = [np.array(v) for v in model.trainable_variables]
-    optimizer = optimizers.make_optimizer(name, 0.1, weight_decay=0.0)
+    multipliers = phases.set_rates(model, layers.RATES)
+    optimizer = optimizers.make_optimizer(name, 0.1, weight_decay=0.0, rate_multipliers=multipliers)
     optimizer.apply([keras.ops.ones_like(v) for v in model.trainable_variables], model.trainable_variables)
     plain, slow = (
         np.abs(np.array(v) - b).mean() for v, b in zip(model.trainable_variables, before, strict=True)
@@ -67,29 +59,11 @@ def test_auxiliary_classifiers_help_and_are_not_kept():
     assert registry.training_model(create_model("test_resnet", 3), 3)[1] == [1.0]
 
 
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
-def test_class_weights_are_right_for_mixed_labels(label_smoothing):
-    """The loss of a mixture is the mixture of the losses, each times the weight of its class."""
+def test_class_weights():
     class_weights = loop._class_weights("weights", [60, 30, 10])
     np.testing.assert_allclose(class_weights, [100 / 180, 100 / 90, 100 / 30])
     assert np.average(class_weights, weights=[60, 30, 10]) == pytest.approx(1)
     assert loop._class_weights("none", [60, 30, 10]).tolist() == [1, 1, 1]
-
-    logits = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
-    log_probabilities = np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
-    one_hot = np.eye(3, dtype=np.float32)
-    plain = -((1 - label_smoothing) * one_hot + label_smoothing / 3)[:, None] * log_probabilities
-    labels = np.float32([[1, 0, 0], [0.3, 0.7, 0], [0.2, 0, 0.8]])
-    expected = np.einsum("ec,c,cek->e", labels, class_weights, plain)
-    found = loop._loss([1.0], label_smoothing, class_weights)(labels, logits)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def test_class_weights_reach_the_loss():
-    model = create_model("test_resnet", 3)
-    loop.compile_model(model, [1.0], TrainConfig(class_balance="weights"), 1, [60, 30, 10])
-    guessing = model.loss(np.eye(3, dtype=np.float32), np.zeros((3, 3), np.float32))
-    np.testing.assert_allclose(guessing, np.log(3) * np.array([100 / 180, 100 / 90, 100 / 30]), rtol=1e-5)
 
 
 def test_googlenet_trains_with_them(photos, tmp_path):
