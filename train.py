@@ -27,8 +27,11 @@ def main(argv):
     config = from_flags(values)
 
     cli.import_tensorflow()
+    from recycle_tf.models import registry
     from recycle_tf.training import multi_worker
 
+    # How an architecture was published is told by its file, which needs Keras.
+    config = from_flags(values, registry.find(config.arch).recipe)
     with multi_worker.beginning_anew():
         train(config)
 

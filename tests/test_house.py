@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+import recycle_tf
+from recycle_tf.models import registry
+from recycle_tf.training.config import TrainConfig
 from tests.conftest import ROOT
 
 ALLOWED = {
@@ -53,6 +56,15 @@ def test_arrows_point_one_way(place):
                     f"recycle_tf.{last}" for last in ("runs", "cli") if f"recycle_tf.{last}" in ALLOWED[place]
                 }
                 assert allowed, f"{path} imports {name}"
+
+
+def test_training_knows_no_family():
+    families = {registry.find(arch).build.__module__.rpartition(".")[2] for arch in recycle_tf.list_models()}
+    assert {"resnet", "densenet", "googlenet"} < families
+    for path in files("recycle_tf/training"):
+        text = path.read_text(encoding="utf-8").lower().replace(f'arch: str = "{TrainConfig.arch}"', "")
+        for family in (*families, "deformable"):
+            assert family not in text, f"{path} names {family}"
 
 
 @pytest.mark.parametrize("place", ["recycle_tf/layers.py", "recycle_tf/models"])

@@ -12,9 +12,11 @@ paper's arithmetic needs, not its 224.
 import dataclasses
 
 from recycle_tf.layers import conv_act, dense_head, image_input, local_response_norm, max_pool
-from recycle_tf.models.registry import Paper, register
+from recycle_tf.models.registry import Paper, Recipe, register
 
 PAPER = Paper("ImageNet Classification with Deep Convolutional Neural Networks", 2012, "1404.5997")
+# Section 5. The rate was lowered three times, when validation no longer improved: here evenly.
+RECIPE = Recipe(learning_rate=0.01, batch_size=128, weight_decay=5e-4, decay_at="0.25,0.5,0.75")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,4 +76,4 @@ def build(config, num_classes, image_size):
     return inputs, dense_head(x, num_classes, (config.units, config.units), config.drop_rate)
 
 
-register(ROWS, build, PAPER)
+register(ROWS, build, PAPER, RECIPE)

@@ -10,9 +10,12 @@ import dataclasses
 from keras import layers
 
 from recycle_tf.layers import conv, conv_norm_act, head, image_input, max_pool, norm_act
-from recycle_tf.models.registry import Paper, register
+from recycle_tf.models.registry import Paper, Recipe, register
 
 PAPER = Paper("Densely Connected Convolutional Networks", 2016, "1608.06993")
+# Section 4.2: after 30 and 60 of 90 epochs on ImageNet, after half and three quarters of 300 on CIFAR.
+IMAGENET_RECIPE = Recipe(0.1, batch_size=256, weight_decay=1e-4, optimizer="sgd", decay_at="0.333,0.667")
+CIFAR_RECIPE = Recipe(0.1, batch_size=64, weight_decay=1e-4, optimizer="sgd", decay_at="0.5,0.75")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,4 +112,5 @@ def build(config, num_classes, image_size):
     return inputs, head(x, num_classes, config.drop_rate)
 
 
-register(TABLE_1 | TABLE_2 | TINY, build, PAPER)
+register(TABLE_1 | TINY, build, PAPER, IMAGENET_RECIPE)
+register(TABLE_2, build, PAPER, CIFAR_RECIPE)

@@ -15,9 +15,11 @@ import keras
 from keras import layers
 
 from recycle_tf.layers import conv_norm_act, head, image_input, max_pool
-from recycle_tf.models.registry import Paper, register
+from recycle_tf.models.registry import Paper, Recipe, register
 
 PAPER = Paper("FractalNet: Ultra-Deep Neural Networks without Residuals", 2016, "1605.07648")
+# Section 4: the rate falls whenever the number of epochs that are left has halved.
+RECIPE = Recipe(learning_rate=0.02, batch_size=100, weight_decay=0.0, decay_at="0.5,0.75,0.875,0.9375")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,4 +112,4 @@ def build(config, num_classes, image_size):
     return inputs, head(x, num_classes, config.drop_rate)
 
 
-register(ROWS, build, PAPER)
+register(ROWS, build, PAPER, RECIPE)

@@ -25,9 +25,18 @@ from recycle_tf.layers import (
     max_pool,
     squeeze_excite,
 )
-from recycle_tf.models.registry import Paper, register
+from recycle_tf.models.registry import Paper, Recipe, register
 
 PAPER = Paper("Going Deeper with Convolutions", 2014, "1409.4842")
+# Section 6: 4 % off every 8 epochs, with momentum. The paper says no more: 250 epochs, rate, batch and decay
+# are those of Caffe's `bvlc_googlenet`.
+RECIPE = Recipe(
+    learning_rate=0.01,
+    batch_size=32,
+    weight_decay=2e-4,
+    schedule="exponential",
+    decay=0.96 ** (250 / 8),
+)
 SE_REDUCTION = 16
 AUXILIARY_WEIGHT = 0.3
 
@@ -162,4 +171,4 @@ def auxiliary(config, model, num_classes):
     return found, AUXILIARY_WEIGHT
 
 
-register(ROWS, build, PAPER, auxiliary)
+register(ROWS, build, PAPER, RECIPE, auxiliary)

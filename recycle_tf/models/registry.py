@@ -31,12 +31,40 @@ class Paper:
 
 
 @dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How a family's authors trained it, as they say it; `--recipe=paper` adapts it to a run.
+
+    Attributes:
+        learning_rate: the highest, with batches of `batch_size`.
+        batch_size: pictures a step.
+        weight_decay: factor of the weights that is added to their gradient.
+        optimizer: `momentum`, `sgd` (momentum as Nesterov's) or `rmsprop`.
+        schedule: `step`, or `exponential`.
+        decay: what `step` multiplies the rate with each time, `exponential` in the whole training.
+        decay_at: the shares of the training at which `step` does.
+        warmup: epochs in which the rate grows from 0.
+        label_smoothing: share of the label that is spread over all classes.
+    """
+
+    learning_rate: float
+    batch_size: int
+    weight_decay: float
+    optimizer: str = "momentum"
+    schedule: str = "step"
+    decay: float = 0.1
+    decay_at: str = "0.5,0.75"
+    warmup: str = "0"
+    label_smoothing: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """One architecture: the family's builder and this row's settings."""
 
     config: Any
     build: Callable
     paper: Paper
+    recipe: Recipe
     auxiliary: Callable | None
 
 
@@ -75,18 +103,19 @@ class Stage:
 _ROWS: dict[str, Row] = {}
 
 
-def register(table, build, paper, auxiliary=None):
+def register(table, build, paper, recipe, auxiliary=None):
     """Enters a family.
 
     Args:
         table: `{arch: config}`; a config is the family's frozen dataclass and has `image_size`.
         build: `build(config, num_classes, image_size) -> (inputs, logits)`.
         paper: where it comes from, the same for every row.
+        recipe: how it was trained, likewise.
         auxiliary: `auxiliary(config, model, num_classes) -> ([logits], weight)`, classifiers that help to
             train the family and are no part of its models.
     """
     for arch, config in table.items():
-        _ROWS[arch] = Row(config, build, paper, auxiliary)
+        _ROWS[arch] = Row(config, build, paper, recipe, auxiliary)
 
 
 def list_models(pattern="*"):

@@ -34,7 +34,7 @@ from recycle_tf.layers import (
     norm_act,
     squeeze_excite,
 )
-from recycle_tf.models.registry import Paper, register
+from recycle_tf.models.registry import Paper, Recipe, register
 
 SE_REDUCTION = 16
 
@@ -248,8 +248,21 @@ def build(config, num_classes, image_size):
     return inputs, head(x, num_classes, config.drop_rate)
 
 
+# Section 3.4: lowered when validation no longer improves; of their 120 epochs after about 30, 60 and 90.
+RECIPE = Recipe(0.1, batch_size=256, weight_decay=1e-4, decay_at="0.25,0.5,0.75")
+# Section 4.2: after 32,000 and 48,000 of 64,000 steps.
+CIFAR_RECIPE = Recipe(0.1, batch_size=128, weight_decay=1e-4, decay_at="0.5,0.75")
+# arXiv 1603.05027, appendix: after 30 and 60 of 90 epochs.
+PREACT_RECIPE = Recipe(0.1, batch_size=256, weight_decay=1e-4, decay_at="0.333,0.667")
+# arXiv 1709.01507, section 5: every 30 of 100 epochs; the decay is that of the networks it is added to.
+SE_RECIPE = Recipe(0.6, batch_size=1024, weight_decay=1e-4, decay_at="0.3,0.6,0.9")
+
 RESIDUAL = Paper("Deep Residual Learning for Image Recognition", 2015, "1512.03385")
-register(TABLE_1 | CIFAR_PLAIN | CIFAR | TINY, build, RESIDUAL)
-register(PREACT, build, Paper("Identity Mappings in Deep Residual Networks", 2016, "1603.05027"))
-register(SE, build, Paper("Squeeze-and-Excitation Networks", 2017, "1709.01507"))
-register(DEFORMABLE, build, Paper("Deformable Convolutional Networks", 2017, "1703.06211"))
+register(TABLE_1 | TINY, build, RESIDUAL, RECIPE)
+register(CIFAR_PLAIN | CIFAR, build, RESIDUAL, CIFAR_RECIPE)
+register(
+    PREACT, build, Paper("Identity Mappings in Deep Residual Networks", 2016, "1603.05027"), PREACT_RECIPE
+)
+register(SE, build, Paper("Squeeze-and-Excitation Networks", 2017, "1709.01507"), SE_RECIPE)
+# Trained as their plain sisters, before they are made detectors.
+register(DEFORMABLE, build, Paper("Deformable Convolutional Networks", 2017, "1703.06211"), RECIPE)

@@ -10,7 +10,7 @@ import typing
 from absl import flags
 
 from recycle_tf.errors import UserError, did_you_mean
-from recycle_tf.training.recipes import RECIPES
+from recycle_tf.training.recipes import RECIPES, paper
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,8 @@ class TrainConfig:
     arch: str = "densenet121"
     # settings of the architecture to change, such as filters=32,drop_rate=0.3
     overrides: str = ""
-    # named settings, see recycle_tf/training/recipes.py: scratch, quick, finetune (needs --weights)
+    # named settings, see recycle_tf/training/recipes.py: scratch, quick, finetune (needs --weights), paper
+    # (optimizer, rate and schedule that the architecture was published with)
     recipe: str = "scratch"
     # start from these: imagenet (published ones), or a file of the same architecture: .keras, .weights.h5,
     # .h5 (keras.applications) or .safetensors (torchvision, timm)
@@ -60,7 +61,7 @@ class TrainConfig:
     patience: int | None = None
     # pictures a step, over all devices
     batch_size: int = 32
-    # adamw, sgd (momentum 0.9, Nesterov), lion, lamb
+    # adamw, sgd (momentum 0.9, Nesterov), momentum (0.9), rmsprop (momentum 0.9), lion, lamb
     optimizer: str = "adamw"
     # layers that do not learn: patterns of how their names begin, such as stem,stage1
     freeze: str = ""
@@ -225,7 +226,7 @@ CHOICES = {
     "cache": ("auto", "memory", "disk", "off"),
     "loss": ("cross_entropy", "focal"),
     "class_balance": ("none", "weights", "sampler"),
-    "optimizer": ("adamw", "sgd", "lion", "lamb"),
+    "optimizer": ("adamw", "sgd", "momentum", "rmsprop", "lion", "lamb"),
     "schedule": ("cosine", "step", "exponential", "constant", "one_cycle"),
     "strategy": ("auto", "one_device", "mirrored", "multi_worker"),
     "sync_batch_norm": ("auto", "on", "off"),
@@ -274,8 +275,12 @@ def define_flags(flag_values):
         define[kind](field.name, field.default, texts[field.name], flag_values=flag_values)
 
 
-def from_flags(flag_values):
+def from_flags(flag_values, published=None):
     """The configuration that a command line asks for: defaults < recipe < flags given.
+
+    Args:
+        flag_values: flags that `define_flags` made.
+        published: the `Recipe` of the architecture, which `--recipe=paper` adapts.
 
     Raises:
         UserError: an unknown recipe or a value that cannot work.
@@ -288,7 +293,11 @@ def from_flags(flag_values):
     recipe = given.get("recipe", TrainConfig.recipe)
     if recipe not in RECIPES:
         raise UserError(f"--recipe={recipe}: {did_you_mean(recipe, RECIPES)}")
-    return TrainConfig(**{**RECIPES[recipe], **given})
+    settings = {**RECIPES[recipe], **given}
+    if recipe == "paper" and published:
+        batch_size = settings.get("batch_size", TrainConfig.batch_size)
+        settings = {**paper(published, batch_size), **settings}
+    return TrainConfig(**settings)
 
 
 def duration(text):

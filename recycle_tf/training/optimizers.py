@@ -10,7 +10,7 @@ def make_optimizer(name, learning_rate, weight_decay, *, rate_multipliers=(), cl
     """A Keras optimizer with decoupled weight decay, which biases and norms are spared.
 
     Args:
-        name: `adamw`, `sgd` (momentum 0.9, Nesterov), `lion` or `lamb`.
+        name: `adamw`, `sgd` (momentum 0.9, Nesterov), `momentum` (0.9), `rmsprop`, `lion` or `lamb`.
         learning_rate: a number or a schedule.
         weight_decay: times the learning rate, taken off each weight at each step.
         rate_multipliers: pairs of a pattern and what the rate is multiplied with for variables in whose path
@@ -21,6 +21,9 @@ def make_optimizer(name, learning_rate, weight_decay, *, rate_multipliers=(), cl
     base, settings = {
         "adamw": (keras.optimizers.AdamW, {}),
         "sgd": (keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
+        "momentum": (keras.optimizers.SGD, {"momentum": 0.9}),
+        # Settings of arXiv 1905.11946, section 5.2, and of its authors' program.
+        "rmsprop": (keras.optimizers.RMSprop, {"rho": 0.9, "momentum": 0.9, "epsilon": 1e-3}),
         "lion": (keras.optimizers.Lion, {}),
         "lamb": (keras.optimizers.Lamb, {}),
     }[name]

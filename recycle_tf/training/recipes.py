@@ -1,5 +1,7 @@
 """Named settings of a training; `python train.py --recipe=NAME`, and every flag overrides them."""
 
+import dataclasses
+
 RECIPES = {
     # From random weights, for the best accuracy on some thousand photographs.
     "scratch": {},
@@ -15,4 +17,28 @@ RECIPES = {
         "layer_decay": 0.7,
         "freeze_norms": True,
     },
+    # As the architecture was published; see `paper`.
+    "paper": {"augment": "upright", "mix": "none"},
 }
+
+MOMENTUM = 0.9
+"""Of all that was published with one, and of the optimizers here."""
+
+
+def paper(published, batch_size):
+    """A published recipe adapted to a run, of any length and batch size.
+
+    Args:
+        published: the `Recipe` of an architecture.
+        batch_size: of the run; published ones fill the memory of several GPUs.
+
+    Returns:
+        Settings, as `RECIPES` has them.
+    """
+    settings = dataclasses.asdict(published)
+    # Goyal et al.: Accurate, Large Minibatch SGD, arXiv 1706.02677, section 2.1.
+    settings["learning_rate"] *= batch_size / settings.pop("batch_size")
+    # Theirs is part of the gradient, which momentum repeats; Keras' acts once.
+    settings["weight_decay"] /= 1 - MOMENTUM
+    # Shares of the training stay shares; `epochs` are the run's own.
+    return settings
