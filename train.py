@@ -46,7 +46,7 @@ def train(config):
     from recycle_tf.data import audit, cache, pipeline, sources
     from recycle_tf.evaluation import metrics, report
     from recycle_tf.models import registry
-    from recycle_tf.training import loop, multi_worker
+    from recycle_tf.training import loop, lr_finder, multi_worker
     from recycle_tf.training.phases import plan
     from recycle_tf.training.strategy import make_strategy, model_class, scope, set_precision, synchronise
 
@@ -68,9 +68,14 @@ def train(config):
             f"--batch_size={config.batch_size}: not a multiple of the {replicas} devices{passes}"
         )
 
+    if config.jit == "on" and replicas > 1:
+        raise cli.UserError(
+            f"--jit=on: XLA cannot train on {replicas} devices; take --jit=auto, or --strategy=one_device"
+        )
+
     # ---- data
     chief = multi_worker.is_chief(strategy)
-    run = runs.unfinished(config) if chief else None
+    run = runs.unfinished(config) if chief and not config.lr_finder else None
     if multi_worker.from_chief(strategy, int(bool(run and run.complete))):
         if run:
             print(f"{run.path} is complete; evaluate, export or predict with --run={run.path}")
@@ -141,6 +146,8 @@ def train(config):
     def batches_from(step):
         return multi_worker.distribute(strategy, functools.partial(build, step), config.batch_size)
 
+    if config.lr_finder:
+        return lr_finder.draw(trained, batches_from(0))
     evaluation = {
         "image_size": image_size,
         "batch_size": config.batch_size,

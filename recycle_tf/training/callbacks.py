@@ -88,6 +88,36 @@ class EarlyStopping(keras.callbacks.Callback):
             print(f"no better model for {self.patience} epochs: training ends after epoch {epoch + 1}")
 
 
+class TimeLimit(keras.callbacks.Callback):
+    """Ends a training after a time, with an epoch that is shorter than others but validated like them.
+
+    Args:
+        progress: a `Progress`.
+        limit: as `duration` reads it; None for no end.
+    """
+
+    def __init__(self, progress, limit):
+        super().__init__()
+        self.progress = progress
+        self.limit = limit
+
+    @property
+    def due(self):
+        """Whether the time is used up."""
+        return self.limit is not None and self.progress.seconds >= duration(self.limit)[0]
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Ends the epoch."""
+        if self.due:
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Ends the training."""
+        if self.due:
+            self.model.stop_training = True
+            print(f"--time_limit={self.limit}: training ends after {self.progress}")
+
+
 class Progress(keras.callbacks.Callback):
     """Where the training is. It can begin in the middle of an epoch, which `fit` by itself cannot.
 
@@ -113,6 +143,7 @@ class Progress(keras.callbacks.Callback):
         self.step = step
         self.metrics = metrics
         self.cut = False
+        self.begun = time.monotonic()
 
     def __str__(self):
         if self.step:
@@ -123,6 +154,11 @@ class Progress(keras.callbacks.Callback):
     def steps(self):
         """Steps that have been run since the training began."""
         return self.epoch * self.steps_per_epoch + self.step
+
+    @property
+    def seconds(self):
+        """Seconds that it has taken, in all processes that had a part in it."""
+        return time.monotonic() - self.begun
 
     @property
     def epoch_ends(self):
@@ -231,6 +267,7 @@ class Checkpoint(keras.callbacks.Callback):
         # Between epochs the metrics hold what nobody will ask for again.
         for number, variable in enumerate(self.model.metrics_variables if progress.step else ()):
             values[f"metric{number:03d}"] = variable.numpy()
+        values["seconds"] = progress.seconds
         self.written = self._now()
         if self.folder is None:
             return
@@ -291,6 +328,7 @@ def restore(model, folder, steps_per_epoch, end=None, phases=()):
                 raise ValueError(f"{len(variables)} variables are expected")
             for key, variable in variables.items():
                 variable.assign(values[key])
+            progress.begun -= values["seconds"]
             progress.metrics = [values[key] for key in sorted(values) if key.startswith("metric")]
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(

@@ -57,6 +57,11 @@ class TrainConfig:
     run_dir: str | None = None
     # how often the training pictures are seen, such as 30, or how many batches, such as 5000steps
     epochs: str = "100"
+    # time after which it ends, such as 90m or 2h, over all parts of a run that was stopped and went on; else
+    # it runs all
+    time_limit: str | None = None
+    # draw the loss over a growing rate into lr_finder.png, suggest a --learning_rate, and end without a run
+    lr_finder: bool = False
     # epochs without a better model after which training ends; else it runs all
     patience: int | None = None
     # pictures a step, over all devices
@@ -119,6 +124,8 @@ class TrainConfig:
     logical_cpus: int = 1
     # auto (bfloat16 on GPUs that have it), bfloat16, float16, off
     mixed_precision: str = "auto"
+    # compile a step with XLA: auto (on a single GPU), on, off
+    jit: str = "auto"
     # recompute the inside of the blocks rather than keep it: half the memory, up to a third more time
     remat: bool = False
 
@@ -144,6 +151,8 @@ class TrainConfig:
                 raise UserError(f"--{name}={text}: expected a number and {written}, such as {example}")
         if not duration(self.epochs)[0]:
             raise UserError(f"--epochs={self.epochs}: nothing would be trained")
+        if self.jit == "on" and self.deterministic:
+            raise UserError("--jit=on: XLA is off with --deterministic; leave one of them out")
         self.decay_shares()
         self.layer_rates()
         if self.recipe == "finetune" and self.weights is None:
@@ -160,6 +169,10 @@ class TrainConfig:
             raise UserError(
                 f"--checkpoint_every={self.checkpoint_every}: the clocks of several workers differ; "
                 f"give a number of steps, such as 500steps"
+            )
+        if self.time_limit:
+            raise UserError(
+                f"--time_limit={self.time_limit}: the clocks of several workers differ; give --epochs"
             )
         if self.data_service:
             raise UserError("--data_service: with --strategy=multi_worker each host makes its own pictures")
@@ -230,6 +243,7 @@ CHOICES = {
     "schedule": ("cosine", "step", "exponential", "constant", "one_cycle"),
     "strategy": ("auto", "one_device", "mirrored", "multi_worker"),
     "sync_batch_norm": ("auto", "on", "off"),
+    "jit": ("auto", "on", "off"),
     "mixed_precision": ("auto", "bfloat16", "float16", "off"),
 }
 
@@ -254,6 +268,7 @@ BOUNDS = {
 DURATIONS = {
     # settings that are a number with a unit, and which units
     "checkpoint_every": ("m", "h", "s", "steps"),
+    "time_limit": ("m", "h", "s"),
     "epochs": ("", "epochs", "steps"),
     "warmup": ("", "epochs", "steps"),
 }

@@ -16,6 +16,7 @@ from recycle_tf.training.callbacks import (
     EarlyStopping,
     Interruption,
     Throughput,
+    TimeLimit,
     last_checkpoint,
     restore,
 )
@@ -67,6 +68,7 @@ def compile_model(model, weights, config, steps_per_epoch, class_counts, phase):
                 config.focal_gamma if config.loss == "focal" else None,
             ),
             metrics=[keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")],
+            jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
         )
 
 
@@ -177,6 +179,7 @@ def fit(model, kept, run, batches_from, validation, config, progress, phases, co
     if strategy.num_replicas_in_sync > 1:
         callbacks.append(SharedStatistics(strategy))
     best = early_stopping = None
+    time_limit = TimeLimit(progress, config.time_limit)
     if run:
         run.keep_history(progress.epoch)
         best = BestModel(kept, run.model_file, run.history_rows())
@@ -187,6 +190,7 @@ def fit(model, kept, run, batches_from, validation, config, progress, phases, co
         early_stopping = EarlyStopping(best, config.patience)
         callbacks += [
             early_stopping,
+            time_limit,
             keras.callbacks.CSVLogger(run.history, append=True),
             keras.callbacks.TensorBoard(run.tensorboard),
         ]
@@ -194,10 +198,11 @@ def fit(model, kept, run, batches_from, validation, config, progress, phases, co
     with interruption.listening() if alone else contextlib.nullcontext():
         for phase in phases:
             # Also where it was stopped after its last epoch, before the report was written.
-            stopped = multi_worker.from_chief(strategy, int(bool(early_stopping and early_stopping.due)))
-            if stopped or progress.epoch >= phase.end_epoch:
+            between_epochs = progress.epoch > 0 and not progress.step
+            stopped = (early_stopping and early_stopping.due) or (time_limit.due and between_epochs)
+            if multi_worker.from_chief(strategy, int(bool(stopped))) or progress.epoch >= phase.end_epoch:
                 continue
-            if phase.first_epoch == progress.epoch > 0 and not progress.step:
+            if phase.first_epoch == progress.epoch and between_epochs:
                 compile_for(phase)
             model.fit(
                 batches_from(progress.steps),

@@ -231,7 +231,7 @@ def test_killed_in_each_phase_fine_tuning_ends_with_the_same_bits(tmp_path):
         np.load(killed.checkpoints / "epoch0004.npz") as b,
     ):
         assert set(a) == set(b)
-        for key in a:
+        for key in set(a) - {"seconds"}:
             np.testing.assert_array_equal(a[key], b[key])
 
 

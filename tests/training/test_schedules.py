@@ -12,6 +12,7 @@ from recycle_tf.training.config import TrainConfig, duration, in_steps
 from recycle_tf.training.phases import Phase
 from recycle_tf.training.schedules import WarmUp, make_schedule
 from tests.conftest import run_python, tiny_training
+from tests.test_train import check_refused
 
 
 def rates(*steps, name, warmup_steps=0, **settings):
@@ -115,3 +116,93 @@ def test_the_last_epoch_is_as_long_as_what_is_left(tmp_path, begun):
     )
     assert int(model.optimizer.iterations.numpy()) == 7 - before
     assert [path.name for path in tmp_path.iterdir()] == ["epoch0002.npz"]
+
+
+class Clock:
+    """Every look at it is a second later."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        self.now += 1
+        return self.now
+
+
+def fitted(progress, limit, folder):
+    model = keras.Sequential([keras.Input([4]), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    data = tf.data.Dataset.from_tensors((np.ones([2, 4]), np.ones([2, 3]))).repeat()
+    checkpoint = callbacks.Checkpoint(folder, progress, "500steps")
+    return model.fit(
+        data,
+        epochs=5,
+        initial_epoch=progress.epoch,
+        steps_per_epoch=4,
+        shuffle=False,
+        verbose=0,
+        validation_data=data.take(1),
+        callbacks=[progress, callbacks.TimeLimit(progress, limit), checkpoint],
+    ).history
+
+
+def test_a_training_ends_when_its_time_is_used_up(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(callbacks.time, "monotonic", Clock())
+    progress = callbacks.Progress(4)
+    history = fitted(progress, "7s", tmp_path)
+    # Six looks at the clock: after four steps, at an epoch's end, and after one step more.
+    assert len(history["val_loss"]) == progress.epoch == 2
+    assert capsys.readouterr().out == "--time_limit=7s: training ends after epoch 2\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch0002.npz"]
+
+
+def test_the_time_of_all_parts_of_a_run_counts(tmp_path, monkeypatch):
+    model = keras.Sequential([keras.Input([4]), keras.layers.Dense(3)])
+    model.compile("sgd", "mse")
+    clock = Clock()
+    monkeypatch.setattr(callbacks.time, "monotonic", clock)
+    progress = callbacks.Progress(4, epoch=1)
+    checkpoint = callbacks.Checkpoint(tmp_path, progress, "500steps")
+    checkpoint.set_model(model)
+    clock.now += 1000
+    checkpoint.write()
+    clock.now += 5000
+    again = callbacks.restore(model, tmp_path, 4)
+    assert again.seconds == pytest.approx(1001, abs=4)
+    assert callbacks.TimeLimit(again, "16m").due
+    assert not callbacks.TimeLimit(again, "17m").due
+    assert not callbacks.TimeLimit(again, None).due
+
+
+def test_a_time_limit_ends_a_run_with_its_report(photos, tmp_path):
+    run = runs.Run(tmp_path / "run")
+    flags = [*tiny_training(photos), "--epochs=9999", "--time_limit=8s", f"--run_dir={run.path}"]
+    result = run_python("train.py", *flags)
+    assert result.returncode == 0, result.stderr
+    rows = run.history_rows()
+    assert f"--time_limit=8s: training ends after epoch {len(rows)}\n" in result.stdout
+    assert run.complete
+
+
+def test_several_workers_have_several_clocks():
+    with pytest.raises(
+        UserError, match="--time_limit=5m: the clocks of several workers differ; give --epochs"
+    ):
+        TrainConfig(strategy="multi_worker", time_limit="5m")
+
+
+def test_xla_is_refused_where_it_is_known_to_break(photos):
+    with pytest.raises(UserError, match="--jit=on: XLA is off with --deterministic; leave one of them out"):
+        TrainConfig(jit="on", deterministic=True)
+    check_refused(
+        run_python("train.py", *tiny_training(photos), "--jit=on", "--strategy=mirrored", "--logical_cpus=2"),
+        "--jit=on: XLA cannot train on 2 devices; take --jit=auto, or --strategy=one_device",
+    )
+
+
+@pytest.mark.parametrize(("jit", "compiled"), [("auto", False), ("on", True), ("off", False)])
+def test_the_flag_reaches_xla(jit, compiled):
+    model = keras.Sequential([keras.Input([4]), keras.layers.Dense(3)])
+    loop.compile_model(model, [1.0], TrainConfig(jit=jit), 10, [1, 1, 1], Phase(0, 1, 10, ()))
+    # `auto` is off on a machine without GPUs.
+    assert model.jit_compile == (compiled or (jit == "auto" and bool(tf.config.list_physical_devices("GPU"))))

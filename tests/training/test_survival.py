@@ -109,7 +109,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_bits(tmp_path):
         np.load(killed.checkpoints / "epoch0020.npz") as b,
     ):
         assert set(a) == set(b)
-        for key in a:
+        for key in set(a) - {"seconds"}:
             np.testing.assert_array_equal(a[key], b[key])
     best = zip(whole.load_model().weights, killed.load_model().weights, strict=True)
     assert all(np.array_equal(a, b) for a, b in best)
