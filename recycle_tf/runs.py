@@ -377,7 +377,8 @@ def _differences(run, config):
     """Names of the settings in which a run and a configuration differ."""
     before, now = run.config, dataclasses.asdict(config)
     names = [name for name in {**before, **now} if name not in FREE_SETTINGS]
-    return [name for name in names if name not in now or before[name] != now[name]]
+    # As text: older versions wrote 30 epochs as a number.
+    return [name for name in names if name not in now or str(before[name]) != str(now[name])]
 
 
 def _versions():

@@ -68,6 +68,7 @@ def draw(model, batches, path="lr_finder.png"):
     axes = figure.subplots()
     axes.semilogx(recorder.rates, recorder.losses, color="#1f6f8b")
     axes.axvline(rate, color="#888888", linestyle=":")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set(xlabel="learning rate", ylabel="loss", title=f"{model.name}: falls fastest at {rate:.2g}")
     path = pathlib.Path(path).resolve()
     with replacing(path) as temporary:
@@ -76,16 +77,20 @@ def draw(model, batches, path="lr_finder.png"):
 
 
 def suggest(rates, losses):
-    """The rate at which the loss falls most steeply, over the rate's logarithm.
+    """The middle of the decade of rates in which the loss falls most, on the way to its minimum.
+
+    A decade, because between neighbouring steps the batch decides more than the rate.
 
     Args:
-        rates: growing.
+        rates: growing by the same factor.
         losses: as many, smoothed.
 
     Raises:
         UserError: it never falls.
     """
-    slopes = np.gradient(losses, np.log(rates)) if len(losses) > 1 else np.zeros(1)
-    if not slopes.min() < 0:
+    decade = int(np.searchsorted(rates, 10 * rates[0]))
+    before = np.array(losses[: int(np.argmin(losses)) + 1])
+    falls = before[:-decade] - before[decade:]
+    if not falls.size or falls.max() <= 0:
         raise UserError(f"--lr_finder: the loss falls at no rate from {LOWEST:g} to {HIGHEST:g}")
-    return float(rates[int(slopes.argmin())])
+    return float(rates[int(falls.argmax()) + decade // 2])

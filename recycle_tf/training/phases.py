@@ -50,7 +50,7 @@ def plan(config, model, steps_per_epoch, own_rates=()):
     Raises:
         UserError: a pattern that no layer has, or nothing that learns.
     """
-    steps = in_steps(config.epochs, steps_per_epoch)
+    steps = max(1, in_steps(config.epochs, steps_per_epoch))
     epochs = math.ceil(steps / steps_per_epoch)
     if config.head_epochs >= epochs:
         raise UserError(f"--head_epochs={config.head_epochs}: nothing is left of --epochs={config.epochs}")

@@ -11,17 +11,22 @@ from recycle_tf.training.optimizers import make_optimizer
 from recycle_tf.training.schedules import make_schedule
 from tests.conftest import ROOT, run_python, tiny_training
 
+RATES = np.geomspace(1e-6, 10, 100)
+
 
 def test_where_the_loss_falls_fastest():
-    rates = np.geomspace(1e-6, 10, 100)
-    losses = 2 - np.tanh(np.log(rates / 0.01))
-    assert lr_finder.suggest(rates, losses) == pytest.approx(0.01, rel=0.1)
+    losses = 2 - np.tanh(np.log(RATES / 0.01))
+    assert lr_finder.suggest(RATES, losses) == pytest.approx(0.01, rel=0.2)
+    # What single batches do, and what comes behind the minimum, does not count.
+    losses[3] += 0.2
+    losses[90:] += np.linspace(5, 0, 10)
+    assert lr_finder.suggest(RATES, losses) == pytest.approx(0.01, rel=0.2)
 
 
-@pytest.mark.parametrize("losses", [[1.0], [1.0, 1.0, 1.2]])
+@pytest.mark.parametrize("losses", [[1.0], [1.0, 0.9, 1.2], np.linspace(1, 2, 100)])
 def test_a_loss_that_never_falls(losses):
     with pytest.raises(UserError, match="--lr_finder: the loss falls at no rate from 1e-06 to 10"):
-        lr_finder.suggest([1e-6, 1e-5, 1e-4][: len(losses)], losses)
+        lr_finder.suggest(RATES[: len(losses)], losses)
 
 
 def test_it_ends_where_the_loss_explodes(tmp_path, capsys):
