@@ -14,6 +14,10 @@ TIMES = 10
 """How often, evenly over the epochs, what takes longer is written: histograms and the confusion matrix."""
 
 
+VALUES = 100_000
+"""Of a stage's weights or gradients, that a histogram is made of: evenly chosen, where there are more."""
+
+
 class Confusion(keras.metrics.Metric):
     """Counts of each true class (rows) and predicted class, of the first classifier.
 
@@ -104,10 +108,9 @@ class Watching(keras.callbacks.Callback):
             for stage, values in self._by_stage(gradients).items():
                 tf.summary.scalar(f"gradient_norm/{stage}", tf.norm(values))
             if epoch % self.every == 0 or epoch == self.last:
-                for stage, values in self._by_stage(gradients).items():
-                    tf.summary.histogram(f"gradients/{stage}", values)
-                for stage, values in self._by_stage(weights).items():
-                    tf.summary.histogram(f"weights/{stage}", values)
+                for kind, parts in (("gradients", gradients), ("weights", weights)):
+                    for stage, values in self._by_stage(parts).items():
+                        tf.summary.histogram(f"{kind}/{stage}", values[:: 1 + len(values) // VALUES])
                 title = f"validation, epoch {epoch + 1}"
                 picture = self.draw(self.counts.astype(int), self.labels, title)
                 tf.summary.image("confusion", picture[None])

@@ -88,12 +88,12 @@ def write_run(path, **settings):
 
 
 def test_a_run_is_repeated_with_its_settings_but_for_its_place(tmp_path):
-    settings = dataclasses.asdict(TrainConfig(recipe="quick", epochs=7, mix="both", run_dir="runs/first"))
+    settings = dataclasses.asdict(TrainConfig(recipe="quick", epochs="7", mix="both", run_dir="runs/first"))
     before = write_run(tmp_path / "before", **settings)
     flag = f"--from_run={before}"
-    expected = TrainConfig(recipe="quick", epochs=7, mix="both", from_run=str(before))
+    expected = TrainConfig(recipe="quick", epochs="7", mix="both", from_run=str(before))
     assert parse(flag) == expected
-    assert parse(flag, "--epochs=9", "--run_dir=b") == dataclasses.replace(expected, epochs=9, run_dir="b")
+    assert parse(flag, "--epochs=9", "--run_dir=b") == dataclasses.replace(expected, epochs="9", run_dir="b")
     quick = training_config.RECIPES["quick"]
     assert parse(flag, "--recipe=quick") == dataclasses.replace(expected, **quick)
 

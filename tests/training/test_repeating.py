@@ -51,10 +51,11 @@ def test_data_that_has_changed_is_said(first, tmp_path):
 
 
 def test_other_data_needs_not_be_the_same(first, photos, tmp_path):
-    """The settings of a run, for another set of pictures."""
+    """The settings of a run, for another set of pictures; and some steps of it profiled."""
     run = runs.Run(tmp_path / "run")
-    flags = (f"--dataset={photos}", "--epochs=1", f"--run_dir={run.path}")
+    flags = (f"--dataset={photos}", "--epochs=1", f"--run_dir={run.path}", "--profile=2,3steps")
     result = run_python("train.py", f"--from_run={first.path}", *flags)
     assert result.returncode == 0, result.stderr
     assert json.loads(run.config_file.read_text())["config"]["seed"] == 3
     assert run.fingerprint != first.fingerprint
+    assert list(run.tensorboard.glob("train/plugins/profile/*/*.xplane.pb"))
