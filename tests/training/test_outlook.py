@@ -10,6 +10,7 @@ import tensorflow as tf
 from recycle_tf import create_model
 from recycle_tf.models import registry
 from recycle_tf.training import loop, outlook
+from recycle_tf.training.callbacks import Throughput
 from recycle_tf.training.config import TrainConfig
 from recycle_tf.training.phases import Phase
 from recycle_tf.training.strategy import model_class
@@ -80,3 +81,12 @@ def test_memory_grows_with_the_batch_and_not_with_what_is_made_again():
     assert whole > 1
     assert abs(activations(20_000) - 2 * whole) < 0.02
     assert 0 < activations(10_000, remat=True) < whole
+
+
+def test_the_progress_bar_shows_images_a_second_while_it_runs(capsys):
+    slow = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda *_, **__: time.sleep(0.1))
+    compiled().fit(batches(), shuffle=False, verbose=1, callbacks=[Throughput(8), slow])
+    bars = [bar for bar in capsys.readouterr().out.split("\r") if "/4" in bar and "4/4" not in bar]
+    rates = [float(re.search(r"images_per_second: ([\d.]+)", bar)[1]) for bar in bars]
+    assert rates
+    assert all(0 < rate < 8 / 0.1 for rate in rates)
