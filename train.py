@@ -46,7 +46,7 @@ def train(config):
     from recycle_tf.data import audit, cache, pipeline, sources
     from recycle_tf.evaluation import metrics, report
     from recycle_tf.models import registry
-    from recycle_tf.training import loop, lr_finder, multi_worker
+    from recycle_tf.training import loop, lr_finder, multi_worker, outlook, watching
     from recycle_tf.training.phases import plan
     from recycle_tf.training.strategy import make_strategy, model_class, scope, set_precision, synchronise
 
@@ -74,12 +74,13 @@ def train(config):
         )
 
     # ---- data
-    chief = multi_worker.is_chief(strategy)
+    chief, workers = multi_worker.is_chief(strategy), multi_worker.share(strategy)[1]
     run = runs.unfinished(config) if chief and not config.lr_finder else None
     if multi_worker.from_chief(strategy, int(bool(run and run.complete))):
         if run:
             print(f"{run.path} is complete; evaluate, export or predict with --run={run.path}")
         return
+    earlier = run or runs.repeated(config)
     source = audit.open_source(
         config.dataset,
         config.on_bad_image,
@@ -87,19 +88,20 @@ def train(config):
         data_dir=config.data_dir,
         seed=config.seed,
         split=config.split,
-        manifest=run.manifest if run and run.manifest.is_file() else None,
+        manifest=earlier.manifest if earlier and earlier.manifest.is_file() else None,
     )
-    if run and run.fingerprint != source.fingerprint:
+    if earlier and earlier.fingerprint != source.fingerprint:
         raise cli.UserError(
-            f"{run.path}: {config.dataset} has changed since this run began; begin another --run_dir"
+            f"{earlier.path}: {config.dataset} has changed since this run began: its fingerprint was "
+            f"{earlier.fingerprint}, is {source.fingerprint}; begin another --run_dir, without --from_run"
         )
     multi_worker.refuse_other_data(strategy, source)
     split_sizes = ", ".join(f"{len(split)} {name}" for name, split in source.splits.items())
     print(f"data      {source.name}: {len(source.labels)} classes, {split_sizes}")
     if source.ignored:
         print(f"          {len(source.ignored)} files were left out, such as {source.ignored[0]}")
-    if run and run.changed_versions:
-        begun = ", ".join(run.changed_versions)
+    if earlier and earlier.changed_versions:
+        begun = ", ".join(earlier.changed_versions)
         print(f"warning: begun with {begun}: it may go on a little differently", file=sys.stderr)
     for line in [] if run else audit.leaks(source, config):
         print(f"warning: {line}", file=sys.stderr)
@@ -158,11 +160,22 @@ def train(config):
     # No device may be left without an example of the last batch.
     evaluation["batch_size"] = pipeline.shareable(len(validation), config.batch_size, replicas)
     validation_batches = pipeline.build_evaluation(validation, len(source.labels), **evaluation)
+    pictures = config.batch_size // (workers * config.accumulate)
+    print(f"memory    {outlook.expected_memory(trained, pictures, config.remat)}")
     run = run or (runs.create(config, source) if chief else None)
     going_on = f", going on after {progress}" if progress.steps else ""
     print(f"run       {run.path if run else 'is written by the chief'}{going_on}")
     with runs.writing(run) if run else contextlib.nullcontext():
         try:
+            watch = None
+            if progress.epoch < phases[-1].end_epoch:
+                batches = batches_from(progress.steps)
+                sample = [strategy.experimental_local_results(part)[0] for part in next(iter(batches))]
+                if workers == 1:
+                    print(f"speed     {outlook.speeds(trained, batches, sample)}")
+                watch = watching.Watching(
+                    run, source.labels, model, sample, report.confusion_picture, phases[-1].end_epoch
+                )
             verbose = (1 if sys.stdout.isatty() else 2) if chief else 0
             loop.fit(
                 trained,
@@ -174,6 +187,7 @@ def train(config):
                 progress,
                 phases,
                 compile_for,
+                watch,
                 verbose,
             )
         except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
@@ -189,6 +203,7 @@ def train(config):
         # ---- evaluate: the best model, on pictures that chose nothing
         probabilities = metrics.predict_probabilities(run.load_model(), test_batches)
         summary = report.write(run, run.report, "test", test, probabilities)
+        watching.write_outcome(run, summary)
         loop.finish(run)
     print(metrics.table(summary))
     print(f"report    {run.report / 'report.html'}")

@@ -18,7 +18,7 @@ import zipfile
 from recycle_tf.errors import UserError
 from recycle_tf.training.config import TrainConfig
 
-FREE_SETTINGS = ("run_dir", "data_dir", "manual_dir", "checkpoint_every")
+FREE_SETTINGS = ("run_dir", "data_dir", "manual_dir", "checkpoint_every", "profile")
 """Settings that change nothing of what is computed: they may differ when a run goes on."""
 
 PARTIAL = ".partial-"
@@ -215,6 +215,19 @@ def open_source(run, dataset=None, manual_dir=None, data_dir=None):
             f"the run's {', '.join(run.labels)}"
         )
     return source
+
+
+def repeated(config):
+    """The run that `--from_run` names where its data is to be used too, split as it was; else None.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    if config.from_run is None:
+        return None
+    run = open_run(config.from_run, "--from_run")
+    data = ("dataset", "split", "seed", "on_bad_image")
+    return run if all(run.config[name] == getattr(config, name) for name in data) else None
 
 
 def unfinished(config, root="runs"):

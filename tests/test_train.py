@@ -12,13 +12,13 @@ import time
 
 import numpy as np
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recycle_tf import create_model, runs
 from recycle_tf.training.callbacks import Checkpoint, Progress
 from recycle_tf.training.config import TrainConfig
 from recycle_tf.training.optimizers import make_optimizer
 from tests.conftest import ROOT, run_python, tiny_training, write_photos
+from tests.training.test_watching import read, steps
 
 
 def test_a_run_is_as_designed(finished_run):
@@ -59,15 +59,10 @@ def test_it_learns(finished_run):
 
 
 def test_tensorboard_scalars(finished_run):
-    def tags(folder):
-        events = EventAccumulator(str(finished_run / "tensorboard" / folder), {"tensors": 0})
-        events.Reload()
-        return {tag: len(events.Tensors(tag)) for tag in events.Tags()["tensors"]}
-
-    training = tags("train")
+    training, validation = (read(finished_run / "tensorboard" / name) for name in ("train", "validation"))
     for tag in ("epoch_loss", "epoch_accuracy", "epoch_learning_rate", "epoch_images_per_second"):
-        assert training[tag] == 6, tag
-    assert tags("validation")["epoch_accuracy"] == 6
+        assert steps(training, tag) == list(range(6)), tag
+    assert steps(validation, "epoch_accuracy") == list(range(6))
 
 
 def test_killed_between_epochs_it_goes_on(photos, tmp_path):
@@ -107,6 +102,9 @@ def test_killed_between_epochs_it_goes_on(photos, tmp_path):
     assert "warning" not in result.stderr
     epochs = [int(row["epoch"]) for row in runs.Run(killed).history_rows()]
     assert epochs == list(range(6))
+    written = steps(read(killed / "tensorboard"), "recall/can")
+    assert written == sorted(written)
+    assert set(written) == set(range(6))
     expected, found = runs.Run(whole).history_rows(), runs.Run(killed).history_rows()
     for before, after in zip(expected, found, strict=True):
         assert after["val_loss"] == pytest.approx(before["val_loss"], rel=1e-3)

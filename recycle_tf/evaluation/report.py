@@ -48,7 +48,9 @@ def write(run, directory, split_name, split, probabilities):
     directory.mkdir(exist_ok=True)
     summary = {"split": split_name, **metrics.summarise(probabilities, split.labels, run.labels)}
     plots = {
-        "confusion_matrix.png": lambda axes: draw_confusion(axes, summary),
+        "confusion_matrix.png": lambda axes: draw_confusion(
+            axes, summary["confusion"], run.labels, split_name
+        ),
         "reliability.png": lambda axes: draw_reliability(axes, probabilities, split.labels),
         "history.png": lambda axes: draw_history(axes, run.history_rows()),
     }
@@ -89,10 +91,9 @@ def write_sheet(path, answers):
     plt.close(figure)
 
 
-def draw_confusion(axes, summary):
+def draw_confusion(axes, confusion, names, title):
     """True classes down, predicted classes across, in examples; shaded by the share of the row."""
-    names = list(summary["per_class"])
-    counts = np.array(summary["confusion"])
+    counts = np.array(confusion)
     shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
@@ -101,9 +102,18 @@ def draw_confusion(axes, summary):
             axes.text(column, row, count, ha="center", va="center", color=colour)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
-    axes.set(
-        xlabel="predicted", ylabel="true", title=f"{summary['split']}: accuracy {summary['accuracy']:.1%}"
-    )
+    accuracy = np.trace(counts) / counts.sum()
+    axes.set(xlabel="predicted", ylabel="true", title=f"{title}: accuracy {accuracy:.1%}")
+
+
+def confusion_picture(confusion, names, title):
+    """The matrix as pixels, uint8 `[height, width, 4]`; see `draw_confusion`."""
+    figure, axes = plt.subplots(figsize=(5.2, 4.6), layout="constrained")
+    draw_confusion(axes, confusion, names, title)
+    figure.canvas.draw()
+    pixels = np.array(figure.canvas.buffer_rgba())
+    plt.close(figure)
+    return pixels
 
 
 def draw_reliability(axes, probabilities, labels):

@@ -394,7 +394,7 @@ class Interruption(keras.callbacks.Callback):
 
 
 class Throughput(keras.callbacks.Callback):
-    """Adds `images_per_second` of the training steps, and `learning_rate`, to the epoch's logs.
+    """Adds `images_per_second` of the training steps to the logs, and `learning_rate` to the epoch's.
 
     Args:
         batch_size: images a step.
@@ -410,9 +410,10 @@ class Throughput(keras.callbacks.Callback):
         self.images = 0
 
     def on_train_batch_end(self, batch, logs=None):
-        """Stops it, again and again, so that validation does not count."""
+        """Stops it, again and again, so that validation does not count; the progress bar shows the rate."""
         self.end = time.perf_counter()
         self.images += self.batch_size
+        logs["images_per_second"] = self.images / (self.end - self.begin)
 
     def on_epoch_end(self, epoch, logs=None):
         """Notes the figures where CSVLogger and TensorBoard find them."""

@@ -53,6 +53,8 @@ class TrainConfig:
     # address of a tf.data service whose workers make the batches, grpc://HOST:PORT
     data_service: str | None = None
 
+    # repeat the training of this run folder: its settings, but for --run_dir and for what other flags say
+    from_run: str | None = None
     # where everything goes; else the unfinished run of this command, or a new runs/ARCH-DATASET-TIME
     run_dir: str | None = None
     # how often the training pictures are seen, such as 30, or how many batches, such as 5000steps
@@ -128,6 +130,8 @@ class TrainConfig:
     jit: str = "auto"
     # recompute the inside of the blocks rather than keep it: half the memory, up to a third more time
     remat: bool = False
+    # which of its steps to profile for TensorBoard, such as 10,20steps
+    profile: str | None = None
 
     def __post_init__(self):
         """Refuses values that cannot work.
@@ -160,6 +164,8 @@ class TrainConfig:
                 "--recipe=finetune: nothing to start from; add --weights=imagenet, or a file of the same "
                 "architecture, .keras, .weights.h5, .h5 or .safetensors"
             )
+        if self.profile and not 0 < self.profiled_steps()[0] <= self.profiled_steps()[1]:
+            raise UserError(f"--profile={self.profile}: expected first and last step, such as 10,20steps")
         if self.strategy == "multi_worker":
             self._refuse_for_several_workers()
 
@@ -212,6 +218,11 @@ class TrainConfig:
                 f"--decay_at={self.decay_at}: expected rising shares of the training, such as 0.5,0.75"
             )
         return shares
+
+    def profiled_steps(self):
+        """First and last of the steps that `profile` names, from 1; (0, 0) for none, or for no such range."""
+        found = re.fullmatch(r"(\d+),(\d+)steps", self.profile or "")
+        return tuple(map(int, found.groups())) if found else (0, 0)
 
     def model_overrides(self):
         """`overrides` as a dict: `"filters=32"` gives `{"filters": 32}`.
@@ -291,14 +302,14 @@ def define_flags(flag_values):
 
 
 def from_flags(flag_values, published=None):
-    """The configuration that a command line asks for: defaults < recipe < flags given.
+    """The configuration that a command line asks for: defaults < the run to repeat < recipe < flags given.
 
     Args:
         flag_values: flags that `define_flags` made.
         published: the `Recipe` of the architecture, which `--recipe=paper` adapts.
 
     Raises:
-        UserError: an unknown recipe or a value that cannot work.
+        UserError: an unknown recipe, no run to repeat, or a value that cannot work.
     """
     given = {
         field.name: flag_values[field.name].value
@@ -312,7 +323,22 @@ def from_flags(flag_values, published=None):
     if recipe == "paper" and published:
         batch_size = settings.get("batch_size", TrainConfig.batch_size)
         settings = {**paper(published, batch_size), **settings}
-    return TrainConfig(**settings)
+    before = _settings_of(given["from_run"]) if "from_run" in given else {}
+    return TrainConfig(**{**before, **settings})
+
+
+def _settings_of(path):
+    """What a run was told, without the place where it lies."""
+    from recycle_tf import runs  # which imports this module
+
+    settings = runs.open_run(path, "--from_run").config
+    unknown = sorted(settings.keys() - {field.name for field in dataclasses.fields(TrainConfig)})
+    if unknown:
+        raise UserError(
+            f"--from_run={path}: was begun with --{unknown[0]}={settings[unknown[0]]}, which this version "
+            f"does not know"
+        )
+    return {**settings, "run_dir": None}
 
 
 def duration(text):

@@ -25,6 +25,7 @@ from recycle_tf.training.optimizers import make_optimizer
 from recycle_tf.training.phases import at, set_rates
 from recycle_tf.training.schedules import make_schedule
 from recycle_tf.training.strategy import scope
+from recycle_tf.training.watching import Confusion
 
 DIVERGED = 100
 """Times the loss of guessing, from which on a training is given up."""
@@ -67,9 +68,13 @@ def compile_model(model, weights, config, steps_per_epoch, class_counts, phase):
                 _class_weights(config.class_balance, class_counts),
                 config.focal_gamma if config.loss == "focal" else None,
             ),
-            metrics=[keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy")],
+            metrics=[
+                keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy"),
+                Confusion(len(class_counts)),
+            ],
             jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
         )
+        model.optimizer.build(model.trainable_variables)
 
 
 def begin(model, folder, steps_per_epoch, phases, compile_for):
@@ -149,7 +154,7 @@ def _accuracy(labels, logits):
     return keras.metrics.categorical_accuracy(labels, logits[:, 0] if len(logits.shape) == 3 else logits)
 
 
-def fit(model, kept, run, batches_from, validation, config, progress, phases, compile_for, verbose):
+def fit(model, kept, run, batches_from, validation, config, progress, phases, compile_for, watching, verbose):
     """Trains to the last epoch and leaves the best model in the run.
 
     Args:
@@ -162,6 +167,7 @@ def fit(model, kept, run, batches_from, validation, config, progress, phases, co
         progress: the `Progress` from which to go on.
         phases: of the training, a list of `Phase`.
         compile_for: compiles the model for one of them.
+        watching: a callback that writes for TensorBoard; None where nothing is left to train.
         verbose: 1 for a progress bar, 2 for a line an epoch, 0 for neither.
 
     Raises:
@@ -192,9 +198,9 @@ def fit(model, kept, run, batches_from, validation, config, progress, phases, co
             early_stopping,
             time_limit,
             keras.callbacks.CSVLogger(run.history, append=True),
-            keras.callbacks.TensorBoard(run.tensorboard),
+            keras.callbacks.TensorBoard(run.tensorboard, profile_batch=config.profiled_steps()),
         ]
-    callbacks += [checkpoint, interruption if alone else multi_worker.StopTogether(strategy)]
+    callbacks += [watching, checkpoint, interruption if alone else multi_worker.StopTogether(strategy)]
     with interruption.listening() if alone else contextlib.nullcontext():
         for phase in phases:
             # Also where it was stopped after its last epoch, before the report was written.

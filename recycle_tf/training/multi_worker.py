@@ -42,7 +42,7 @@ class MultiWorker:
 
 
 def _as_vectors(logs):
-    return {name: tf.reshape(value, [1]) for name, value in logs.items()}
+    return keras.tree.map_structure(lambda value: tf.reshape(value, [1]), logs)
 
 
 def make_strategy():

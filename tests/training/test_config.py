@@ -1,6 +1,7 @@
 """What a training is told."""
 
 import dataclasses
+import json
 
 import pytest
 from absl import flags
@@ -67,3 +68,43 @@ def test_overrides():
     }
     with pytest.raises(UserError, match="'filters' should be name=value"):
         parse("--overrides=filters").model_overrides()
+
+
+@pytest.mark.parametrize("text", ["10", "10,20", "0,20steps", "20,10steps", "10,steps", "1.5,3steps"])
+def test_a_range_of_steps_to_profile(text):
+    assert TrainConfig(profile="10,20steps").profiled_steps() == (10, 20)
+    assert TrainConfig().profiled_steps() == (0, 0)
+    with pytest.raises(
+        UserError, match=f"--profile={text}: expected first and last step, such as 10,20steps"
+    ):
+        TrainConfig(profile=text)
+
+
+def write_run(path, **settings):
+    path.mkdir()
+    record = {"config": settings, "labels": ["can", "jar"], "fingerprint": "1"}
+    (path / "config.json").write_text(json.dumps(record))
+    return path
+
+
+def test_a_run_is_repeated_with_its_settings_but_for_its_place(tmp_path):
+    settings = dataclasses.asdict(TrainConfig(recipe="quick", epochs="7", mix="both", run_dir="runs/first"))
+    before = write_run(tmp_path / "before", **settings)
+    flag = f"--from_run={before}"
+    expected = TrainConfig(recipe="quick", epochs="7", mix="both", from_run=str(before))
+    assert parse(flag) == expected
+    assert parse(flag, "--epochs=9", "--run_dir=b") == dataclasses.replace(expected, epochs="9", run_dir="b")
+    quick = training_config.RECIPES["quick"]
+    assert parse(flag, "--recipe=quick") == dataclasses.replace(expected, **quick)
+
+
+def test_a_run_that_cannot_be_repeated(tmp_path):
+    with pytest.raises(UserError, match=f"--from_run={tmp_path}/none: no such folder"):
+        parse(f"--from_run={tmp_path}/none")
+    with pytest.raises(UserError, match=f"--from_run={tmp_path}: not a run"):
+        parse(f"--from_run={tmp_path}")
+    other = write_run(tmp_path / "other", momentum=0.5)
+    with pytest.raises(
+        UserError, match=f"--from_run={other}: was begun with --momentum=0.5, which this version does not"
+    ):
+        parse(f"--from_run={other}")

@@ -10,6 +10,7 @@ from recycle_tf.models import registry
 from recycle_tf.training import callbacks, loop, optimizers, phases
 from recycle_tf.training.strategy import make_strategy, set_precision
 from tests.conftest import run_python
+from tests.training.test_watching import read, steps
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lion", "lamb"])
@@ -189,3 +190,5 @@ def test_two_logical_cpus_train_as_mirrored(photos, tmp_path, precision):
     assert result.returncode == 0, result.stderr
     assert "2 device(s)" in result.stdout
     assert (tmp_path / "run" / "model.keras").is_file()
+    events = read(tmp_path / "run" / "tensorboard")
+    assert steps(events, "recall/jar") == steps(events, "gradient_norm/stage1") == [0]

@@ -1,0 +1,92 @@
+"""What is said before the first epoch."""
+
+import re
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from recycle_tf import create_model
+from recycle_tf.models import registry
+from recycle_tf.training import loop, outlook
+from recycle_tf.training.callbacks import Throughput
+from recycle_tf.training.config import TrainConfig
+from recycle_tf.training.phases import Phase
+from recycle_tf.training.strategy import model_class
+
+
+def compiled():
+    """A small network with all that a training changes."""
+    keras.utils.set_random_seed(0)
+    parts = [keras.layers.Dense(16), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
+    model = keras.Sequential([keras.Input([8]), *parts, keras.layers.Dense(3)])
+    loop.compile_model(model, [1.0], TrainConfig(), 10, np.ones(3), Phase(0, 1, 10, ()))
+    return model
+
+
+def batches():
+    """Four batches of eight, of which no two are alike."""
+    examples = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
+    labels = np.eye(3, dtype=np.float32)[np.arange(32) % 3]
+    return tf.data.Dataset.from_tensor_slices((examples, labels)).batch(8, drop_remainder=True)
+
+
+def rates(line):
+    pattern = r"pipeline ([\d,]+) images/s, model ([\d,]+), each alone: the (\w+) is the bottleneck"
+    pipeline, steps, slower = re.fullmatch(pattern, line).groups()
+    return int(pipeline.replace(",", "")), int(steps.replace(",", "")), slower
+
+
+def test_measuring_changes_nothing_that_a_training_depends_on():
+    trained = []
+    for measured in (False, True):
+        model = compiled()
+        variables = [*model.variables, *model.optimizer.variables]
+        before = [variable.numpy() for variable in variables]
+        if measured:
+            rates(outlook.speeds(model, batches(), next(iter(batches()))))
+        for variable, value in zip(variables, before, strict=True):
+            np.testing.assert_array_equal(variable, value, err_msg=variable.path)
+        history = model.fit(batches(), epochs=2, shuffle=False, verbose=0).history
+        trained.append((history, [variable.numpy() for variable in variables]))
+    (history, weights), (history_after, weights_after) = trained
+    assert history == history_after
+    for a, b in zip(weights, weights_after, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_slower_of_both_is_found_out():
+    def slowly(examples, labels):
+        with tf.control_dependencies([tf.py_function(lambda: time.sleep(0.5), [], [])]):
+            return tf.identity(examples), labels
+
+    slow = batches().map(slowly)
+    pipeline, steps, slower = rates(outlook.speeds(compiled(), slow, next(iter(slow))))
+    assert pipeline <= 8 / 0.5 < steps
+    assert slower == "pipeline"
+    *_, slower = rates(outlook.speeds(compiled(), batches(), next(iter(batches()))))
+    assert slower == "model"
+
+
+def test_memory_grows_with_the_batch_and_not_with_what_is_made_again():
+    def activations(batch_size, remat=False):
+        kind = model_class(tf.distribute.get_strategy(), remat, accumulate=1)
+        model, weights = registry.training_model(create_model("test_densenet", 3), 3, kind)
+        loop.compile_model(model, weights, TrainConfig(), 10, np.ones(3), Phase(0, 1, 10, ()))
+        line = outlook.expected_memory(model, batch_size, remat)
+        return float(re.search(r"expected: (\d+\.\d\d) activations", line)[1])
+
+    whole = activations(10_000)
+    assert whole > 1
+    assert abs(activations(20_000) - 2 * whole) < 0.02
+    assert 0 < activations(10_000, remat=True) < whole
+
+
+def test_the_progress_bar_shows_images_a_second_while_it_runs(capsys):
+    slow = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda *_, **__: time.sleep(0.1))
+    compiled().fit(batches(), shuffle=False, verbose=1, callbacks=[Throughput(8), slow])
+    bars = [bar for bar in capsys.readouterr().out.split("\r") if "/4" in bar and "4/4" not in bar]
+    rates = [float(re.search(r"images_per_second: ([\d.]+)", bar)[1]) for bar in bars]
+    assert rates
+    assert all(0 < rate < 8 / 0.1 for rate in rates)
