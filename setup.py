@@ -39,7 +39,10 @@ setup(
         *(f"recycle_tf.datasets.{name}" for name in BUILDERS),
     ],
     package_dir={"recycle_tf.export": "export", "recycle_tf.datasets": "datasets"},
-    package_data={f"recycle_tf.datasets.{name}": ["*.md", "*.bib", "*.txt"] for name in BUILDERS},
+    package_data={
+        "recycle_tf.export": ["web_page/*"],
+        **{f"recycle_tf.datasets.{name}": ["*.md", "*.bib", "*.txt"] for name in BUILDERS},
+    },
     cmdclass={"build_py": BuildWithoutTests},
     entry_points={
         "console_scripts": ["recycle-tf = recycle_tf.__main__:main"],
@@ -73,7 +76,7 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        "dev": ["build", "dill", "jax", MEDIAPIPE, "pytest", "pytest-xdist", "ruff"],
+        "dev": ["build", "dill", "jax", MEDIAPIPE, "pytest", "pytest-xdist", "ruff", "selenium"],
         # Only to test that it runs the exported files as they are.
         "mediapipe": [MEDIAPIPE],
         # Only to make tests/models/torch_golden.json.gz anew.

@@ -4,6 +4,8 @@
 
 Each file takes uint8 RGB pixels and returns probabilities. It is replayed over the test split and compared
 with Keras; one that differs too much goes to RUN/export/rejected, and the command fails.
+
+    python -m export serve --run=runs/mine      # opens the page that --formats=web has written
 """
 
 import dataclasses
@@ -27,9 +29,10 @@ FORMATS = (
     "tflite_dynamic",
     "tflite_int8",
     "tflite_int16x8",
+    "web",
 )
-BY_NAME_ALONE = ("tflite_int16x8",)
-"""Written only when asked for: LiteRT computes it tens of times slower than the others."""
+BY_NAME_ALONE = ("tflite_int16x8", "web")
+"""Written only when asked for: LiteRT computes the one tens of times slower; the other wants npm."""
 CALIBRATION_PICTURES = 240
 REJECTED = "rejected"
 
@@ -37,6 +40,10 @@ REJECTED = "rejected"
 @cli.command
 def main(argv):
     """Run -> model -> one file a format -> verdict on each -> table."""
+    if argv[:1] == ["serve"]:
+        from . import serve
+
+        sys.exit(serve.main(argv[1:]))
     values = flags.FlagValues()
     flags.DEFINE_string("run", None, "folder that train.py wrote", flag_values=values)
     flags.DEFINE_list(
@@ -54,6 +61,9 @@ def main(argv):
     )
     flags.DEFINE_string("author", None, "who made the model, for its metadata", flag_values=values)
     flags.DEFINE_string("license", None, "the model's licence, for its metadata", flag_values=values)
+    flags.DEFINE_string(
+        "web_runtime", None, "folder of LiteRT.js' npm archives; else npm fetches them", flag_values=values
+    )
     cli.no_words(cli.parse(argv, values, __doc__))
     if not values.run:
         raise UserError("--run: missing; give a folder that train.py wrote")
@@ -73,7 +83,7 @@ def main(argv):
     from recycle_tf.evaluation import metrics
 
     from . import artifact as artifacts
-    from . import card, flips, golden, korean, saved_model, tflite, verify
+    from . import card, flips, golden, korean, saved_model, tflite, verify, web
 
     run = runs.open_run(values.run)
     labels_ko = korean.translate(run.labels, values.labels_ko)
@@ -86,6 +96,7 @@ def main(argv):
         if reason:
             print(f"{name:16} left out: {reason}")
     formats = [name for name, reason in reasons.items() if not reason]
+    runtime = web.open_runtime(values.web_runtime) if set(formats) & set(web.FORMATS) else None
     source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
     test = source.splits["test"]
     spec = artifacts.make_spec(run, model, labels_ko, values.author, values.license)
@@ -99,13 +110,17 @@ def main(argv):
         chosen = pipeline.class_balanced(source.splits["train"], CALIBRATION_PICTURES, run.config["seed"])
         calibration = cache.decode_all(chosen, **view)
 
+    modules = {name: module for module in (saved_model, tflite, web) for name in module.FORMATS}
     run.export.mkdir(exist_ok=True)
     rows, answers = [], {"keras": expected}
     for name in formats:
         # Written beside its place and moved there once it is proven.
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=run.export) as partial:
-            module = saved_model if name in saved_model.FORMATS else tflite
-            arguments = {"calibration": calibration} if name in tflite.CALIBRATED else {}
+            module, arguments = modules[name], {}
+            if name in tflite.CALIBRATED:
+                arguments["calibration"] = calibration
+            if name in web.FORMATS:
+                arguments["runtime"] = runtime
             artifact = module.export(spec, model, name, pathlib.Path(partial), **arguments)
 
             def progress(batches, name=name):
