@@ -83,7 +83,7 @@ def main(argv):
     from recycle_tf.evaluation import metrics
 
     from . import artifact as artifacts
-    from . import card, flips, golden, korean, saved_model, tflite, verify, web
+    from . import calibrate, card, flips, golden, korean, saved_model, tflite, verify, web
 
     run = runs.open_run(values.run)
     labels_ko = korean.translate(run.labels, values.labels_ko)
@@ -99,12 +99,18 @@ def main(argv):
     runtime = web.open_runtime(values.web_runtime) if set(formats) & set(web.FORMATS) else None
     source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
     test = source.splits["test"]
-    spec = artifacts.make_spec(run, model, labels_ko, values.author, values.license)
     view = {"size": model.input_shape[1], "resize": run.config["resize"]}
+
+    def evaluation(split):
+        return pipeline.build_evaluation(split, len(run.labels), view["size"], 32, view["resize"])
+
+    validation = source.splits["validation"]
+    logits = model.predict(evaluation(validation).map(lambda images, _: images), verbose=0)
+    calibrated = calibrate.calibrate(logits, validation.labels, run.labels)
+    calibrate.set_temperature(model, calibrated["temperature"])
+    spec = artifacts.make_spec(run, model, labels_ko, values.author, values.license, calibrated)
     pictures = cache.decode_all(test, **view)
-    expected = metrics.predict_probabilities(
-        model, pipeline.build_evaluation(test, len(run.labels), view["size"], 32, view["resize"])
-    )
+    expected = metrics.predict_probabilities(model, evaluation(test))
     calibration = None
     if set(formats) & set(tflite.CALIBRATED):
         chosen = pipeline.class_balanced(source.splits["train"], CALIBRATION_PICTURES, run.config["seed"])
@@ -132,14 +138,18 @@ def main(argv):
             rows.append((_move(artifact, directory), verdict))
         flips.write(run.export / "flips", name, test, run.labels, answers[name], expected)
         print(f"{name:16} {verdict.failure or 'verified'}", flush=True)
-    golden.write(run.export / "golden", test, run.labels, answers)
+    golden.write(run.export / "golden", test, spec, answers)
     latency = _time([artifact for artifact, _ in rows], pictures[0])
     record = _write_record(run, rows, latency)
     summary = metrics.summarise(expected, test.labels, run.labels)
+    files = {
+        name: digest for row in record for name, digest in artifacts.digests(run.export / row["path"]).items()
+    }
     beside = {
         "labels.txt": artifacts.lines(run.labels),
         "labels_ko.txt": artifacts.lines(labels_ko) if labels_ko else None,
-        "spec.json": artifacts.as_json(spec),
+        # What lies in the files themselves cannot hold their digests.
+        "spec.json": artifacts.as_json({**spec, "files": files}),
         "card.md": card.make_card(spec, record, source.name, summary),
     }
     for name, text in beside.items():

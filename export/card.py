@@ -31,12 +31,24 @@ Each exported file, replayed over the same pictures:
 | --- | --- | --- | --- | --- | --- | --- |
 {artifacts}
 
+## How sure it is
+
+{calibration}
+
 ## Limits
 
 It always answers with one of its classes, also for what is none of them. The figures hold for pictures like
-those of its data set, {dataset}; other cameras, lights, grounds and countries have to be measured first. A
-probability is what the network computes, not how often it is right.
+those of its data set, {dataset}; other cameras, lights, grounds and countries have to be measured first.
 """
+
+CALIBRATED = """The logits are divided by a temperature of {temperature:.3f}, found on the {examples} pictures
+of the validation split: there the log loss went from {log_loss_before:.3f} to {log_loss_after:.3f}, the
+expected calibration error from {calibration_error_before:.3f} to {calibration_error_after:.3f}.
+
+Below a probability of {threshold:.3f} an app should say "not sure": {share_above_threshold:.0%} of those
+pictures are at or above it, and {right}."""
+
+NOT_CALIBRATED = "The temperature is 1: the probabilities have been compared with no data."
 
 
 def make_card(spec, record, source, summary):
@@ -76,6 +88,19 @@ def make_card(spec, record, source, summary):
         labels="\n".join(labels),
         source=source,
         examples=summary["examples"],
+        calibration=_calibration(spec),
         table=metrics.table(summary),
         artifacts="\n".join(artifacts),
+    )
+
+
+def _calibration(spec):
+    if "calibration" not in spec:
+        return NOT_CALIBRATED
+    accuracy = spec["calibration"]["accuracy_above_threshold"]
+    right = (
+        "none of those is right often enough" if accuracy is None else f"{accuracy:.1%} of these are right"
+    )
+    return CALIBRATED.format(
+        temperature=spec["temperature"], threshold=spec["threshold"], right=right, **spec["calibration"]
     )

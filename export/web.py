@@ -1,7 +1,7 @@
 """A web page that answers in the browser: files for any static server, none of them fetched from elsewhere.
 
-The network runs in LiteRT.js, Google's `.tflite` runtime compiled to WebAssembly. It is megabytes, so it comes
-from npm, in the version and with the bytes that are written here, and npm's own cache keeps it.
+The network runs in LiteRT.js, Google's `.tflite` runtime compiled to WebAssembly. It is megabytes, so it
+comes from npm, in the version and with the bytes that are written here, and npm's own cache keeps it.
 """
 
 import hashlib

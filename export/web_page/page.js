@@ -116,7 +116,7 @@ function about() {
     bins: spec.labels.map((_, index) => named(index).name).join(", "),
   };
   if (spec.license) rows.license = spec.license;
-  if (spec.threshold) {
+  if (spec.calibration?.accuracy_above_threshold) {
     const {accuracy_above_threshold: accuracy, share_above_threshold: coverage, examples} = spec.calibration;
     rows.measured = text("threshold", {
       threshold: percent(spec.threshold),

@@ -23,7 +23,8 @@ export function draw(image, width, height) {
  * RGB bytes of a square, row by row.
  *
  * A canvas' own resizing differs from browser to browser and skips pixels where it shrinks much, so the
- * bilinear filter, widened where it shrinks, is computed here: `tf.image.resize(antialias=True)`.
+ * bilinear filter, widened where it shrinks, is computed here: `tf.image.resize(antialias=True)`, in its order
+ * and precision, to the same bytes.
  *
  * @param image ImageData.
  * @param size side of the square.
@@ -44,50 +45,51 @@ export function prepare(image, size, resize) {
   }
 
   const {data} = image;
-  const columns = taps(width, toWidth);
-  const rows = taps(height, toHeight);
-  const narrow = new Float32Array(height * toWidth * 3);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < toWidth; x++) {
-      const {first, weights} = columns[x];
-      let [red, green, blue] = [0, 0, 0];
-      let from = 4 * ((top + y) * image.width + left + first);
-      for (const weight of weights) {
-        red += weight * data[from];
-        green += weight * data[from + 1];
-        blue += weight * data[from + 2];
-        from += 4;
+  const low = new Float32Array(toHeight * width * 3);
+  taps(height, toHeight).forEach(({first, weights}, y) => {
+    for (let row = 0; row < weights.length; row++) {
+      const weight = weights[row];
+      let from = 4 * ((top + first + row) * image.width + left);
+      for (let at = 3 * y * width; at < 3 * (y + 1) * width; at += 3, from += 4) {
+        low[at] += Math.fround(weight * data[from]);
+        low[at + 1] += Math.fround(weight * data[from + 1]);
+        low[at + 2] += Math.fround(weight * data[from + 2]);
       }
-      const at = 3 * (y * toWidth + x);
-      [narrow[at], narrow[at + 1], narrow[at + 2]] = [red, green, blue];
     }
-  }
+  });
 
   const square = new Uint8Array(size * size * 3);
   const above = Math.floor((size - toHeight) / 2);
   const before = Math.floor((size - toWidth) / 2);
-  for (let y = 0; y < toHeight; y++) {
-    const {first, weights} = rows[y];
-    for (let i = 0; i < 3 * toWidth; i++) {
-      let sum = 0;
-      weights.forEach((weight, row) => (sum += weight * narrow[(first + row) * toWidth * 3 + i]));
-      square[3 * ((above + y) * size + before) + i] = sum + 0.5;
+  const sum = new Float32Array(3);
+  taps(width, toWidth).forEach(({first, weights}, x) => {
+    for (let y = 0; y < toHeight; y++) {
+      sum.fill(0);
+      for (let column = 0; column < weights.length; column++) {
+        const from = 3 * (y * width + first + column);
+        for (let c = 0; c < 3; c++) sum[c] += Math.fround(weights[column] * low[from + c]);
+      }
+      for (let c = 0; c < 3; c++) square[3 * ((above + y) * size + before + x) + c] = sum[c] + 0.5;
     }
-  }
+  });
   return square;
 }
 
 /** For each of `to` samples, the first of `from` pixels that it is made of, and their weights. */
 function taps(from, to) {
-  const scale = from / to;
+  const {fround} = Math;
+  const scale = fround(from / to);
   const radius = Math.max(scale, 1);
+  const narrowing = fround(1 / radius);
   return Array.from({length: to}, (_, i) => {
-    const centre = (i + 0.5) * scale;
+    const centre = fround((i + 0.5) * scale);
     const first = Math.max(0, Math.ceil(centre - radius - 0.5));
     const last = Math.min(from - 1, Math.floor(centre + radius - 0.5));
-    const weights = Array.from({length: last - first + 1}, (_, j) =>
-      Math.max(0, 1 - Math.abs(first + j + 0.5 - centre) / radius));
-    const total = weights.reduce((a, b) => a + b);
-    return {first, weights: weights.map((weight) => weight / total)};
+    const weights = Array.from({length: last - first + 1}, (_, j) => {
+      const distance = fround(fround(first + j + 0.5 - centre) * narrowing);
+      return Math.max(0, fround(1 - Math.abs(distance)));
+    });
+    const one = fround(1 / weights.reduce((a, b) => fround(a + b)));
+    return {first, weights: weights.map((weight) => fround(weight * one))};
   });
 }

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import re
 import shutil
 import signal
@@ -24,9 +23,6 @@ from recycle_tf.evaluation import litert
 from tests.conftest import ROOT, run_python
 from tests.export.conftest import run_export
 from tests.test_train import check_refused
-
-DECODED_ALIKE = {".png": 1, ".jpg": 4}
-"""Levels, of 256, that pixels may differ by: two summations of one mean; and two decoders of a JPEG."""
 
 
 @pytest.fixture(scope="module")
@@ -198,17 +194,17 @@ def test_a_picture_is_prepared_as_for_the_training(page, resize):
     for name, content in pictures().items():
         found = np.array(page.execute_async_script(code, list(content), resize)).reshape(32, 32, 3)
         gap = np.abs(found - decode.decode(content, 32, resize).numpy().astype(int))
-        assert gap.max() <= DECODED_ALIKE[name[-4:]], (name, gap.max())
+        # To the byte; but browsers keep what is seen through multiplied with its alpha.
+        assert gap.max() <= (1 if name == "see_through.png" else 0), name
 
 
 def test_jpegs_through_the_file_input(page, run, tmp_path):
-    """Chromium and TensorFlow decode a JPEG differently by a level or two, which moves probabilities a little."""
     predict = litert.open_predictor(run / "export" / "web" / "model.tflite")
     for path in (run / "export" / "golden").glob("*.png"):
         photo = tmp_path / f"{path.stem}.jpg"
         Image.open(path).resize((203, 151), Image.Resampling.BICUBIC).save(photo, quality=95)
         expected = predict(decode.decode(photo.read_bytes(), 32).numpy())
-        np.testing.assert_allclose(list(ask(page, photo).values()), sorted(expected)[::-1], atol=0.02)
+        np.testing.assert_allclose(list(ask(page, photo).values()), sorted(expected)[::-1], atol=1e-3)
 
 
 def test_below_the_threshold_it_is_not_sure_in_both_languages(browser, run, tmp_path):
@@ -359,27 +355,18 @@ def test_serve_on_a_port_that_is_taken(tmp_path):
             serve.open_server(tmp_path, port)
 
 
-def test_no_runtime(finished_run, tmp_path):
-    def export(*flags, path=os.environ["PATH"]):
-        return run_python(
-            "-m", "export", f"--run={finished_run}", "--formats=web", *flags, env={"PATH": path}
-        )
-
-    offline = (
+def test_no_runtime(monkeypatch, tmp_path):
+    offline = re.escape(
         "elsewhere `npm pack @litertjs/core@2.5.3 @litertjs/wasm-utils@2.5.3` writes two archives: "
         "put them into a folder, and add --web_runtime=FOLDER"
     )
-    check_refused(
-        export(path=str(tmp_path)),
-        f"--formats=web: npm, which fetches LiteRT.js, is not installed; {offline}",
-    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match=f"npm, which fetches LiteRT.js, is not installed; {offline}"):
+        web.open_runtime()
     (tmp_path / "npm").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "npm").chmod(0o755)
-    check_refused(
-        export(path=f"{tmp_path}:{os.environ['PATH']}"),
-        f"--formats=web: npm could not fetch LiteRT.js; is there a network? {offline}",
-    )
-    assert not (finished_run / "export" / "web").exists()
+    with pytest.raises(UserError, match=rf"npm could not fetch LiteRT.js; is there a network\? {offline}"):
+        web.open_runtime()
 
 
 def test_a_runtime_from_a_folder(tmp_path):
