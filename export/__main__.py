@@ -39,11 +39,22 @@ REJECTED = "rejected"
 
 @cli.command
 def main(argv):
-    """Run -> model -> one file a format -> verdict on each -> table."""
+    """Exports, or serves; a full disk is one line, and what was there before is as it was."""
     if argv[:1] == ["serve"]:
         from . import serve
 
         sys.exit(serve.main(argv[1:]))
+    try:
+        export(argv)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or 'the export'}: cannot be written ({error.strerror}); mend that, and give "
+            f"the same command again"
+        ) from error
+
+
+def export(argv):
+    """Run -> model -> one file a format -> verdict on each -> table."""
     values = flags.FlagValues()
     flags.DEFINE_string("run", None, "folder that train.py wrote", flag_values=values)
     flags.DEFINE_list(
@@ -63,6 +74,9 @@ def main(argv):
     flags.DEFINE_string("license", None, "the model's licence, for its metadata", flag_values=values)
     flags.DEFINE_string(
         "web_runtime", None, "folder of LiteRT.js' npm archives; else npm fetches them", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "unverified", False, "where the data set is not: write files that nothing proves", flag_values=values
     )
     cli.no_words(cli.parse(argv, values, __doc__))
     if not values.run:
@@ -89,7 +103,7 @@ def main(argv):
     labels_ko = korean.translate(run.labels, values.labels_ko)
     model = run.load_model()
     wanted = values.formats or [name for name in FORMATS if name not in BY_NAME_ALONE]
-    reasons = {name: tflite.why_not(model, name) for name in wanted}
+    reasons = {name: tflite.why_not(model, name, values.unverified) for name in wanted}
     for name, reason in reasons.items():
         if reason and values.formats:
             raise UserError(f"--formats={name}: {reason}")
@@ -97,7 +111,19 @@ def main(argv):
             print(f"{name:16} left out: {reason}")
     formats = [name for name, reason in reasons.items() if not reason]
     runtime = web.open_runtime(values.web_runtime) if set(formats) & set(web.FORMATS) else None
-    source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
+    modules = {name: module for module in (saved_model, tflite, web) for name in module.FORMATS}
+    if not run.complete:
+        print(f"{run.path}: its training has not ended; exported is its best model so far")
+    if values.unverified:
+        spec = artifacts.make_spec(run, model, labels_ko, values.author, values.license)
+        _export_unverified(run, model, spec, {name: modules[name] for name in formats}, runtime)
+        return
+    try:
+        source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
+    except UserError as error:
+        raise UserError(
+            f"{error}; a copy verifies too, --dataset=FOLDER, and --unverified writes without proof"
+        ) from error
     test = source.splits["test"]
     view = {"size": model.input_shape[1], "resize": run.config["resize"]}
 
@@ -116,8 +142,7 @@ def main(argv):
         chosen = pipeline.class_balanced(source.splits["train"], CALIBRATION_PICTURES, run.config["seed"])
         calibration = cache.decode_all(chosen, **view)
 
-    modules = {name: module for module in (saved_model, tflite, web) for name in module.FORMATS}
-    run.export.mkdir(exist_ok=True)
+    _begin(run)
     rows, answers = [], {"keras": expected}
     for name in formats:
         # Written beside its place and moved there once it is proven.
@@ -142,24 +167,58 @@ def main(argv):
     latency = _time([artifact for artifact, _ in rows], pictures[0])
     record = _write_record(run, rows, latency)
     summary = metrics.summarise(expected, test.labels, run.labels)
-    files = {
-        name: digest for row in record for name, digest in artifacts.digests(run.export / row["path"]).items()
-    }
-    beside = {
-        "labels.txt": artifacts.lines(run.labels),
-        "labels_ko.txt": artifacts.lines(labels_ko) if labels_ko else None,
-        # What lies in the files themselves cannot hold their digests.
-        "spec.json": artifacts.as_json({**spec, "files": files}),
-        "card.md": card.make_card(spec, record, source.name, summary),
-    }
-    for name, text in beside.items():
-        _write_text(run.export / name, text)
+    _write_beside(run, spec, record, card.make_card(spec, record, source.name, summary))
     written = [row for row in record if row["format"] in answers]
     print(_table(written, summary["accuracy"], len(test)))
     print(f"artifacts {run.export}")
     failed = [artifact.format for artifact, verdict in rows if verdict.failure]
     if failed:
         raise UserError(f"{', '.join(failed)}: rejected, see {run.export / REJECTED}")
+
+
+def _begin(run):
+    """Makes the folder of a run's artifacts, without what an interrupted export was writing there."""
+    run.export.mkdir(exist_ok=True)
+    for leftover in run.export.rglob(".partial-*"):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _export_unverified(run, model, spec, modules, runtime):
+    """Writes artifacts that no picture was shown to; there is nothing to compare their answers with."""
+    from . import card, web
+
+    _begin(run)
+    # They were of other artifacts.
+    shutil.rmtree(run.export / "golden", ignore_errors=True)
+    shutil.rmtree(run.export / "flips", ignore_errors=True)
+    rows = []
+    for name, module in modules.items():
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=run.export) as partial:
+            arguments = {"runtime": runtime} if name in web.FORMATS else {}
+            artifact = module.export(spec, model, name, pathlib.Path(partial), **arguments)
+            rows.append((_move(artifact, run.export), None))
+        print(f"{name:16} not verified", flush=True)
+    record = _write_record(run, rows, {})
+    _write_beside(run, spec, record, card.make_card(spec, record))
+    print(f"artifacts {run.export}")
+
+
+def _write_beside(run, spec, record, card):
+    """Writes what stands beside the artifacts."""
+    from . import artifact as artifacts
+
+    files = {
+        name: digest for row in record for name, digest in artifacts.digests(run.export / row["path"]).items()
+    }
+    beside = {
+        "labels.txt": artifacts.lines(spec["labels"]),
+        "labels_ko.txt": artifacts.lines(spec["labels_ko"]) if "labels_ko" in spec else None,
+        # What lies in the files themselves cannot hold their digests.
+        "spec.json": artifacts.as_json({**spec, "files": files}),
+        "card.md": card,
+    }
+    for name, text in beside.items():
+        _write_text(run.export / name, text)
 
 
 def _move(artifact, directory):
@@ -221,7 +280,7 @@ def _write_record(run, rows, latency):
             "bytes": artifact.bytes,
             **artifact.spec,
             "operations": artifact.operations,
-            "verification": dataclasses.asdict(verdict),
+            "verification": verdict and dataclasses.asdict(verdict),
             "latency_ms": latency.get(artifact.format),
             "machine": machine,
         }

@@ -74,7 +74,7 @@ def export(spec, model, format_name, directory, calibration=None):
     return Artifact(format_name, path, size_of(path), spec, _operations(flat_buffer))
 
 
-def why_not(model, format_name):
+def why_not(model, format_name, without_pictures=False):
     """Why a network cannot be had in a format, or None."""
     deformable = any(isinstance(layer, layers.DeformableConv2D) for layer in model.layers)
     if format_name in CALIBRATED and deformable:
@@ -82,6 +82,8 @@ def why_not(model, format_name):
             f"{model.name} samples its maps at computed coordinates, which integers would round; "
             "tflite_dynamic keeps them in float"
         )
+    if format_name in CALIBRATED and without_pictures:
+        return "the ranges of its integers are measured on training pictures; tflite_dynamic needs none"
     return None
 
 
