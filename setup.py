@@ -14,6 +14,7 @@ VERSION = next(
 BUILDERS = sorted(path.parent.name for path in (HERE / "datasets").glob("*/*_dataset_builder.py"))
 # Other releases ship other parts of it.
 MEDIAPIPE = "mediapipe==1.2.2"
+ONNX = ["onnx", "onnxruntime", "tf2onnx"]
 
 
 class BuildWithoutTests(build_py):
@@ -76,9 +77,11 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        "dev": ["build", "dill", "jax", MEDIAPIPE, "pytest", "pytest-xdist", "ruff", "selenium"],
+        "dev": ["build", "dill", "jax", MEDIAPIPE, *ONNX, "pytest", "pytest-xdist", "ruff", "selenium"],
         # Only to test that it runs the exported files as they are.
         "mediapipe": [MEDIAPIPE],
+        # Only for --formats=onnx; tf2onnx also installs top-level packages `tests`, `tools` and `examples`.
+        "onnx": ONNX,
         # Only to make tests/models/torch_golden.json.gz anew.
         "torch": ["timm", "torch", "torchvision"],
     },

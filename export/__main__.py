@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -29,10 +30,11 @@ FORMATS = (
     "tflite_dynamic",
     "tflite_int8",
     "tflite_int16x8",
+    "onnx",
     "web",
 )
-BY_NAME_ALONE = ("tflite_int16x8", "web")
-"""Written only when asked for: LiteRT computes the one tens of times slower; the other wants npm."""
+BY_NAME_ALONE = ("tflite_int16x8", "onnx", "web")
+"""Written only when asked for: LiteRT computes the first tens of times slower, the others want packages."""
 CALIBRATION_PICTURES = 240
 REJECTED = "rejected"
 
@@ -64,6 +66,9 @@ def export(argv):
         flag_values=values,
     )
     flags.DEFINE_float("max_drop", 1.0, "points of accuracy that quantisation may cost", flag_values=values)
+    flags.DEFINE_string(
+        "batch", "1", "pictures that a .tflite or ONNX file takes at once, or dynamic", flag_values=values
+    )
     flags.DEFINE_string("dataset", None, "where to verify; else the run's own data set", flag_values=values)
     flags.DEFINE_string("manual_dir", None, "as in train.py; else the run's", flag_values=values)
     flags.DEFINE_string("data_dir", None, "as in train.py; else the run's", flag_values=values)
@@ -85,6 +90,8 @@ def export(argv):
         raise UserError(f"--formats: empty; choose from {', '.join(FORMATS)}")
     if not values.max_drop == values.max_drop:
         raise UserError("--max_drop=nan: expected points of accuracy, such as 1")
+    if not re.fullmatch("[1-9][0-9]*|dynamic", values.batch):
+        raise UserError(f"--batch={values.batch}: expected a number of pictures, or dynamic")
     for name in values.formats or ():
         if name not in FORMATS:
             raise UserError(f"--formats={name}: no such format, {did_you_mean(name, FORMATS)}")
@@ -97,7 +104,7 @@ def export(argv):
     from recycle_tf.evaluation import metrics
 
     from . import artifact as artifacts
-    from . import calibrate, card, flips, golden, korean, saved_model, tflite, verify, web
+    from . import calibrate, card, flips, golden, korean, onnx, saved_model, tflite, verify, web
 
     run = runs.open_run(values.run)
     labels_ko = korean.translate(run.labels, values.labels_ko)
@@ -111,11 +118,15 @@ def export(argv):
             print(f"{name:16} left out: {reason}")
     formats = [name for name, reason in reasons.items() if not reason]
     runtime = web.open_runtime(values.web_runtime) if set(formats) & set(web.FORMATS) else None
-    modules = {name: module for module in (saved_model, tflite, web) for name in module.FORMATS}
+    if set(formats) & set(onnx.FORMATS):
+        onnx.check_installed()
+    batch = values.batch if values.batch == "dynamic" else int(values.batch)
+    about = {"labels_ko": labels_ko, "author": values.author, "license": values.license, "batch": batch}
+    modules = {name: module for module in (saved_model, tflite, onnx, web) for name in module.FORMATS}
     if not run.complete:
         print(f"{run.path}: its training has not ended; exported is its best model so far")
     if values.unverified:
-        spec = artifacts.make_spec(run, model, labels_ko, values.author, values.license)
+        spec = artifacts.make_spec(run, model, **about)
         _export_unverified(run, model, spec, {name: modules[name] for name in formats}, runtime)
         return
     try:
@@ -134,7 +145,7 @@ def export(argv):
     logits = model.predict(evaluation(validation).map(lambda images, _: images), verbose=0)
     calibrated = calibrate.calibrate(logits, validation.labels, run.labels)
     calibrate.set_temperature(model, calibrated["temperature"])
-    spec = artifacts.make_spec(run, model, labels_ko, values.author, values.license, calibrated)
+    spec = artifacts.make_spec(run, model, **about, calibration=calibrated)
     pictures = cache.decode_all(test, **view)
     expected = metrics.predict_probabilities(model, evaluation(test))
     calibration = None

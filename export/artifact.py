@@ -30,7 +30,7 @@ class Artifact:
     operations: dict | None = None
 
 
-def make_spec(run, model, labels_ko=None, author=None, license=None, calibration=None):
+def make_spec(run, model, labels_ko=None, author=None, license=None, calibration=None, batch=1):
     """What an app's developer has to know, for JSON: input, resize rule, labels, origin.
 
     Args:
@@ -40,6 +40,7 @@ def make_spec(run, model, labels_ko=None, author=None, license=None, calibration
         author: who made the model, or None.
         license: its licence, or None.
         calibration: as `calibrate.calibrate` gives it, or None.
+        batch: how many pictures it takes at once, or `"dynamic"`; a SavedModel takes any number.
 
     Returns:
         A dict without what is None. The formats add their name to it.
@@ -51,9 +52,10 @@ def make_spec(run, model, labels_ko=None, author=None, license=None, calibration
         "dataset_fingerprint": run.fingerprint,
         "image_size": model.input_shape[1],
         "resize": run.config["resize"],
-        "input": "uint8 RGB pixels, [1, image_size, image_size, 3]",
+        "batch": batch,
+        "input": f"uint8 RGB pixels, [{batch}, image_size, image_size, 3]",
         "normalization": {"mean": 0, "std": 1},
-        "output": "float32 probabilities, [1, number of labels]",
+        "output": f"float32 probabilities, [{batch}, number of labels]",
         "labels": run.labels,
         "labels_locale": "en" if set(run.labels) <= set(korean.NAMES) else None,
         "labels_ko": labels_ko,
@@ -67,6 +69,11 @@ def make_spec(run, model, labels_ko=None, author=None, license=None, calibration
 def answer(model, pixels):
     """The whole of an artifact's graph: pixels 0..255, `[batch, height, width, 3]`, to probabilities."""
     return keras.ops.softmax(model(tf.cast(pixels, tf.float32), training=False))
+
+
+def open_batch(spec):
+    """The first dimension of an artifact's input: a number, or None for any."""
+    return None if spec["batch"] == "dynamic" else spec["batch"]
 
 
 def size_of(path):

@@ -79,13 +79,13 @@ def export(spec, model, format_name, directory, runtime):
         directory: an existing folder.
         runtime: as `open_runtime` gives it.
     """
-    path = directory / "web"
+    # It asks about one picture at a time.
+    path, spec = directory / "web", {"format": format_name, **spec, "batch": 1}
     shutil.copytree(PAGE, path)
     (path / "runtime").mkdir()
     for name, content in runtime.items():
         (path / "runtime" / name).write_bytes(content)
     tflite.export(spec, model, NETWORK, path).path.rename(path / "model.tflite")
-    spec = {"format": format_name, **spec}
     (path / "spec.json").write_text(as_json(spec), encoding="utf-8")
     return Artifact(format_name, path, size_of(path), spec)
 

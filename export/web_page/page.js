@@ -92,7 +92,7 @@ function answer() {
     say("p", "over", text("goesIn")),
     say("p", "name", best.name),
     bar,
-    say("p", "sure", text("sure", {percent: percent(probability)})),
+    say("p", "sure", text("sure", {percent: percent(Math.min(probability, 0.99))})),
   ];
 }
 

@@ -30,8 +30,8 @@ export const TEXTS = {
     license: "Licence",
     measured: "How sure is sure",
     threshold:
-      "Below {threshold} it says “not sure”. Where it was surer, it was right for {accuracy} of " +
-      "{examples} pictures that it had not learned from; that was the case for {coverage} of them.",
+      "Below {threshold} it says “not sure”. Of {examples} pictures that it had not learned from it was surer " +
+      "for {coverage}, and right for {accuracy} of these.",
     limits: "Limits",
     limit: "It knows these bins alone, and pictures like those it learned from. Local rules decide.",
   },

@@ -134,7 +134,9 @@ def test_golden_pictures_through_the_file_input(page, run):
         assert found == pytest.approx(expected, abs=2e-3)
         best = max(expected, key=expected.get)
         assert page.find_element("css selector", "#answer .name").text.lower() == best
-        assert page.find_element("css selector", "#answer .sure").text == f"{expected[best]:.0%} sure"
+        assert (
+            page.find_element("css selector", "#answer .sure").text == f"{min(expected[best], 0.99):.0%} sure"
+        )
         assert re.match(r"Computed in [\d.]+ ms on this device", page.find_element("id", "speed").text)
         assert page.find_element("id", "picture").get_attribute("alt") == "The picture that was asked about"
 
