@@ -14,6 +14,7 @@ VERSION = next(
 BUILDERS = sorted(path.parent.name for path in (HERE / "datasets").glob("*/*_dataset_builder.py"))
 # Other releases ship other parts of it.
 MEDIAPIPE = "mediapipe==1.2.2"
+ONNX = ["onnx", "onnxruntime", "tf2onnx"]
 
 
 class BuildWithoutTests(build_py):
@@ -39,7 +40,10 @@ setup(
         *(f"recycle_tf.datasets.{name}" for name in BUILDERS),
     ],
     package_dir={"recycle_tf.export": "export", "recycle_tf.datasets": "datasets"},
-    package_data={f"recycle_tf.datasets.{name}": ["*.md", "*.bib", "*.txt"] for name in BUILDERS},
+    package_data={
+        "recycle_tf.export": ["*.md", "web_page/*"],
+        **{f"recycle_tf.datasets.{name}": ["*.md", "*.bib", "*.txt"] for name in BUILDERS},
+    },
     cmdclass={"build_py": BuildWithoutTests},
     entry_points={
         "console_scripts": ["recycle-tf = recycle_tf.__main__:main"],
@@ -73,9 +77,11 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        "dev": ["build", "dill", "jax", MEDIAPIPE, "pytest", "pytest-xdist", "ruff"],
+        "dev": ["build", "dill", "jax", MEDIAPIPE, *ONNX, "pytest", "pytest-xdist", "ruff", "selenium"],
         # Only to test that it runs the exported files as they are.
         "mediapipe": [MEDIAPIPE],
+        # Only for --formats=onnx; tf2onnx also installs top-level packages `tests`, `tools` and `examples`.
+        "onnx": ONNX,
         # Only to make tests/models/torch_golden.json.gz anew.
         "torch": ["timm", "torch", "torchvision"],
     },

@@ -4,6 +4,8 @@
 
 Each file takes uint8 RGB pixels and returns probabilities. It is replayed over the test split and compared
 with Keras; one that differs too much goes to RUN/export/rejected, and the command fails.
+
+    python -m export serve --run=runs/mine      # opens the page that --formats=web has written
 """
 
 import dataclasses
@@ -11,6 +13,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import sys
 import tempfile
@@ -27,15 +30,32 @@ FORMATS = (
     "tflite_dynamic",
     "tflite_int8",
     "tflite_int16x8",
+    "onnx",
+    "web",
 )
-BY_NAME_ALONE = ("tflite_int16x8",)
-"""Written only when asked for: LiteRT computes it tens of times slower than the others."""
+BY_NAME_ALONE = ("tflite_int16x8", "onnx", "web")
+"""Written only when asked for: LiteRT computes the first tens of times slower, the others want packages."""
 CALIBRATION_PICTURES = 240
 REJECTED = "rejected"
 
 
 @cli.command
 def main(argv):
+    """Exports, or serves; a full disk is one line, and what was there before is as it was."""
+    if argv[:1] == ["serve"]:
+        from . import serve
+
+        sys.exit(serve.main(argv[1:]))
+    try:
+        export(argv)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or 'the export'}: cannot be written ({error.strerror}); mend that, and give "
+            f"the same command again"
+        ) from error
+
+
+def export(argv):
     """Run -> model -> one file a format -> verdict on each -> table."""
     values = flags.FlagValues()
     flags.DEFINE_string("run", None, "folder that train.py wrote", flag_values=values)
@@ -46,6 +66,9 @@ def main(argv):
         flag_values=values,
     )
     flags.DEFINE_float("max_drop", 1.0, "points of accuracy that quantisation may cost", flag_values=values)
+    flags.DEFINE_string(
+        "batch", "1", "pictures that a .tflite or ONNX file takes at once, or dynamic", flag_values=values
+    )
     flags.DEFINE_string("dataset", None, "where to verify; else the run's own data set", flag_values=values)
     flags.DEFINE_string("manual_dir", None, "as in train.py; else the run's", flag_values=values)
     flags.DEFINE_string("data_dir", None, "as in train.py; else the run's", flag_values=values)
@@ -54,6 +77,12 @@ def main(argv):
     )
     flags.DEFINE_string("author", None, "who made the model, for its metadata", flag_values=values)
     flags.DEFINE_string("license", None, "the model's licence, for its metadata", flag_values=values)
+    flags.DEFINE_string(
+        "web_runtime", None, "folder of LiteRT.js' npm archives; else npm fetches them", flag_values=values
+    )
+    flags.DEFINE_bool(
+        "unverified", False, "where the data set is not: write files that nothing proves", flag_values=values
+    )
     cli.no_words(cli.parse(argv, values, __doc__))
     if not values.run:
         raise UserError("--run: missing; give a folder that train.py wrote")
@@ -61,6 +90,8 @@ def main(argv):
         raise UserError(f"--formats: empty; choose from {', '.join(FORMATS)}")
     if not values.max_drop == values.max_drop:
         raise UserError("--max_drop=nan: expected points of accuracy, such as 1")
+    if not re.fullmatch("[1-9][0-9]*|dynamic", values.batch):
+        raise UserError(f"--batch={values.batch}: expected a number of pictures, or dynamic")
     for name in values.formats or ():
         if name not in FORMATS:
             raise UserError(f"--formats={name}: no such format, {did_you_mean(name, FORMATS)}")
@@ -73,39 +104,65 @@ def main(argv):
     from recycle_tf.evaluation import metrics
 
     from . import artifact as artifacts
-    from . import card, flips, golden, korean, saved_model, tflite, verify
+    from . import calibrate, card, flips, golden, korean, onnx, saved_model, tflite, verify, web
 
     run = runs.open_run(values.run)
     labels_ko = korean.translate(run.labels, values.labels_ko)
     model = run.load_model()
     wanted = values.formats or [name for name in FORMATS if name not in BY_NAME_ALONE]
-    reasons = {name: tflite.why_not(model, name) for name in wanted}
+    reasons = {name: tflite.why_not(model, name, values.unverified) for name in wanted}
     for name, reason in reasons.items():
         if reason and values.formats:
             raise UserError(f"--formats={name}: {reason}")
         if reason:
             print(f"{name:16} left out: {reason}")
     formats = [name for name, reason in reasons.items() if not reason]
-    source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
+    runtime = web.open_runtime(values.web_runtime) if set(formats) & set(web.FORMATS) else None
+    if set(formats) & set(onnx.FORMATS):
+        onnx.check_installed()
+    batch = values.batch if values.batch == "dynamic" else int(values.batch)
+    about = {"labels_ko": labels_ko, "author": values.author, "license": values.license, "batch": batch}
+    modules = {name: module for module in (saved_model, tflite, onnx, web) for name in module.FORMATS}
+    if not run.complete:
+        print(f"{run.path}: its training has not ended; exported is its best model so far")
+    if values.unverified:
+        spec = artifacts.make_spec(run, model, **about)
+        _export_unverified(run, model, spec, {name: modules[name] for name in formats}, runtime)
+        return
+    try:
+        source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
+    except UserError as error:
+        raise UserError(
+            f"{error}; a copy verifies too, --dataset=FOLDER, and --unverified writes without proof"
+        ) from error
     test = source.splits["test"]
-    spec = artifacts.make_spec(run, model, labels_ko, values.author, values.license)
     view = {"size": model.input_shape[1], "resize": run.config["resize"]}
+
+    def evaluation(split):
+        return pipeline.build_evaluation(split, len(run.labels), view["size"], 32, view["resize"])
+
+    validation = source.splits["validation"]
+    logits = model.predict(evaluation(validation).map(lambda images, _: images), verbose=0)
+    calibrated = calibrate.calibrate(logits, validation.labels, run.labels)
+    calibrate.set_temperature(model, calibrated["temperature"])
+    spec = artifacts.make_spec(run, model, **about, calibration=calibrated)
     pictures = cache.decode_all(test, **view)
-    expected = metrics.predict_probabilities(
-        model, pipeline.build_evaluation(test, len(run.labels), view["size"], 32, view["resize"])
-    )
+    expected = metrics.predict_probabilities(model, evaluation(test))
     calibration = None
     if set(formats) & set(tflite.CALIBRATED):
         chosen = pipeline.class_balanced(source.splits["train"], CALIBRATION_PICTURES, run.config["seed"])
         calibration = cache.decode_all(chosen, **view)
 
-    run.export.mkdir(exist_ok=True)
+    _begin(run)
     rows, answers = [], {"keras": expected}
     for name in formats:
         # Written beside its place and moved there once it is proven.
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=run.export) as partial:
-            module = saved_model if name in saved_model.FORMATS else tflite
-            arguments = {"calibration": calibration} if name in tflite.CALIBRATED else {}
+            module, arguments = modules[name], {}
+            if name in tflite.CALIBRATED:
+                arguments["calibration"] = calibration
+            if name in web.FORMATS:
+                arguments["runtime"] = runtime
             artifact = module.export(spec, model, name, pathlib.Path(partial), **arguments)
 
             def progress(batches, name=name):
@@ -117,24 +174,62 @@ def main(argv):
             rows.append((_move(artifact, directory), verdict))
         flips.write(run.export / "flips", name, test, run.labels, answers[name], expected)
         print(f"{name:16} {verdict.failure or 'verified'}", flush=True)
-    golden.write(run.export / "golden", test, run.labels, answers)
+    golden.write(run.export / "golden", test, spec, answers)
     latency = _time([artifact for artifact, _ in rows], pictures[0])
     record = _write_record(run, rows, latency)
     summary = metrics.summarise(expected, test.labels, run.labels)
-    beside = {
-        "labels.txt": artifacts.lines(run.labels),
-        "labels_ko.txt": artifacts.lines(labels_ko) if labels_ko else None,
-        "spec.json": artifacts.as_json(spec),
-        "card.md": card.make_card(spec, record, source.name, summary),
-    }
-    for name, text in beside.items():
-        _write_text(run.export / name, text)
+    _write_beside(run, spec, record, card.make_card(spec, record, source.name, summary))
     written = [row for row in record if row["format"] in answers]
     print(_table(written, summary["accuracy"], len(test)))
     print(f"artifacts {run.export}")
     failed = [artifact.format for artifact, verdict in rows if verdict.failure]
     if failed:
         raise UserError(f"{', '.join(failed)}: rejected, see {run.export / REJECTED}")
+
+
+def _begin(run):
+    """Makes the folder of a run's artifacts, without what an interrupted export was writing there."""
+    run.export.mkdir(exist_ok=True)
+    for leftover in run.export.rglob(".partial-*"):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _export_unverified(run, model, spec, modules, runtime):
+    """Writes artifacts that no picture was shown to; there is nothing to compare their answers with."""
+    from . import card, web
+
+    _begin(run)
+    # They were of other artifacts.
+    shutil.rmtree(run.export / "golden", ignore_errors=True)
+    shutil.rmtree(run.export / "flips", ignore_errors=True)
+    rows = []
+    for name, module in modules.items():
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=run.export) as partial:
+            arguments = {"runtime": runtime} if name in web.FORMATS else {}
+            artifact = module.export(spec, model, name, pathlib.Path(partial), **arguments)
+            rows.append((_move(artifact, run.export), None))
+        print(f"{name:16} not verified", flush=True)
+    record = _write_record(run, rows, {})
+    _write_beside(run, spec, record, card.make_card(spec, record))
+    print(f"artifacts {run.export}")
+
+
+def _write_beside(run, spec, record, card):
+    """Writes what stands beside the artifacts."""
+    from . import artifact as artifacts
+
+    files = {
+        name: digest for row in record for name, digest in artifacts.digests(run.export / row["path"]).items()
+    }
+    beside = {
+        "labels.txt": artifacts.lines(spec["labels"]),
+        "labels_ko.txt": artifacts.lines(spec["labels_ko"]) if "labels_ko" in spec else None,
+        # What lies in the files themselves cannot hold their digests.
+        "spec.json": artifacts.as_json({**spec, "files": files}),
+        "card.md": card,
+    }
+    for name, text in beside.items():
+        _write_text(run.export / name, text)
 
 
 def _move(artifact, directory):
@@ -196,7 +291,7 @@ def _write_record(run, rows, latency):
             "bytes": artifact.bytes,
             **artifact.spec,
             "operations": artifact.operations,
-            "verification": dataclasses.asdict(verdict),
+            "verification": verdict and dataclasses.asdict(verdict),
             "latency_ms": latency.get(artifact.format),
             "machine": machine,
         }

@@ -1,5 +1,8 @@
 """SavedModel, for servers: one signature for pixels, one for the bytes of a JPEG or PNG."""
 
+import errno
+import os
+
 import keras
 import tensorflow as tf
 
@@ -24,6 +27,9 @@ def export(spec, model, format_name, directory):
         model: a Keras model with logits.
         format_name: `"saved_model"`.
         directory: an existing folder.
+
+    Raises:
+        OSError: the disk is full.
     """
     image_size, resize = spec["image_size"], spec["resize"]
     names = tf.constant(spec["labels"])
@@ -51,7 +57,11 @@ def export(spec, model, format_name, directory):
     archive.add_endpoint("serve_pixels", serve_pixels, [pixels])
     archive.add_endpoint("serve_bytes", serve_bytes, [tf.TensorSpec([None], tf.string, name="encoded")])
     path = directory / "saved_model"
-    archive.write_out(path, verbose=False)
+    try:
+        archive.write_out(path, verbose=False)
+    except tf.errors.ResourceExhaustedError as error:
+        # TensorFlow's own name of a full disk.
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
     return Artifact(format_name, path, size_of(path), {"format": format_name, **spec})
 
 

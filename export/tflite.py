@@ -17,7 +17,7 @@ from recycle_tf import cli, layers
 from recycle_tf.evaluation import litert
 
 from . import metadata
-from .artifact import Artifact, answer, size_of
+from .artifact import Artifact, answer, open_batch, size_of
 
 FORMATS = ("tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8", "tflite_int16x8")
 CALIBRATED = ("tflite_int8", "tflite_int16x8")
@@ -39,7 +39,10 @@ def export(spec, model, format_name, directory, calibration=None):
     integer = format_name == "tflite_int8"
     image_size = model.input_shape[1]
     # The converter itself puts the uint8 input before an integer graph; elsewhere it is cast in the graph.
-    pixels = tf.TensorSpec([1, image_size, image_size, 3], tf.float32 if integer else tf.uint8, name="pixels")
+    batch = open_batch(spec)
+    pixels = tf.TensorSpec(
+        [batch, image_size, image_size, 3], tf.float32 if integer else tf.uint8, name="pixels"
+    )
     archive = keras.export.ExportArchive()
     archive.add_endpoint("serve", lambda pixels: {"probabilities": answer(model, pixels)}, [pixels])
     with tempfile.TemporaryDirectory() as folder, cli.hushed(1, 2):
@@ -60,7 +63,8 @@ def export(spec, model, format_name, directory, calibration=None):
             plain = [np.full_like(calibration[0], value) for value in (0, 255)]
             pictures = [*plain, *calibration]
             converter.representative_dataset = lambda: (
-                [one[None].astype(pixels.dtype.as_numpy_dtype)] for one in pictures
+                [np.repeat(one[None], batch or 1, axis=0).astype(pixels.dtype.as_numpy_dtype)]
+                for one in pictures
             )
         if integer:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
@@ -74,7 +78,7 @@ def export(spec, model, format_name, directory, calibration=None):
     return Artifact(format_name, path, size_of(path), spec, _operations(flat_buffer))
 
 
-def why_not(model, format_name):
+def why_not(model, format_name, without_pictures=False):
     """Why a network cannot be had in a format, or None."""
     deformable = any(isinstance(layer, layers.DeformableConv2D) for layer in model.layers)
     if format_name in CALIBRATED and deformable:
@@ -82,13 +86,32 @@ def why_not(model, format_name):
             f"{model.name} samples its maps at computed coordinates, which integers would round; "
             "tflite_dynamic keeps them in float"
         )
+    if format_name in CALIBRATED and without_pictures:
+        return "the ranges of its integers are measured on training pictures; tflite_dynamic needs none"
     return None
 
 
 def load(path):
-    """Pixels `[batch, image_size, image_size, 3]` -> probabilities, through LiteRT, one picture at a time."""
-    predict = litert.open_predictor(path, THREADS)
-    return lambda pixels: np.stack([predict(one) for one in pixels])
+    """Pixels `[batch, image_size, image_size, 3]` -> probabilities, through LiteRT."""
+    interpreter = litert.open_interpreter(path, THREADS)
+    image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    fixed = image["shape_signature"][0]
+
+    def predict(pixels):
+        size = len(pixels) if fixed == -1 else fixed
+        if fixed == -1:
+            interpreter.resize_tensor_input(image["index"], pixels.shape)
+            interpreter.allocate_tensors()
+        found = []
+        for start in range(0, len(pixels), size):
+            part = pixels[start : start + size]
+            # The last batch is filled up with pictures that have been asked about.
+            interpreter.set_tensor(image["index"], np.resize(part, (size, *part.shape[1:])))
+            interpreter.invoke()
+            found.append(interpreter.get_tensor(probabilities["index"])[: len(part)])
+        return np.concatenate(found)
+
+    return predict
 
 
 def _operations(flat_buffer):

@@ -6,7 +6,13 @@ import time
 
 import numpy as np
 
-MAX_GAP = {"saved_model": 1e-4, "tflite_float32": 1e-4, "tflite_float16": 1e-2}
+MAX_GAP = {
+    "saved_model": 1e-4,
+    "tflite_float32": 1e-4,
+    "onnx": 1e-4,
+    "tflite_float16": 1e-2,
+    "web": 1e-2,
+}
 """Largest difference of a probability that float formats may show. The others are held to their accuracy.
 
 Where Keras' own two probabilities are nearer to each other than this, either answer is right: a tie.

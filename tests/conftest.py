@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -45,6 +46,25 @@ def finished_run(tmp_path_factory):
     )
     assert result.returncode == 0, result.stderr
     return place / "run"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Makes a file system of some MB at a path; skips where that is not permitted."""
+    mounted = []
+
+    def mount(path, options):
+        path.mkdir(exist_ok=True)
+        result = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", path], capture_output=True)
+        if result.returncode:
+            pytest.skip("may not mount")
+        mounted.append(path)
+
+    if not shutil.which("mount"):
+        pytest.skip("no mount")
+    yield mount
+    for path in mounted:
+        subprocess.run(["umount", path], check=True)
 
 
 def tiny_training(dataset):

@@ -101,6 +101,7 @@ def test_datasets_has_no_init():
     [
         ("train.py",),
         ("-m", "export"),
+        ("-m", "export", "serve"),
         ("-m", "recycle_tf"),
         ("-m", "recycle_tf", "train"),
         ("-m", "recycle_tf", "audit"),

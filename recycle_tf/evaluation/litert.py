@@ -1,5 +1,7 @@
 """Opens a `.tflite` the way a phone does."""
 
+import numpy as np
+
 from recycle_tf import cli
 
 
@@ -26,7 +28,7 @@ def open_predictor(path, threads=1):
     """What a file answers: uint8 RGB `[image_size, image_size, 3]` -> float32 probabilities `[num_classes]`.
 
     Args:
-        path: of a `.tflite` with a batch of one.
+        path: of a `.tflite`; of a larger batch than one, all pictures are the same.
         threads: how many it may compute with.
 
     Raises:
@@ -37,7 +39,7 @@ def open_predictor(path, threads=1):
     image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def predict(pixels):
-        interpreter.set_tensor(image["index"], pixels[None])
+        interpreter.set_tensor(image["index"], np.repeat(pixels[None], image["shape"][0], axis=0))
         interpreter.invoke()
         return interpreter.get_tensor(probabilities["index"])[0]
 

@@ -80,6 +80,22 @@ def test_golden_pictures_give_the_expected_probabilities(exported):
                 (golden / row["file"]).read_bytes(), classifier.image_size, classifier.resize
             )
             np.testing.assert_allclose(classifier(pixels.numpy()), row["probabilities"][name], atol=1e-5)
+            assert hashlib.sha256(pixels.numpy().tobytes()).hexdigest() == row["input_sha256"]
+
+
+def test_the_golden_page_has_code_for_this_network(exported):
+    page = (exported[0] / "golden" / "README.md").read_text(encoding="utf-8")
+    for text in ("32 x 32, row by row, the picture stretched", "const val SIZE = 32", "let size = 32"):
+        assert text in page
+    assert "map { ($0.0, $0.1 / total) }" in page
+    assert "$$" not in page
+
+
+def test_the_golden_page_knows_every_resize():
+    from export import golden
+    from recycle_tf.data import decode
+
+    assert set(golden.RESIZE) == set(decode.RESIZES)
 
 
 def test_saved_model_needs_nothing_of_ours(exported):

@@ -204,25 +204,6 @@ def test_a_half_written_row_of_the_history_is_no_row(tmp_path):
     assert run.history.read_text().splitlines() == ["epoch,loss", "0,1.5"]
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """Makes a file system of some MB at a path; skips where that is not permitted."""
-    mounted = []
-
-    def mount(path, options):
-        path.mkdir(exist_ok=True)
-        result = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", path], capture_output=True)
-        if result.returncode:
-            pytest.skip("may not mount")
-        mounted.append(path)
-
-    if not shutil.which("mount"):
-        pytest.skip("no mount")
-    yield mount
-    for path in mounted:
-        subprocess.run(["umount", path], check=True)
-
-
 def check_kept(run, before):
     """That the checkpoint is as it was, and nothing half-written beside it."""
     assert checkpoints(run) == before

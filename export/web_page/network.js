@@ -1,0 +1,29 @@
+/** The exported network in LiteRT.js, all of it from files beside this one. */
+
+import {Tensor, loadAndCompile, loadLiteRt} from "./runtime/litert.js";
+
+async function open() {
+  const response = await fetch("spec.json");
+  if (!response.ok) throw new Error(`spec.json: ${response.status}`);
+  const spec = await response.json();
+  await loadLiteRt(new URL("runtime/", import.meta.url).href);
+  const model = await loadAndCompile("model.tflite", {accelerator: "wasm"});
+  const shape = [1, spec.image_size, spec.image_size, 3];
+
+  /** Uint8Array of RGB pixels to Float32Array of probabilities. */
+  async function predict(pixels) {
+    const input = new Tensor(pixels, shape);
+    const [output] = await model.run(input);
+    const probabilities = (await output.data()).slice();
+    input.delete();
+    output.delete();
+    return probabilities;
+  }
+
+  // The first call prepares what all others use.
+  await predict(new Uint8Array(spec.image_size ** 2 * 3));
+  return {spec, predict};
+}
+
+/** A promise of `{spec, predict}`. */
+export const network = open();

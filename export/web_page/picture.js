@@ -1,0 +1,95 @@
+/** A picture as the network was trained to see it: upright, square, resampled as TensorFlow does. */
+
+/** The pixels of an image file, turned as its Exif says, on white paper where it is transparent. */
+export async function decode(file) {
+  const bitmap = await createImageBitmap(file, {
+    imageOrientation: "from-image",
+    colorSpaceConversion: "none",
+  });
+  return draw(bitmap, bitmap.width, bitmap.height);
+}
+
+/** The pixels of anything a canvas can draw. */
+export function draw(image, width, height) {
+  const canvas = Object.assign(document.createElement("canvas"), {width, height});
+  const context = canvas.getContext("2d", {willReadFrequently: true});
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(image, 0, 0);
+  return context.getImageData(0, 0, width, height);
+}
+
+/**
+ * RGB bytes of a square, row by row.
+ *
+ * A canvas' own resizing differs from browser to browser and skips pixels where it shrinks much, so the
+ * bilinear filter, widened where it shrinks, is computed here: `tf.image.resize(antialias=True)`, in its order
+ * and precision, to the same bytes.
+ *
+ * @param image ImageData.
+ * @param size side of the square.
+ * @param resize "stretch", "letterbox" or "crop", as in spec.json.
+ */
+export function prepare(image, size, resize) {
+  let [left, top, width, height] = [0, 0, image.width, image.height];
+  let [toWidth, toHeight] = [size, size];
+  if (resize === "crop") {
+    const side = Math.min(width, height);
+    [left, top] = [Math.floor((width - side) / 2), Math.floor((height - side) / 2)];
+    [width, height] = [side, side];
+  }
+  if (resize === "letterbox") {
+    const scale = size / Math.max(width, height);
+    toWidth = Math.max(1, Math.round(width * scale));
+    toHeight = Math.max(1, Math.round(height * scale));
+  }
+
+  const {data} = image;
+  const low = new Float32Array(toHeight * width * 3);
+  taps(height, toHeight).forEach(({first, weights}, y) => {
+    for (let row = 0; row < weights.length; row++) {
+      const weight = weights[row];
+      let from = 4 * ((top + first + row) * image.width + left);
+      for (let at = 3 * y * width; at < 3 * (y + 1) * width; at += 3, from += 4) {
+        low[at] += Math.fround(weight * data[from]);
+        low[at + 1] += Math.fround(weight * data[from + 1]);
+        low[at + 2] += Math.fround(weight * data[from + 2]);
+      }
+    }
+  });
+
+  const square = new Uint8Array(size * size * 3);
+  const above = Math.floor((size - toHeight) / 2);
+  const before = Math.floor((size - toWidth) / 2);
+  const sum = new Float32Array(3);
+  taps(width, toWidth).forEach(({first, weights}, x) => {
+    for (let y = 0; y < toHeight; y++) {
+      sum.fill(0);
+      for (let column = 0; column < weights.length; column++) {
+        const from = 3 * (y * width + first + column);
+        for (let c = 0; c < 3; c++) sum[c] += Math.fround(weights[column] * low[from + c]);
+      }
+      for (let c = 0; c < 3; c++) square[3 * ((above + y) * size + before + x) + c] = sum[c] + 0.5;
+    }
+  });
+  return square;
+}
+
+/** For each of `to` samples, the first of `from` pixels that it is made of, and their weights. */
+function taps(from, to) {
+  const {fround} = Math;
+  const scale = fround(from / to);
+  const radius = Math.max(scale, 1);
+  const narrowing = fround(1 / radius);
+  return Array.from({length: to}, (_, i) => {
+    const centre = fround((i + 0.5) * scale);
+    const first = Math.max(0, Math.ceil(centre - radius - 0.5));
+    const last = Math.min(from - 1, Math.floor(centre + radius - 0.5));
+    const weights = Array.from({length: last - first + 1}, (_, j) => {
+      const distance = fround(fround(first + j + 0.5 - centre) * narrowing);
+      return Math.max(0, fround(1 - Math.abs(distance)));
+    });
+    const one = fround(1 / weights.reduce((a, b) => fround(a + b)));
+    return {first, weights: weights.map((weight) => fround(weight * one))};
+  });
+}

@@ -1,0 +1,102 @@
+"""Temperature and threshold."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from export import calibrate
+from recycle_tf import create_model, list_models
+
+
+def overconfident(examples=4000, temperature=2.5):
+    """Logits, `temperature` times as large as is right, and labels drawn from what would be right."""
+    rng = np.random.default_rng(0)
+    right = rng.normal(0, 2, (examples, 4))
+    labels = np.array([rng.choice(4, p=row) for row in calibrate.softmax(right)])
+    return temperature * right, labels
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_the_temperature_that_the_logits_were_made_with_is_found(temperature):
+    logits, labels = overconfident(temperature=temperature)
+    assert calibrate.find_temperature(logits, labels) == pytest.approx(temperature, rel=0.06)
+
+
+def test_it_is_the_least_log_loss():
+    logits, labels = overconfident(500)
+    found = calibrate.find_temperature(logits, labels)
+
+    def loss(temperature):
+        return -np.log(calibrate.softmax(logits / temperature)[np.arange(500), labels]).mean()
+
+    assert all(loss(found) < loss(found * factor) for factor in (0.99, 1.01))
+
+
+def test_what_is_said_of_it():
+    logits, labels = overconfident()
+    found = calibrate.calibrate(logits, labels, list("abcd"))
+    measured = found["calibration"]
+    assert measured["log_loss_after"] < measured["log_loss_before"] - 0.1
+    assert measured["calibration_error_after"] < 0.02 < 0.1 < measured["calibration_error_before"]
+    probabilities = calibrate.softmax(logits / found["temperature"])
+    given = probabilities.max(axis=1) >= found["threshold"]
+    right = (probabilities.argmax(axis=1) == labels)[given].mean()
+    assert measured["accuracy_above_threshold"] == pytest.approx(right)
+    assert calibrate.RIGHT <= right < calibrate.RIGHT + 0.002
+    assert measured["share_above_threshold"] == pytest.approx(given.mean())
+
+
+def test_the_lowest_threshold():
+    confidences = [0.9, 0.8, 0.8, 0.7]
+    probabilities = np.array([[p, 1 - p] for p in confidences])
+    assert calibrate.find_threshold(probabilities, np.array([0, 0, 0, 1])) == 0.8
+    # The two of one confidence stand and fall together.
+    assert calibrate.find_threshold(probabilities, np.array([0, 0, 1, 0])) == 0.9
+    assert calibrate.find_threshold(probabilities, np.array([1, 1, 1, 1])) > 1
+    assert calibrate.calibrate(np.log(probabilities), np.array([1, 1, 1, 1]), ["a", "b"])["threshold"] > 1
+
+
+@pytest.mark.parametrize("arch", list_models("test_*"))
+def test_a_temperature_divides_the_logits_of_every_family(arch):
+    model = create_model(arch, 3)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
+    before = np.array(model(pictures))
+    calibrate.set_temperature(model, 2.5)
+    np.testing.assert_allclose(np.array(model(pictures)), before / 2.5, rtol=1e-4, atol=1e-6)
+
+
+def test_files_say_how_they_were_calibrated(exported, finished_run):
+    from recycle_tf import runs
+    from recycle_tf.data import cache
+
+    directory, _ = exported
+    spec = json.loads((directory / "spec.json").read_text(encoding="utf-8"))
+    run = runs.open_run(finished_run)
+    validation = runs.open_source(run).splits["validation"]
+    model = run.load_model()
+    logits = np.array(model(cache.decode_all(validation, 32)))
+    assert spec["temperature"] == pytest.approx(
+        calibrate.find_temperature(logits, validation.labels), rel=1e-3
+    )
+    assert spec["calibration"]["examples"] == len(validation)
+    assert 0 < spec["threshold"] <= 1.01
+    card = (directory / "card.md").read_text(encoding="utf-8")
+    assert f"divided by a temperature of {spec['temperature']:.3f}, found on the 9 pictures" in card
+    for row in json.loads((directory / "export.json").read_text()):
+        assert row["temperature"] == spec["temperature"]
+
+    # And they answer so: the golden probabilities are those of the Keras model at that temperature.
+    golden = json.loads((directory / "golden" / "expected.json").read_text())[0]
+    pixels = cache.decode_all(runs.open_source(run).splits["test"], 32)
+    expected = calibrate.softmax(np.array(model(pixels)) / spec["temperature"])
+    assert np.abs(expected - golden["probabilities"]["tflite_float32"]).sum(axis=1).min() < 1e-4
+
+
+def test_files_have_their_digests(exported):
+    directory, _ = exported
+    files = json.loads((directory / "spec.json").read_text(encoding="utf-8"))["files"]
+    assert {"model_int8.tflite", "saved_model/saved_model.pb"} <= set(files)
+    for name, digest in files.items():
+        assert hashlib.sha256((directory / name).read_bytes()).hexdigest() == digest
