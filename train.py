@@ -42,13 +42,12 @@ def train(config):
     import numpy as np
     import tensorflow as tf
 
-    from recycle_tf import create_model, layers, runs
+    from recycle_tf import create_model, runs
     from recycle_tf.data import audit, cache, pipeline, sources
     from recycle_tf.evaluation import metrics, report
     from recycle_tf.models import registry
     from recycle_tf.training import loop, lr_finder, multi_worker, outlook, watching
-    from recycle_tf.training.phases import plan
-    from recycle_tf.training.strategy import make_strategy, model_class, scope, set_precision, synchronise
+    from recycle_tf.training.strategy import make_strategy, refuse_what_cannot_be, scope, set_precision
 
     # ---- config: what is not given comes from the architecture
     row = registry.find(config.arch)
@@ -62,16 +61,7 @@ def train(config):
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     replicas = strategy.num_replicas_in_sync
-    if config.batch_size % (replicas * config.accumulate):
-        passes = f" times --accumulate={config.accumulate}" if config.accumulate > 1 else ""
-        raise cli.UserError(
-            f"--batch_size={config.batch_size}: not a multiple of the {replicas} devices{passes}"
-        )
-
-    if config.jit == "on" and replicas > 1:
-        raise cli.UserError(
-            f"--jit=on: XLA cannot train on {replicas} devices; take --jit=auto, or --strategy=one_device"
-        )
+    refuse_what_cannot_be(config, replicas)
 
     # ---- data
     chief, workers = multi_worker.is_chief(strategy), multi_worker.share(strategy)[1]
@@ -80,50 +70,26 @@ def train(config):
         if run:
             print(f"{run.path} is complete; evaluate, export or predict with --run={run.path}")
         return
-    earlier = run or runs.repeated(config)
-    source = audit.open_source(
-        config.dataset,
-        config.on_bad_image,
-        manual_dir=config.manual_dir,
-        data_dir=config.data_dir,
-        seed=config.seed,
-        split=config.split,
-        manifest=earlier.manifest if earlier and earlier.manifest.is_file() else None,
-    )
-    if earlier and earlier.fingerprint != source.fingerprint:
-        raise cli.UserError(
-            f"{earlier.path}: {config.dataset} has changed since this run began: its fingerprint was "
-            f"{earlier.fingerprint}, is {source.fingerprint}; begin another --run_dir, without --from_run"
-        )
+    source = runs.open_training_source(config, run)
     multi_worker.refuse_other_data(strategy, source)
     split_sizes = ", ".join(f"{len(split)} {name}" for name, split in source.splits.items())
     print(f"data      {source.name}: {len(source.labels)} classes, {split_sizes}")
     if source.ignored:
         print(f"          {len(source.ignored)} files were left out, such as {source.ignored[0]}")
-    if earlier and earlier.changed_versions:
-        begun = ", ".join(earlier.changed_versions)
-        print(f"warning: begun with {begun}: it may go on a little differently", file=sys.stderr)
     for line in [] if run else audit.leaks(source, config):
         print(f"warning: {line}", file=sys.stderr)
 
     # ---- model
-    training, validation, test = (source.splits[name] for name in ("train", "validation", "test"))
-    steps_per_epoch = pipeline.steps_per_epoch(training, config.batch_size)
+    train_split, validation, test = (source.splits[name] for name in ("train", "validation", "test"))
+    steps_per_epoch = pipeline.steps_per_epoch(train_split, config.batch_size)
+    class_counts = np.bincount(train_split.labels, minlength=len(source.labels))
     with scope(strategy):
         model = create_model(
             config.arch, len(source.labels), image_size, config.weights, **config.model_overrides()
         )
-        trained, weights = registry.training_model(
-            model, len(source.labels), model_class(strategy, config.remat, config.accumulate)
-        )
-        synchronise(trained, strategy, config.sync_batch_norm, config.batch_size // replicas)
-        class_counts = np.bincount(training.labels, minlength=len(source.labels))
-        phases = plan(config, trained, steps_per_epoch, layers.RATES)
-        compile_for = functools.partial(
-            loop.compile_model, trained, weights, config, steps_per_epoch, class_counts
-        )
-        # Initialisation: resume this run > --weights (above) > scratch.
-        progress = loop.begin(trained, run.checkpoints if run else None, steps_per_epoch, phases, compile_for)
+    # Initialisation: resume this run > --weights (above) > scratch.
+    training = loop.prepare(model, config, strategy, class_counts, steps_per_epoch, run and run.checkpoints)
+    progress = training.progress
     print(
         f"model     {config.arch} at {image_size} px, {model.count_params():,} parameters, "
         f"{precision}, {replicas} device(s)"
@@ -131,7 +97,7 @@ def train(config):
 
     # ---- fit
     build = pipeline.training_batches(
-        training,
+        train_split,
         len(source.labels),
         image_size,
         config.batch_size,
@@ -139,7 +105,7 @@ def train(config):
         augment=config.augment,
         mix=config.mix,
         seed=config.seed,
-        epochs=phases[-1].end_epoch,
+        epochs=training.epochs,
         balanced=config.class_balance == "sampler",
         cache=config.cache,
         data_service=config.data_service,
@@ -149,7 +115,7 @@ def train(config):
         return multi_worker.distribute(strategy, functools.partial(build, step), config.batch_size)
 
     if config.lr_finder:
-        return lr_finder.draw(trained, batches_from(0))
+        return lr_finder.draw(training.model, batches_from(0))
     evaluation = {
         "image_size": image_size,
         "batch_size": config.batch_size,
@@ -161,35 +127,21 @@ def train(config):
     evaluation["batch_size"] = pipeline.shareable(len(validation), config.batch_size, replicas)
     validation_batches = pipeline.build_evaluation(validation, len(source.labels), **evaluation)
     pictures = config.batch_size // (workers * config.accumulate)
-    print(f"memory    {outlook.expected_memory(trained, pictures, config.remat)}")
+    print(f"memory    {outlook.expected_memory(training.model, pictures, config.remat)}")
     run = run or (runs.create(config, source) if chief else None)
     going_on = f", going on after {progress}" if progress.steps else ""
     print(f"run       {run.path if run else 'is written by the chief'}{going_on}")
     with runs.writing(run) if run else contextlib.nullcontext():
         try:
             watch = None
-            if progress.epoch < phases[-1].end_epoch:
+            if progress.epoch < training.epochs:
                 batches = batches_from(progress.steps)
                 sample = [strategy.experimental_local_results(part)[0] for part in next(iter(batches))]
                 if workers == 1:
-                    print(f"speed     {outlook.speeds(trained, batches, sample)}")
-                watch = watching.Watching(
-                    run, source.labels, model, sample, report.confusion_picture, phases[-1].end_epoch
-                )
+                    print(f"speed     {outlook.speeds(training.model, batches, sample)}")
+                watch = watching.Watching(run, source.labels, training, sample, report.confusion_picture)
             verbose = (1 if sys.stdout.isatty() else 2) if chief else 0
-            loop.fit(
-                trained,
-                model,
-                run,
-                batches_from,
-                validation_batches,
-                config,
-                progress,
-                phases,
-                compile_for,
-                watch,
-                verbose,
-            )
+            loop.fit(training, run, batches_from, validation_batches, config, watch, verbose)
         except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
             # Pictures are decoded here when memory does not hold them all.
             for split in source.splits.values():

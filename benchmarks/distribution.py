@@ -57,11 +57,9 @@ def trained(strategy, split, arch, overrides, settings):
 
     from recycle_tf import create_model
     from recycle_tf.data import pipeline
-    from recycle_tf.models import registry
     from recycle_tf.training import loop, multi_worker
     from recycle_tf.training.config import TrainConfig
-    from recycle_tf.training.phases import plan
-    from recycle_tf.training.strategy import model_class, scope, synchronise
+    from recycle_tf.training.strategy import scope
 
     config = TrainConfig(
         arch=arch,
@@ -70,16 +68,14 @@ def trained(strategy, split, arch, overrides, settings):
         learning_rate=0.05,
         epochs=str(EPOCHS),
         batch_size=BATCH_SIZE,
+        sync_batch_norm="on",
         **settings,
     )
     steps = pipeline.steps_per_epoch(split, BATCH_SIZE)
     keras.utils.set_random_seed(config.seed)
     with scope(strategy):
-        model = create_model(arch, CLASSES, SIZE, **config.model_overrides())
-        kind = model_class(strategy, remat=False, accumulate=config.accumulate)
-        model, losses = registry.training_model(model, CLASSES, kind)
-        synchronise(model, strategy, "on", BATCH_SIZE)
-        loop.compile_model(model, losses, config, steps, [1] * CLASSES, plan(config, model, steps)[0])
+        kept = create_model(arch, CLASSES, SIZE, **config.model_overrides())
+    model = loop.prepare(kept, config, strategy, [1] * CLASSES, steps, None).model
     before = np.concatenate([np.ravel(v.numpy()) for v in model.variables])
     build = functools.partial(
         pipeline.build_training, split, CLASSES, SIZE, BATCH_SIZE, augment="basic", mix="both", epochs=EPOCHS

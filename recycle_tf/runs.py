@@ -217,12 +217,41 @@ def open_source(run, dataset=None, manual_dir=None, data_dir=None):
     return source
 
 
-def repeated(config):
-    """The run that `--from_run` names where its data is to be used too, split as it was; else None.
+def open_training_source(config, run=None):
+    """The data that a training learns from, split as it was if it goes on or repeats another.
+
+    Args:
+        config: a `TrainConfig`.
+        run: the `Run` that goes on, or None.
 
     Raises:
-        UserError: there is no such run.
+        UserError: there is no such data, or it is not what the earlier run learned from.
     """
+    from recycle_tf.data import audit
+
+    earlier = run or _repeated(config)
+    source = audit.open_source(
+        config.dataset,
+        config.on_bad_image,
+        manual_dir=config.manual_dir,
+        data_dir=config.data_dir,
+        seed=config.seed,
+        split=config.split,
+        manifest=earlier.manifest if earlier and earlier.manifest.is_file() else None,
+    )
+    if earlier and earlier.fingerprint != source.fingerprint:
+        raise UserError(
+            f"{earlier.path}: {config.dataset} has changed since this run began: its fingerprint was "
+            f"{earlier.fingerprint}, is {source.fingerprint}; begin another --run_dir, without --from_run"
+        )
+    if earlier and earlier.changed_versions:
+        begun = ", ".join(earlier.changed_versions)
+        print(f"warning: begun with {begun}: it may go on a little differently", file=sys.stderr)
+    return source
+
+
+def _repeated(config):
+    """The run that `--from_run` names where its data is to be used too; else None."""
     if config.from_run is None:
         return None
     run = open_run(config.from_run, "--from_run")

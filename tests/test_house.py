@@ -20,6 +20,7 @@ ALLOWED = {
         "recycle_tf.training",
         "recycle_tf.data",
         "recycle_tf.models",
+        "recycle_tf.layers",
         "recycle_tf.runs",
         "recycle_tf.errors",
     ),

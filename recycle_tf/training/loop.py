@@ -1,13 +1,16 @@
 """Compile and fit: the part of a training that Keras does."""
 
 import contextlib
+import dataclasses
+import functools
 import math
 import shutil
+from collections.abc import Callable
 
 import keras
-import numpy as np
 
-from recycle_tf.training import multi_worker
+from recycle_tf.models import registry
+from recycle_tf.training import losses, multi_worker
 from recycle_tf.training.averaging import AveragedWeights, SharedStatistics
 from recycle_tf.training.callbacks import (
     BestModel,
@@ -15,6 +18,7 @@ from recycle_tf.training.callbacks import (
     Diverged,
     EarlyStopping,
     Interruption,
+    Progress,
     Throughput,
     TimeLimit,
     last_checkpoint,
@@ -22,9 +26,9 @@ from recycle_tf.training.callbacks import (
 )
 from recycle_tf.training.config import in_steps
 from recycle_tf.training.optimizers import make_optimizer
-from recycle_tf.training.phases import at, set_rates
+from recycle_tf.training.phases import at, plan, set_rates
 from recycle_tf.training.schedules import make_schedule
-from recycle_tf.training.strategy import scope
+from recycle_tf.training.strategy import model_class, scope, synchronise
 from recycle_tf.training.watching import Confusion
 
 DIVERGED = 100
@@ -62,14 +66,14 @@ def compile_model(model, weights, config, steps_per_epoch, class_counts, phase):
                 clip_norm=config.clip_norm,
                 ema=config.ema,
             ),
-            loss=_loss(
+            loss=losses.make_loss(
                 weights,
                 config.label_smoothing,
-                _class_weights(config.class_balance, class_counts),
+                losses.class_weights(config.class_balance, class_counts),
                 config.focal_gamma if config.loss == "focal" else None,
             ),
             metrics=[
-                keras.metrics.MeanMetricWrapper(_accuracy, name="accuracy"),
+                keras.metrics.MeanMetricWrapper(losses.accuracy, name="accuracy"),
                 Confusion(len(class_counts)),
             ],
             jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
@@ -103,70 +107,68 @@ def begin(model, folder, steps_per_epoch, phases, compile_for):
     return progress
 
 
-def _class_weights(class_balance, class_counts):
-    """A weight a class, float32 `[classes]`; over the training pictures their mean is 1."""
-    counts = np.maximum(class_counts, 1)
-    weights = counts.sum() / (len(counts) * counts) if class_balance == "weights" else np.ones(len(counts))
-    return weights.astype(np.float32)
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What `prepare` makes and `fit` runs.
 
-
-def _loss(weights, label_smoothing, class_weights, focal_gamma=None):
-    """Cross-entropy (or, with a gamma, focal loss) of one classifier, or the weighted sum of several.
-
-    A picture that MixUp or CutMix has put together of two weighs what each of them does, by its share: the
-    loss of the mixture is the mixture of the losses.
+    Attributes:
+        kept: the model that is saved: without auxiliary classifiers.
+        model: the one that is trained; it shares its layers with `kept`.
+        phases: a list of `Phase`.
+        compile_for: compiles `model` for one of them.
+        progress: the `Progress` from which to go on.
     """
 
-    def one(labels, logits):
-        if focal_gamma is None:
-            return keras.losses.categorical_crossentropy(
-                labels, logits, from_logits=True, label_smoothing=label_smoothing
-            )
-        smoothed = (1 - label_smoothing) * labels + label_smoothing / labels.shape[-1]
-        return _focal(smoothed, logits, focal_gamma)
+    kept: keras.Model
+    model: keras.Model
+    phases: list
+    compile_for: Callable
+    progress: Progress
 
-    def loss(labels, logits):
-        if len(weights) == 1:
-            logits = logits[:, None]
-        labels = labels * class_weights
-        example_weight = keras.ops.sum(labels, axis=-1)
-        # A distribution again, because smoothing takes it for one.
-        labels = labels / example_weight[:, None]
-        return example_weight * sum(
-            weight * one(labels, logits[:, number]) for number, weight in enumerate(weights)
+    @property
+    def epochs(self):
+        """Of all phases."""
+        return self.phases[-1].end_epoch
+
+
+def prepare(kept, config, strategy, class_counts, steps_per_epoch, checkpoints):
+    """Makes a model ready to be trained, where the last checkpoint was or at the start.
+
+    Args:
+        kept: one of `create_model`, made in the strategy's scope.
+        config: a `TrainConfig`.
+        strategy: where it is trained.
+        class_counts: training pictures of each class.
+        steps_per_epoch: batches an epoch.
+        checkpoints: their folder; None for a run that is yet to begin.
+
+    Returns:
+        A `Training`.
+
+    Raises:
+        UserError: the checkpoint is damaged, or of another version; or nothing is to be trained.
+    """
+    with scope(strategy):
+        model, weights = registry.training_model(
+            kept, len(class_counts), model_class(strategy, config.remat, config.accumulate)
         )
-
-    return loss
-
-
-def _focal(labels, logits, gamma):
-    """The cross-entropy of a label to which the network gives the probability p counts (1 - p)^gamma times.
-
-    Lin et al.: Focal Loss for Dense Object Detection, arXiv 1708.02002, equation 4. That of Keras has no
-    gradient where p is below 1e-7: of the pictures that are most wrong.
-    """
-    log_p = keras.ops.log_softmax(logits)
-    return -keras.ops.sum(labels * (1 - keras.ops.exp(log_p)) ** gamma * log_p, axis=-1)
+        share = config.batch_size // strategy.num_replicas_in_sync
+        synchronise(model, strategy, config.sync_batch_norm, share)
+        phases = plan(config, model, steps_per_epoch)
+        compile_for = functools.partial(compile_model, model, weights, config, steps_per_epoch, class_counts)
+        progress = begin(model, checkpoints, steps_per_epoch, phases, compile_for)
+    return Training(kept, model, phases, compile_for, progress)
 
 
-def _accuracy(labels, logits):
-    """Of the first classifier, the one that is kept."""
-    return keras.metrics.categorical_accuracy(labels, logits[:, 0] if len(logits.shape) == 3 else logits)
-
-
-def fit(model, kept, run, batches_from, validation, config, progress, phases, compile_for, watching, verbose):
+def fit(training, run, batches_from, validation, config, watching, verbose):
     """Trains to the last epoch and leaves the best model in the run.
 
     Args:
-        model: one that `begin` made ready.
-        kept: the model that shares its layers and is saved: without auxiliary classifiers.
+        training: as `prepare` made it.
         run: the `Run` that is written; None at a worker that is not the chief.
         batches_from: gives the batches of the training from a step on.
         validation: batches of the validation split.
         config: a `TrainConfig`.
-        progress: the `Progress` from which to go on.
-        phases: of the training, a list of `Phase`.
-        compile_for: compiles the model for one of them.
         watching: a callback that writes for TensorBoard; None where nothing is left to train.
         verbose: 1 for a progress bar, 2 for a line an epoch, 0 for neither.
 
@@ -174,6 +176,7 @@ def fit(model, kept, run, batches_from, validation, config, progress, phases, co
         UserError: the loss diverged; the best model and the last good checkpoint are kept.
         KeyboardInterrupt: Ctrl-C; the checkpoint is written.
     """
+    model, progress = training.model, training.progress
     strategy = model.distribute_strategy
     alone = multi_worker.share(strategy)[1] == 1
     # A second on one worker is not the same step on another.
@@ -188,7 +191,7 @@ def fit(model, kept, run, batches_from, validation, config, progress, phases, co
     time_limit = TimeLimit(progress, config.time_limit)
     if run:
         run.keep_history(progress.epoch)
-        best = BestModel(kept, run.model_file, run.history_rows())
+        best = BestModel(training.kept, run.model_file, run.history_rows())
         callbacks += [Throughput(config.batch_size), best]
     if config.ema:
         callbacks.append(AveragedWeights(validation, best))
@@ -202,14 +205,14 @@ def fit(model, kept, run, batches_from, validation, config, progress, phases, co
         ]
     callbacks += [watching, checkpoint, interruption if alone else multi_worker.StopTogether(strategy)]
     with interruption.listening() if alone else contextlib.nullcontext():
-        for phase in phases:
+        for phase in training.phases:
             # Also where it was stopped after its last epoch, before the report was written.
             between_epochs = progress.epoch > 0 and not progress.step
             stopped = (early_stopping and early_stopping.due) or (time_limit.due and between_epochs)
             if multi_worker.from_chief(strategy, int(bool(stopped))) or progress.epoch >= phase.end_epoch:
                 continue
             if phase.first_epoch == progress.epoch and between_epochs:
-                compile_for(phase)
+                training.compile_for(phase)
             model.fit(
                 batches_from(progress.steps),
                 validation_data=validation,
@@ -225,6 +228,3 @@ def fit(model, kept, run, batches_from, validation, config, progress, phases, co
 def finish(run):
     """Removes what only resuming needs."""
     shutil.rmtree(run.checkpoints, ignore_errors=True)
-
-
-__all__ = ["begin", "compile_model", "finish", "fit"]

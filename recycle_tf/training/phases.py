@@ -11,6 +11,7 @@ import re
 
 import keras
 
+from recycle_tf import layers
 from recycle_tf.errors import UserError
 from recycle_tf.training.config import in_steps
 
@@ -35,14 +36,13 @@ class Phase:
     rates: tuple
 
 
-def plan(config, model, steps_per_epoch, own_rates=()):
+def plan(config, model, steps_per_epoch):
     """The phases of a training: if `head_epochs` asks for it the head alone first, and then all.
 
     Args:
         config: a `TrainConfig`.
         model: what is trained; its head is what comes after the layer `features`.
         steps_per_epoch: batches an epoch.
-        own_rates: of layers that are made to learn more slowly in every training.
 
     Returns:
         A list of `Phase`.
@@ -58,7 +58,7 @@ def plan(config, model, steps_per_epoch, own_rates=()):
         if not any(re.match(pattern, layer.name) for layer in model.layers):
             names = ", ".join(dict.fromkeys(layer.name.split("_")[0] for layer in model.layers))
             raise UserError(f"--freeze or --rates: no layer begins with {pattern!r}; there are {names}, …")
-    rates = [*own_rates, *config.layer_rates(), *[(NORMS, 0.0)] * config.freeze_norms]
+    rates = [*layers.RATES, *config.layer_rates(), *[(NORMS, 0.0)] * config.freeze_norms]
     parts = _backbone(model)
     # Howard, Ruder, arXiv 1801.06146, section 3.2; a stage is what a layer is there.
     slower = [(part, config.layer_decay**distance) for distance, part in enumerate(reversed(parts), start=1)]

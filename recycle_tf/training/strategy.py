@@ -46,6 +46,25 @@ def make_strategy(name, logical_cpus=1):
     return tf.distribute.get_strategy()
 
 
+def refuse_what_cannot_be(config, replicas):
+    """Holds a configuration against the devices that there are.
+
+    Args:
+        config: a `TrainConfig`.
+        replicas: how many devices compute.
+
+    Raises:
+        UserError: a batch that cannot be divided, or XLA on several devices.
+    """
+    if config.batch_size % (replicas * config.accumulate):
+        passes = f" times --accumulate={config.accumulate}" if config.accumulate > 1 else ""
+        raise UserError(f"--batch_size={config.batch_size}: not a multiple of the {replicas} devices{passes}")
+    if config.jit == "on" and replicas > 1:
+        raise UserError(
+            f"--jit=on: XLA cannot train on {replicas} devices; take --jit=auto, or --strategy=one_device"
+        )
+
+
 def scope(strategy):
     """`strategy.scope()`, or nothing on one device: Keras then chooses XLA and layouts by itself."""
     return strategy.scope() if strategy.num_replicas_in_sync > 1 else contextlib.nullcontext()

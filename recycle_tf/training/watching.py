@@ -57,21 +57,20 @@ class Watching(keras.callbacks.Callback):
         run: the `Run`; None at a worker that is not the chief: of several all have to read variables for one
             to write them.
         labels: names of the classes.
-        kept: the model without auxiliary classifiers, whose graph is written.
+        training: a `loop.Training`; of its model without auxiliary classifiers the graph is written.
         sample: `(images, labels)`, a batch of the training.
         draw: `draw(counts, labels, title)`, a picture of a confusion matrix as pixels.
-        epochs: of the whole training.
     """
 
-    def __init__(self, run, labels, kept, sample, draw, epochs):
+    def __init__(self, run, labels, training, sample, draw):
         super().__init__()
         self.run = run
         self.labels = labels
-        self.kept = kept
+        self.kept = training.kept
         self.sample = sample
         self.draw = draw
-        self.last = epochs - 1
-        self.every = max(1, epochs // TIMES)
+        self.last = training.epochs - 1
+        self.every = max(1, training.epochs // TIMES)
         self.gradients = tf.function(self._gradients)
 
     def on_train_begin(self, logs=None):

@@ -16,11 +16,9 @@ from benchmarks import distribution
 from recycle_tf import create_model, runs
 from recycle_tf.data import pipeline, sources
 from recycle_tf.errors import UserError
-from recycle_tf.models import registry
 from recycle_tf.training import averaging, callbacks, loop, multi_worker
 from recycle_tf.training.config import TrainConfig
-from recycle_tf.training.phases import plan
-from recycle_tf.training.strategy import model_class, synchronise
+from recycle_tf.training.strategy import synchronise
 from tests.conftest import ROOT, run_python, tiny_training, write_photos
 from tests.test_train import check_refused
 
@@ -169,10 +167,7 @@ def compiled(arch, **settings):
     keras.utils.set_random_seed(0)
     config = TrainConfig(arch=arch, optimizer="sgd", learning_rate=0.1, epochs="2", warmup="0", **settings)
     model = create_model(arch, 3, 32)
-    kind = model_class(tf.distribute.get_strategy(), config.remat, config.accumulate)
-    trained, weights = registry.training_model(model, 3, kind)
-    loop.compile_model(trained, weights, config, 1, [1, 1, 1], plan(config, trained, 1)[0])
-    return trained
+    return loop.prepare(model, config, tf.distribute.get_strategy(), [1, 1, 1], 1, None).model
 
 
 @pytest.mark.parametrize("passes", [2, 4])

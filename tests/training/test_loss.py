@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recycle_tf.training import loop
+from recycle_tf.training import loop, losses
 from recycle_tf.training.config import TrainConfig
 from recycle_tf.training.phases import Phase
 
@@ -25,14 +25,14 @@ def pure(gamma, label_smoothing):
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 def test_the_loss_of_a_mixture_is_the_mixture_of_the_losses(gamma, label_smoothing):
     """Each times the weight of its class."""
-    class_weights = loop._class_weights("weights", [60, 30, 10])
+    class_weights = losses.class_weights("weights", [60, 30, 10])
     expected = np.einsum("ec,c,ce->e", LABELS, class_weights, pure(gamma, label_smoothing))
-    found = loop._loss([1.0], label_smoothing, class_weights, gamma)(LABELS, LOGITS)
+    found = losses.make_loss([1.0], label_smoothing, class_weights, gamma)(LABELS, LOGITS)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_focal_is_that_of_keras_where_keras_is_right():
-    ours = loop._loss([1.0], 0.1, np.ones(3, np.float32), 2.0)(LABELS, LOGITS)
+    ours = losses.make_loss([1.0], 0.1, np.ones(3, np.float32), 2.0)(LABELS, LOGITS)
     keras_own = keras.losses.categorical_focal_crossentropy(
         LABELS, LOGITS, alpha=1.0, gamma=2.0, from_logits=True, label_smoothing=0.1
     )
@@ -41,7 +41,7 @@ def test_focal_is_that_of_keras_where_keras_is_right():
 
 def test_focal_learns_from_what_is_quite_wrong():
     """And stays finite for what is quite right."""
-    loss = loop._loss([1.0], 0.0, np.ones(3, np.float32), 2.0)
+    loss = losses.make_loss([1.0], 0.0, np.ones(3, np.float32), 2.0)
     logits = tf.Variable([[-30.0, 0.0, 0.0], [200.0, 0.0, 0.0]])
     with tf.GradientTape() as tape:
         values = loss(ONE_HOT[[0, 0]], logits)

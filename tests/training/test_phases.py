@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from recycle_tf import create_model, layers, runs
+from recycle_tf import create_model, runs
 from recycle_tf.errors import UserError
 from recycle_tf.models import registry
 from recycle_tf.training import callbacks, loop, phases
@@ -19,7 +19,7 @@ from tests.training.test_survival import numbers
 
 def planned(arch="test_resnet", steps_per_epoch=10, **settings):
     model, _ = registry.training_model(create_model(arch, 3), 3)
-    return model, phases.plan(TrainConfig(**settings), model, steps_per_epoch, layers.RATES)
+    return model, phases.plan(TrainConfig(**settings), model, steps_per_epoch)
 
 
 def rates_of(model, phase):

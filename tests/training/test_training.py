@@ -7,7 +7,7 @@ import pytest
 from recycle_tf import create_model, layers, runs
 from recycle_tf.errors import UserError
 from recycle_tf.models import registry
-from recycle_tf.training import callbacks, loop, optimizers, phases
+from recycle_tf.training import callbacks, losses, optimizers, phases
 from recycle_tf.training.strategy import make_strategy, set_precision
 from tests.conftest import run_python
 from tests.training.test_watching import read, steps
@@ -55,16 +55,16 @@ def test_auxiliary_classifiers_help_and_are_not_kept():
     cross_entropy = -(labels[:, None] * np.log(np.exp(outputs) / np.exp(outputs).sum(-1, keepdims=True))).sum(
         -1
     )
-    found = loop._loss(weights, 0.0, np.ones(3, np.float32))(labels, outputs)
+    found = losses.make_loss(weights, 0.0, np.ones(3, np.float32))(labels, outputs)
     np.testing.assert_allclose(found, cross_entropy @ np.float32(weights), rtol=1e-5)
     assert registry.training_model(create_model("test_resnet", 3), 3)[1] == [1.0]
 
 
 def test_class_weights():
-    class_weights = loop._class_weights("weights", [60, 30, 10])
+    class_weights = losses.class_weights("weights", [60, 30, 10])
     np.testing.assert_allclose(class_weights, [100 / 180, 100 / 90, 100 / 30])
     assert np.average(class_weights, weights=[60, 30, 10]) == pytest.approx(1)
-    assert loop._class_weights("none", [60, 30, 10]).tolist() == [1, 1, 1]
+    assert losses.class_weights("none", [60, 30, 10]).tolist() == [1, 1, 1]
 
 
 def test_googlenet_trains_with_them(photos, tmp_path):

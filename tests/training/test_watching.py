@@ -15,11 +15,8 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recycle_tf import create_model, runs
-from recycle_tf.models import registry
 from recycle_tf.training import loop
 from recycle_tf.training.config import TrainConfig
-from recycle_tf.training.phases import Phase
-from recycle_tf.training.strategy import model_class
 from recycle_tf.training.watching import Confusion, Watching
 
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4", "logits"]
@@ -176,15 +173,15 @@ def sample():
 def test_gradients_are_those_of_a_training_step_and_change_nothing(tmp_path, sample, arch, remat):
     keras.utils.set_random_seed(0)
     kept = create_model(arch, 3, 64)
-    kind = model_class(tf.distribute.get_strategy(), remat, accumulate=1)
-    model, weights = registry.training_model(kept, 3, kind)
-    loop.compile_model(model, weights, TrainConfig(), 1, np.ones(3), Phase(0, 1, 1, ()))
-    run = runs.Run(tmp_path)
+    config = TrainConfig(remat=remat, epochs="40")
+    training = loop.prepare(kept, config, tf.distribute.get_strategy(), np.ones(3), 1, None)
+    model, run = training.model, runs.Run(tmp_path)
     drawn = np.zeros((2, 2, 4), np.uint8)
-    watching = Watching(run, ["can", "jar", "tube"], kept, sample, lambda *_: drawn, epochs=40)
+    watching = Watching(run, ["can", "jar", "tube"], training, sample, lambda *_: drawn)
     watching.set_model(model)
     before = [variable.numpy() for variable in model.variables]
     watching.on_train_begin()
+    model.evaluate(*sample, verbose=0)
     watching.on_test_end()
     for epoch in (0, 1, 4, 39):
         watching.on_epoch_end(epoch)
