@@ -1,0 +1,54 @@
+"""What writing for TensorBoard takes beside a training step, of a half-width ResNet-18 at 128 px, batch 32.
+
+python benchmarks/watching.py
+"""
+
+import pathlib
+import statistics
+import tempfile
+import time
+
+from recycle_tf import cli
+
+EPOCHS = 150
+
+
+def main():
+    """Prints seconds, medians of alternating measurements."""
+    cli.import_tensorflow()
+    import numpy as np
+
+    from recycle_tf import create_model, runs
+    from recycle_tf.evaluation import report
+    from recycle_tf.training import loop, watching
+    from recycle_tf.training.config import TrainConfig
+    from recycle_tf.training.phases import Phase
+
+    model = create_model("resnet18", 6, 128, filters=32)
+    loop.compile_model(model, [1.0], TrainConfig(), 55, np.ones(6), Phase(0, EPOCHS, 55 * EPOCHS, ()))
+    images = np.random.default_rng(0).uniform(0, 255, (32, 128, 128, 3)).astype(np.float32)
+    sample = images, np.eye(6, dtype=np.float32)[np.arange(32) % 6]
+    with tempfile.TemporaryDirectory() as folder:
+        run = runs.Run(pathlib.Path(folder))
+        watch = watching.Watching(run, list("abcdef"), model, sample, report.confusion_picture, EPOCHS)
+        watch.set_model(model)
+        watch.on_train_begin()
+        acts = {
+            "a step": lambda: model.train_on_batch(*sample),
+            "an epoch": lambda: watch.on_epoch_end(1),
+            "each fifteenth": lambda: watch.on_epoch_end(0),
+        }
+        times = {name: [] for name in acts}
+        for turn in range(-2, 8):
+            for name, act in acts.items():
+                start = time.perf_counter()
+                act()
+                if name == "a step" and turn == -2:
+                    watch.on_test_end()
+                if turn >= 0:
+                    times[name].append(time.perf_counter() - start)
+    print(", ".join(f"{name} {statistics.median(values):.2f} s" for name, values in times.items()))
+
+
+if __name__ == "__main__":
+    main()
