@@ -110,7 +110,10 @@ def export(argv):
     labels_ko = korean.translate(run.labels, values.labels_ko)
     model = run.load_model()
     wanted = values.formats or [name for name in FORMATS if name not in BY_NAME_ALONE]
-    reasons = {name: tflite.why_not(model, name, values.unverified) for name in wanted}
+    reasons = {
+        name: onnx.why_not(model) if name in onnx.FORMATS else tflite.why_not(model, name, values.unverified)
+        for name in wanted
+    }
     for name, reason in reasons.items():
         if reason and values.formats:
             raise UserError(f"--formats={name}: {reason}")

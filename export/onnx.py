@@ -24,6 +24,14 @@ def check_installed():
         raise UserError(f"--formats=onnx: needs {', '.join(missing)}; pip install 'recycle-tf[onnx]'")
 
 
+def why_not(model):
+    """Why a network cannot be had in ONNX, or None."""
+    convolutions = (layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    if any(layer.groups > 1 for layer in convolutions):
+        return f"{model.name} has grouped convolutions, which Keras hides where tf2onnx does not look"
+    return None
+
+
 def export(spec, model, format_name, directory):
     """Writes `directory/model.onnx`; labels and `spec.json` are in its metadata.
 

@@ -7,6 +7,7 @@ It is for trying. Any static server can carry the folder export/web; a phone's l
 
 import functools
 import http.server
+import sys
 
 from absl import flags
 
@@ -32,6 +33,15 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, format, *args):
         """Says nothing of every file."""
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves on while browsers come and go."""
+
+    def handle_error(self, request, client_address):
+        """Says nothing of a browser that left before it had everything."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 @cli.command
@@ -63,8 +73,6 @@ def open_server(folder, port):
         UserError: the port is taken, or not ours to take.
     """
     try:
-        return http.server.ThreadingHTTPServer(
-            ("127.0.0.1", port), functools.partial(Handler, directory=str(folder))
-        )
+        return Server(("127.0.0.1", port), functools.partial(Handler, directory=str(folder)))
     except OSError as error:
         raise UserError(f"--port={port}: {error.strerror}; choose another, or 0 for any") from error

@@ -48,6 +48,7 @@ def test_one_top_level_name_and_no_tests(wheel):
     for file in (
         "recycle_tf/commands/train.py",
         "recycle_tf/export/tflite.py",
+        "recycle_tf/export/golden_page.md",
         "recycle_tf/export/web_page/index.html",
         "recycle_tf/datasets/trashnet/TAGS.txt",
     ):

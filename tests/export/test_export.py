@@ -87,7 +87,7 @@ def test_the_golden_page_has_code_for_this_network(exported):
     page = (exported[0] / "golden" / "README.md").read_text(encoding="utf-8")
     for text in ("32 x 32, row by row, the picture stretched", "const val SIZE = 32", "let size = 32"):
         assert text in page
-    assert "map { ($0.0, $0.1 / total) }" in page
+    assert "map { ($0.0, $0.1 * one) }" in page
     assert "$$" not in page
 
 

@@ -380,3 +380,13 @@ def test_a_runtime_from_a_folder(tmp_path):
     command = ["npm", "pack", "--prefer-offline", f"--pack-destination={tmp_path}", *web.PACKAGES]
     subprocess.run(command, check=True, capture_output=True)
     assert web.open_runtime(tmp_path) == web.open_runtime()
+
+
+def test_a_browser_that_leaves_is_no_error(tmp_path, capfd):
+    (tmp_path / "large").write_bytes(bytes(30_000_000))
+    with served(tmp_path) as address:
+        for _ in range(3):
+            urllib.request.urlopen(address + "large").close()
+        with urllib.request.urlopen(address + "large") as answer:
+            assert len(answer.read()) == 30_000_000
+    assert capfd.readouterr() == ("", "")
