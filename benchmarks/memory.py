@@ -30,15 +30,11 @@ def measure(arch, image_size, remat):
     import numpy as np
 
     from recycle_tf import create_model
-    from recycle_tf.models import registry
     from recycle_tf.training import loop, outlook
     from recycle_tf.training.config import TrainConfig
-    from recycle_tf.training.phases import Phase
-    from recycle_tf.training.strategy import model_class
 
-    kind = model_class(tf.distribute.get_strategy(), remat, accumulate=1)
-    model, weights = registry.training_model(create_model(arch, 6, image_size), 6, kind)
-    loop.compile_model(model, weights, TrainConfig(), 1, np.ones(6), Phase(0, 1, 1, ()))
+    kept, config = create_model(arch, 6, image_size), TrainConfig(remat=remat)
+    model = loop.prepare(kept, config, tf.distribute.get_strategy(), np.ones(6), 1, None).model
     expected = re.match(r"([\d.]+) GB", outlook.expected_memory(model, BATCH, remat))[1]
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (BATCH, image_size, image_size, 3)).astype(np.float32)
