@@ -105,9 +105,8 @@ class _Folding:
             if isinstance(operation, layers.ZeroPadding2D) or (self.through_relu and _is_relu(operation)):
                 x = x.without_offset
                 return x.of(operation(x.tensor))
-            if isinstance(operation, AVERAGES):
-                return x.of(operation(x.tensor))
-            if isinstance(operation, layers.MaxPooling2D) and (x.scale > 0).all():
+            is_max = isinstance(operation, layers.MaxPooling2D)
+            if isinstance(operation, AVERAGES) or (is_max and (x.scale > 0).all()):
                 return x.of(operation(x.tensor))
         args, kwargs = keras.tree.map_structure(_computed, (args, kwargs))
         return operation(*args, **kwargs)
@@ -121,9 +120,9 @@ class _Folding:
         if isinstance(x, Affine):
             if pads and x.offset.any():
                 x = x.without_offset
-            offsets = kernel * _of_inputs(layer, kernel, x.offset)
+            offsets = kernel * _of_inputs(layer, x.offset)
             bias = bias + offsets.sum(axis=(0, 1) if depthwise else tuple(range(kernel.ndim - 1))).ravel()
-            kernel, x = kernel * _of_inputs(layer, kernel, x.scale), x.tensor
+            kernel, x = kernel * _of_inputs(layer, x.scale), x.tensor
         for reader in self._only_readers(layer):
             if isinstance(reader, layers.BatchNormalization):
                 scale, offset = _constants(reader)
@@ -168,8 +167,8 @@ def _constants(layer):
     return scale, beta - scale * mean
 
 
-def _of_inputs(layer, kernel, numbers):
-    """Numbers of a kernel's input channels, in the shape in which they multiply it."""
+def _of_inputs(layer, numbers):
+    """Numbers of a layer's input channels, in the shape in which they multiply its kernel."""
     if isinstance(layer, layers.Conv2D):
         # Each group of filters sees its own share of the channels.
         shares = numbers.reshape(layer.groups, -1)
