@@ -69,6 +69,16 @@ def export(argv):
     flags.DEFINE_string(
         "batch", "1", "pictures that a .tflite or ONNX file takes at once, or dynamic", flag_values=values
     )
+    flags.DEFINE_bool(
+        "choose", False, "build what could fit the limits, and say which file to ship", flag_values=values
+    )
+    flags.DEFINE_float("max_mb", None, "with --choose: megabytes of the file", flag_values=values)
+    flags.DEFINE_float(
+        "max_ms",
+        None,
+        "with --choose: milliseconds a picture, one thread of this machine",
+        flag_values=values,
+    )
     flags.DEFINE_string("dataset", None, "where to verify; else the run's own data set", flag_values=values)
     flags.DEFINE_string("manual_dir", None, "as in train.py; else the run's", flag_values=values)
     flags.DEFINE_string("data_dir", None, "as in train.py; else the run's", flag_values=values)
@@ -92,6 +102,14 @@ def export(argv):
         raise UserError("--max_drop=nan: expected points of accuracy, such as 1")
     if not re.fullmatch("[1-9][0-9]*|dynamic", values.batch):
         raise UserError(f"--batch={values.batch}: expected a number of pictures, or dynamic")
+    if values.choose and values.unverified:
+        raise UserError("--choose: asks what pictures show; leave --unverified out")
+    for name in ("max_mb", "max_ms"):
+        limit = values[name].value
+        if limit is not None and not values.choose:
+            raise UserError(f"--{name}={limit:g}: goes with --choose")
+        if limit is not None and not limit > 0:
+            raise UserError(f"--{name}={limit:g}: expected a number above 0")
     for name in values.formats or ():
         if name not in FORMATS:
             raise UserError(f"--formats={name}: no such format, {did_you_mean(name, FORMATS)}")
@@ -104,7 +122,20 @@ def export(argv):
     from recycle_tf.evaluation import metrics
 
     from . import artifact as artifacts
-    from . import calibrate, card, flips, golden, korean, onnx, saved_model, tflite, verify, web
+    from . import (
+        calibrate,
+        card,
+        choose,
+        flips,
+        golden,
+        korean,
+        mixed,
+        onnx,
+        saved_model,
+        tflite,
+        verify,
+        web,
+    )
 
     run = runs.open_run(values.run)
     labels_ko = korean.translate(run.labels, values.labels_ko)
@@ -114,12 +145,22 @@ def export(argv):
         name: onnx.why_not(model) if name in onnx.FORMATS else tflite.why_not(model, name, values.unverified)
         for name in wanted
     }
+    limits = choose.Limits(values.max_mb, values.max_ms)
+    if values.choose:
+        # Who chooses among files for phones does not ask for a server's.
+        reasons = {
+            name: reason or choose.too_large(name, model.count_params(), limits)
+            for name, reason in reasons.items()
+            if name in tflite.FORMATS
+        }
     for name, reason in reasons.items():
-        if reason and values.formats:
+        if reason and values.formats and not values.choose:
             raise UserError(f"--formats={name}: {reason}")
         if reason:
             print(f"{name:16} left out: {reason}")
     formats = [name for name, reason in reasons.items() if not reason]
+    if values.choose and not formats:
+        raise UserError("--choose: no format could fit")
     runtime = web.open_runtime(values.web_runtime) if set(formats) & set(web.FORMATS) else None
     if set(formats) & set(onnx.FORMATS):
         onnx.check_installed()
@@ -171,8 +212,16 @@ def export(argv):
             def progress(batches, name=name):
                 return tqdm(batches, desc=name, disable=None, leave=False)
 
-            answers[name] = verify.replay(module.load(artifact.path), pictures, progress)
-            verdict = verify.judge(name, answers[name], expected, test.labels, run.labels, values.max_drop)
+            def prove(artifact, load=module.load, progress=progress):
+                found = verify.replay(load(artifact.path), pictures, progress)
+                labels, names = test.labels, run.labels
+                return found, verify.judge(artifact.format, found, expected, labels, names, values.max_drop)
+
+            answers[name], verdict = prove(artifact)
+            if verdict.failure and name == "tflite_int8":
+                artifact, answers[name], verdict = mixed.rescue(
+                    model, calibration, artifact, answers[name], verdict, prove
+                )
             directory = run.export / REJECTED if verdict.failure else run.export
             rows.append((_move(artifact, directory), verdict))
         flips.write(run.export / "flips", name, test, run.labels, answers[name], expected)
@@ -186,7 +235,9 @@ def export(argv):
     print(_table(written, summary["accuracy"], len(test)))
     print(f"artifacts {run.export}")
     failed = [artifact.format for artifact, verdict in rows if verdict.failure]
-    if failed:
+    if values.choose:
+        print(choose.choose(written, limits))
+    elif failed:
         raise UserError(f"{', '.join(failed)}: rejected, see {run.export / REJECTED}")
 
 
@@ -281,6 +332,7 @@ def _time(artifacts, picture):
 
 def _write_record(run, rows, latency):
     """Writes `export.json`; returns its rows."""
+    from . import peak
     from .artifact import as_json
 
     path = run.export / "export.json"
@@ -296,6 +348,7 @@ def _write_record(run, rows, latency):
             "operations": artifact.operations,
             "verification": verdict and dataclasses.asdict(verdict),
             "latency_ms": latency.get(artifact.format),
+            "peak_memory": peak.measure(artifact.path) if artifact.format in latency else None,
             "machine": machine,
         }
         for artifact, verdict in rows
@@ -307,7 +360,7 @@ def _write_record(run, rows, latency):
 def _table(rows, keras_accuracy, examples):
     lines = [
         f"{'format':16} {'MB':>6} {'ops':>4} {'accuracy':>8} {'drop':>6} {'worst recall':>17} {'flips':>5} "
-        f"{'margin':>6} {'max gap':>8} {'mean gap':>8} {'1 thread':>8} {'2':>6}"
+        f"{'margin':>6} {'max gap':>8} {'mean gap':>8} {'1 thread':>8} {'2':>6} {'peak MB':>7}"
     ]
     for row in rows:
         verdict = row["verification"]
@@ -317,15 +370,22 @@ def _table(rows, keras_accuracy, examples):
         operations = sum(row["operations"].values()) if row["operations"] else ""
         times = row["latency_ms"]
         milliseconds = f"{times['threads_1']:8.2f} {times['threads_2']:6.2f}" if times else ""
+        peak = row.get("peak_memory")
         lines.append(
             f"{row['format']:16} {row['bytes'] / 1e6:6.2f} {operations:4} {verdict['accuracy']:8.4f} "
             f"{verdict['drop']:6.2f} {label[:10]:>10} {change:6.2f} {verdict['flips']:5} "
             f"{verdict['largest_margin']:6.3f} {verdict['max_gap']:8.1e} {verdict['mean_gap']:8.1e} "
-            f"{milliseconds}"
+            f"{milliseconds} {f'{peak / 1e6:7.1f}' if peak else ''}".rstrip()
         )
+    lines += [
+        f"{row['format']}: in float, because integers ruin them: {', '.join(row['float_layers'])}"
+        for row in rows
+        if "float_layers" in row
+    ]
     lines.append(f"{'Keras':16} {'':11} {keras_accuracy:8.4f}   on {examples} pictures of the test split")
     lines.append(
-        "drop, worst recall: points; margin: Keras' largest where it flips; threads: ms on this machine"
+        "drop, worst recall: points; margin: Keras' largest where it flips; threads: ms on this machine; "
+        "peak: resident memory of a fresh process beyond the runtime's"
     )
     return "\n".join(lines)
 

@@ -6,6 +6,7 @@ arithmetic in the graph. Only the runtime's builtin operations are allowed.
 """
 
 import collections
+import contextlib
 import tempfile
 
 import keras
@@ -16,7 +17,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from recycle_tf import cli, layers
 from recycle_tf.evaluation import litert
 
-from . import metadata
+from . import fold, metadata
 from .artifact import Artifact, answer, open_batch, size_of
 
 FORMATS = ("tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8", "tflite_int16x8")
@@ -36,15 +37,36 @@ def export(spec, model, format_name, directory, calibration=None):
         calibration: for those in `CALIBRATED`, uint8 pictures `[examples, image_size, image_size, 3]` whose
             activations give the ranges of the integers.
     """
-    integer = format_name == "tflite_int8"
+    with converting(spec, model, format_name, calibration) as converter:
+        flat_buffer = converter.convert()
+    artifact = write(flat_buffer, spec, format_name, directory)
+    if format_name == "tflite_int8" and _input_quantisation(artifact.path) != (1.0, 0):
+        scaled = _input_quantisation(artifact.path)
+        raise RuntimeError(f"{artifact.path}: takes pixels scaled by {scaled}, not as they are")
+    return artifact
+
+
+@contextlib.contextmanager
+def converting(spec, model, format_name, calibration=None, in_part=False):
+    """Yields the converter of a model, and hides what it says.
+
+    Args:
+        spec: as in `export`.
+        model: as in `export`.
+        format_name: as in `export`.
+        calibration: as in `export`.
+        in_part: leave operations in float that are told to stay so, between others in integers.
+    """
+    integer = format_name == "tflite_int8" and not in_part
     image_size = model.input_shape[1]
     # The converter itself puts the uint8 input before an integer graph; elsewhere it is cast in the graph.
     batch = open_batch(spec)
     pixels = tf.TensorSpec(
         [batch, image_size, image_size, 3], tf.float32 if integer else tf.uint8, name="pixels"
     )
+    folded = fold.fold(model, through_relu=format_name not in CALIBRATED)
     archive = keras.export.ExportArchive()
-    archive.add_endpoint("serve", lambda pixels: {"probabilities": answer(model, pixels)}, [pixels])
+    archive.add_endpoint("serve", lambda pixels: {"probabilities": answer(folded, pixels)}, [pixels])
     with tempfile.TemporaryDirectory() as folder, cli.hushed(1, 2):
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
@@ -69,12 +91,14 @@ def export(spec, model, format_name, directory, calibration=None):
         if integer:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = tf.uint8
-        flat_buffer = converter.convert()
+        yield converter
+
+
+def write(flat_buffer, spec, format_name, directory):
+    """Writes what a converter gave as `directory/model_….tflite`, with all that belongs inside."""
     path = directory / f"model_{format_name.removeprefix('tflite_')}.tflite"
     spec = {"format": format_name, **spec}
     path.write_bytes(metadata.attach(flat_buffer, spec))
-    if integer and _input_quantisation(path) != (1.0, 0):
-        raise RuntimeError(f"{path}: takes pixels scaled by {_input_quantisation(path)}, not as they are")
     return Artifact(format_name, path, size_of(path), spec, _operations(flat_buffer))
 
 

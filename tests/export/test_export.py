@@ -45,6 +45,7 @@ def test_what_is_recorded_of_each(exported):
         assert rows[name]["operations"]["CONV_2D"] > 1
         assert 0 < rows[name]["latency_ms"]["threads_1"] < 1000
         assert 0 < rows[name]["latency_ms"]["threads_2"] < 1000
+        assert rows[name]["bytes"] / 2 < rows[name]["peak_memory"] < 100e6
         assert "processors" in rows[name]["machine"]
     assert "QUANTIZE" in rows["tflite_int8"]["operations"]
     assert "QUANTIZE" not in rows["tflite_float32"]["operations"]
@@ -190,6 +191,25 @@ def test_deformable_networks_are_not_had_in_integers(photos, tmp_path):
     }
 
 
+def test_choosing(finished_run, tmp_path):
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    export = (
+        "-m",
+        "export",
+        f"--run={run}",
+        "--choose",
+        "--formats=saved_model,tflite_float32,tflite_float16",
+    )
+    check_refused(run_python(*export, "--max_mb=0.01"), "--choose: no format could fit")
+    assert not (run / "export").exists()
+    largest = create_model("test_resnet", 3).count_params() * 3.9 / 1e6
+    result = run_python(*export, f"--max_mb={largest}")
+    assert result.returncode == 0, result.stderr
+    assert "tflite_float32   left out: its weights alone take" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("choice: model_float16.tflite, the only one that fits")
+    assert [path.name for path in (run / "export").glob("*.tflite")] == ["model_float16.tflite"]
+
+
 def test_integers_take_dark_pixels_as_they_are(finished_run, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
@@ -220,6 +240,9 @@ def test_a_format_that_differs_is_rejected(finished_run, tmp_path):
         ([], "--run: missing"),
         (["--run=/no/run", "--formats="], "--formats: empty"),
         (["--run=/no/run", "--max_drop=nan"], "--max_drop=nan: expected points"),
+        (["--run=/no/run", "--choose", "--unverified"], "--choose: asks what pictures show"),
+        (["--run=/no/run", "--max_mb=5"], "--max_mb=5: goes with --choose"),
+        (["--run=/no/run", "--choose", "--max_ms=0"], "--max_ms=0: expected a number above 0"),
         (["--run=/no/run", "more"], "more: not a flag"),
         (["--run=/no/run"], "--run=/no/run: no such folder"),
         (

@@ -1,0 +1,191 @@
+"""Fewer operations for the same answers: a network rewritten for inference, before it is converted.
+
+Normalisations, `preprocess` among them, are not computed where they stand but carried along, channel by
+channel, until something takes them up:
+
+* convolutions and dense layers take scales into their kernel, from before and from behind them, and offsets
+  into their bias; but not an offset from before padding, whose zeros have none: it is added;
+* a ReLU lets positive scales pass, relu(a x + c) = a relu(x + c / a), so that of a normalisation in front of
+  a convolution (DenseNet, pre-activated ResNets) one addition is left;
+* poolings let them pass.
+
+An average pooling behind a 1x1 convolution moves in front of it, which saves three of four multiply-adds:
+both are linear.
+"""
+
+import collections
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+from keras import layers
+
+from recycle_tf.layers import DropPath
+
+LARGEST_SHIFT = 1e4
+"""Of c / a: more might not fit into the numbers of a float16 file."""
+
+AVERAGES = (layers.AveragePooling2D, layers.GlobalAveragePooling2D)
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """`scale * tensor + offset`, not computed yet.
+
+    Attributes:
+        tensor: of a model, `[batch, …, channels]`.
+        scale: of each channel.
+        offset: of each channel.
+    """
+
+    tensor: keras.KerasTensor
+    scale: np.ndarray
+    offset: np.ndarray
+
+    def of(self, tensor):
+        """The same scale and offset of another tensor."""
+        return Affine(tensor, self.scale, self.offset)
+
+    @functools.cached_property
+    def without_offset(self):
+        """The same values, as a positive multiple of a tensor."""
+        if not ((self.scale > 0).all() and (abs(self.offset) < LARGEST_SHIFT * self.scale).all()):
+            return Affine(self.computed, *_identity(self.tensor))
+        tensor = self.tensor
+        if self.offset.any():
+            shift = np.float32(self.offset / self.scale)
+            # The picture's three channels are repeated along its width: a long row is added much faster.
+            tensor = tensor + (np.tile(shift, (tensor.shape[2], 1)) if len(shift) < 4 else shift)
+        return Affine(tensor, self.scale, 0 * self.offset)
+
+    @functools.cached_property
+    def computed(self):
+        """The tensor of these values."""
+        tensor = self.tensor if (self.scale == 1).all() else self.tensor * np.float32(self.scale)
+        return tensor + np.float32(self.offset) if self.offset.any() else tensor
+
+
+def fold(model, through_relu=True):
+    """A model that answers as `model` does at inference, in fewer operations.
+
+    Args:
+        model: a functional model; it stays as it is, and shares the layers that are not rewritten.
+        through_relu: let scales pass ReLUs. The maps that then lie side by side differ in their ranges, which
+            integers, having one range for all of them, cannot afford.
+    """
+    return keras.models.clone_model(
+        model, clone_function=lambda layer: layer, call_function=_Folding(model, through_relu)
+    )
+
+
+class _Folding:
+    """Calls the operations of a model anew, on tensors and on values that are not computed yet."""
+
+    def __init__(self, model, through_relu):
+        self.through_relu = through_relu
+        self.taken_up = set()
+        self.readers = collections.defaultdict(list)
+        for operation in model.operations:
+            if not isinstance(operation, layers.InputLayer):
+                for tensor in keras.tree.flatten(operation.input):
+                    self.readers[id(tensor)].append(operation)
+
+    def __call__(self, operation, *args, **kwargs):
+        x = args[0]
+        if operation.name in self.taken_up or _does_nothing(operation):
+            return x
+        if isinstance(operation, layers.BatchNormalization | layers.Rescaling):
+            before = x if isinstance(x, Affine) else Affine(x, *_identity(x))
+            scale, offset = _constants(operation)
+            return Affine(before.tensor, before.scale * scale, before.offset * scale + offset)
+        if isinstance(operation, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense):
+            return self._multiply(operation, x)
+        if isinstance(x, Affine):
+            if isinstance(operation, layers.ZeroPadding2D) or (self.through_relu and _is_relu(operation)):
+                x = x.without_offset
+                return x.of(operation(x.tensor))
+            is_max = isinstance(operation, layers.MaxPooling2D)
+            if isinstance(operation, AVERAGES) or (is_max and (x.scale > 0).all()):
+                return x.of(operation(x.tensor))
+        args, kwargs = keras.tree.map_structure(_computed, (args, kwargs))
+        return operation(*args, **kwargs)
+
+    def _multiply(self, layer, x):
+        """A convolution or dense layer that takes up what stands before and behind it."""
+        kernel = np.float64(layer.kernel)
+        bias = np.float64(layer.bias) if layer.use_bias else np.zeros(layer.output.shape[-1])
+        depthwise = isinstance(layer, layers.DepthwiseConv2D)
+        pads = getattr(layer, "padding", "valid") == "same" and set(layer.kernel_size) != {1}
+        if isinstance(x, Affine):
+            if pads and x.offset.any():
+                x = x.without_offset
+            offsets = kernel * _of_inputs(layer, x.offset)
+            bias = bias + offsets.sum(axis=(0, 1) if depthwise else tuple(range(kernel.ndim - 1))).ravel()
+            kernel, x = kernel * _of_inputs(layer, x.scale), x.tensor
+        for reader in self._only_readers(layer):
+            if isinstance(reader, layers.BatchNormalization):
+                scale, offset = _constants(reader)
+                kernel = kernel * (scale.reshape(kernel.shape[2:]) if depthwise else scale)
+                bias = bias * scale + offset
+            elif isinstance(reader, layers.AveragePooling2D) and _is_pointwise(layer):
+                x = reader(x)
+            else:
+                break
+            self.taken_up.add(reader.name)
+        return _call(layer.__class__.from_config({**layer.get_config(), "use_bias": True}), x, kernel, bias)
+
+    def _only_readers(self, operation):
+        """What alone reads an operation's output, what alone reads that, and so on."""
+        while len(readers := self.readers[id(operation.output)]) == 1:
+            operation = readers[0]
+            yield operation
+
+
+def _call(layer, x, kernel, bias):
+    """The output of a new layer with these weights."""
+    output = layer(x)
+    layer.set_weights([kernel, bias])
+    return output
+
+
+def _computed(x):
+    return x.computed if isinstance(x, Affine) else x
+
+
+def _identity(tensor):
+    """Scale and offset that change nothing."""
+    return np.ones(tensor.shape[-1]), np.zeros(tensor.shape[-1])
+
+
+def _constants(layer):
+    """Scale and offset, of each channel, of a layer that does nothing else."""
+    if isinstance(layer, layers.Rescaling):
+        return np.float64(layer.scale), np.float64(layer.offset)
+    gamma, beta, mean, variance = (np.float64(one) for one in layer.get_weights())
+    scale = gamma / np.sqrt(variance + layer.epsilon)
+    return scale, beta - scale * mean
+
+
+def _of_inputs(layer, numbers):
+    """Numbers of a layer's input channels, in the shape in which they multiply its kernel."""
+    if isinstance(layer, layers.Conv2D):
+        # Each group of filters sees its own share of the channels.
+        shares = numbers.reshape(layer.groups, -1)
+        return np.repeat(shares, layer.filters // layer.groups, axis=0).T
+    return numbers[:, None]
+
+
+def _does_nothing(operation):
+    """At inference."""
+    if isinstance(operation, layers.ZeroPadding2D):
+        return not np.any(operation.padding)
+    return isinstance(operation, layers.Identity | layers.Dropout | DropPath)
+
+
+def _is_relu(operation):
+    return isinstance(operation, layers.Activation) and operation.activation is keras.activations.relu
+
+
+def _is_pointwise(layer):
+    return isinstance(layer, layers.Conv2D) and layer.kernel_size == layer.strides == (1, 1)
