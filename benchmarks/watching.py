@@ -1,6 +1,6 @@
 """What writing for TensorBoard takes beside a training step, of a half-width ResNet-18 at 128 px, batch 32.
 
-    python benchmarks/watching.py
+python benchmarks/watching.py
 """
 
 import pathlib

@@ -35,6 +35,7 @@ FORMATS = (
 )
 BY_NAME_ALONE = ("tflite_int16x8", "onnx", "web")
 """Written only when asked for: LiteRT computes the first tens of times slower, the others want packages."""
+ALL = "all"
 CALIBRATION_PICTURES = 240
 REJECTED = "rejected"
 
@@ -55,14 +56,15 @@ def main(argv):
         ) from error
 
 
-def export(argv):
-    """Run -> model -> one file a format -> verdict on each -> table."""
+def _parse(argv):
+    """The flags of an export, and whether they can be meant."""
     values = flags.FlagValues()
     flags.DEFINE_string("run", None, "folder that train.py wrote", flag_values=values)
     flags.DEFINE_list(
         "formats",
         None,
-        f"some of {', '.join(FORMATS)}; else all that the network can, but for {', '.join(BY_NAME_ALONE)}",
+        f"some of {', '.join(FORMATS)}, or all; else those that the network can, but for "
+        f"{', '.join(BY_NAME_ALONE)}",
         flag_values=values,
     )
     flags.DEFINE_float("max_drop", 1.0, "points of accuracy that quantisation may cost", flag_values=values)
@@ -111,9 +113,14 @@ def export(argv):
         if limit is not None and not limit > 0:
             raise UserError(f"--{name}={limit:g}: expected a number above 0")
     for name in values.formats or ():
-        if name not in FORMATS:
+        if name not in (*FORMATS, ALL):
             raise UserError(f"--formats={name}: no such format, {did_you_mean(name, FORMATS)}")
+    return values
 
+
+def export(argv):
+    """Run -> model -> one file a format -> verdict on each -> table."""
+    values = _parse(argv)
     cli.import_tensorflow()
     from tqdm import tqdm
 
@@ -140,27 +147,8 @@ def export(argv):
     run = runs.open_run(values.run)
     labels_ko = korean.translate(run.labels, values.labels_ko)
     model = run.load_model()
-    wanted = values.formats or [name for name in FORMATS if name not in BY_NAME_ALONE]
-    reasons = {
-        name: onnx.why_not(model) if name in onnx.FORMATS else tflite.why_not(model, name, values.unverified)
-        for name in wanted
-    }
     limits = choose.Limits(values.max_mb, values.max_ms)
-    if values.choose:
-        # Who chooses among files for phones does not ask for a server's.
-        reasons = {
-            name: reason or choose.too_large(name, model.count_params(), limits)
-            for name, reason in reasons.items()
-            if name in tflite.FORMATS
-        }
-    for name, reason in reasons.items():
-        if reason and values.formats and not values.choose:
-            raise UserError(f"--formats={name}: {reason}")
-        if reason:
-            print(f"{name:16} left out: {reason}")
-    formats = [name for name, reason in reasons.items() if not reason]
-    if values.choose and not formats:
-        raise UserError("--choose: no format could fit")
+    formats = _formats(values, model, limits)
     runtime = web.open_runtime(values.web_runtime) if set(formats) & set(web.FORMATS) else None
     if set(formats) & set(onnx.FORMATS):
         onnx.check_installed()
@@ -239,6 +227,39 @@ def export(argv):
         print(choose.choose(written, limits))
     elif failed:
         raise UserError(f"{', '.join(failed)}: rejected, see {run.export / REJECTED}")
+
+
+def _formats(values, model, limits):
+    """The formats to write; says of the others why not.
+
+    Raises:
+        UserError: one that was asked for by its name cannot be had, or none could fit.
+    """
+    from . import choose, onnx, tflite
+
+    named = values.formats is not None and ALL not in values.formats and not values.choose
+    wanted = [name for name in FORMATS if name not in BY_NAME_ALONE]
+    if values.formats:
+        wanted = FORMATS if ALL in values.formats else values.formats
+    if values.choose:
+        # Who chooses among files for phones does not ask for a server's.
+        wanted = [name for name in wanted if name in tflite.FORMATS]
+    formats = []
+    for name in wanted:
+        reason = (
+            onnx.why_not(model) if name in onnx.FORMATS else tflite.why_not(model, name, values.unverified)
+        )
+        if values.choose and not reason:
+            reason = choose.too_large(name, model.count_params(), limits)
+        if reason and named:
+            raise UserError(f"--formats={name}: {reason}")
+        if reason:
+            print(f"{name:16} left out: {reason}")
+        else:
+            formats.append(name)
+    if not formats:
+        raise UserError("--choose: no format could fit")
+    return formats
 
 
 def _begin(run):

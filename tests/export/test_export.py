@@ -4,11 +4,14 @@ import hashlib
 import json
 import re
 import shutil
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from export.__main__ import FORMATS
+from export.__main__ import _formats as formats_of
 from recycle_tf import create_model, list_models
 from tests.conftest import run_python, tiny_training
 from tests.export.conftest import FILES, run_export
@@ -189,6 +192,14 @@ def test_deformable_networks_are_not_had_in_integers(photos, tmp_path):
         "tflite_float16",
         "tflite_dynamic",
     }
+
+
+def test_all_formats_are_those_that_the_network_can(capsys):
+    values = types.SimpleNamespace(formats=["all"], choose=False, unverified=False)
+    assert formats_of(values, create_model("test_resnet", 3), None) == list(FORMATS)
+    found = formats_of(values, create_model("test_deformable", 3), None)
+    assert found == [name for name in FORMATS if name not in ("tflite_int8", "tflite_int16x8")]
+    assert "tflite_int16x8   left out: test_deformable samples its maps" in capsys.readouterr().out
 
 
 def test_choosing(finished_run, tmp_path):
