@@ -106,6 +106,7 @@ def train(config):
         mix=config.mix,
         seed=config.seed,
         epochs=training.epochs,
+        smaller=config.smaller_sizes(),
         balanced=config.class_balance == "sampler",
         cache=config.cache,
         data_service=config.data_service,
@@ -127,7 +128,7 @@ def train(config):
     evaluation["batch_size"] = pipeline.shareable(len(validation), config.batch_size, replicas)
     validation_batches = pipeline.build_evaluation(validation, len(source.labels), **evaluation)
     pictures = config.batch_size // (workers * config.accumulate)
-    print(f"memory    {outlook.expected_memory(training.model, pictures, config.remat)}")
+    print(f"memory    {outlook.expected_memory(training, pictures, config.remat)}")
     run = run or (runs.create(config, source) if chief else None)
     going_on = f", going on after {progress}" if progress.steps else ""
     print(f"run       {run.path if run else 'is written by the chief'}{going_on}")

@@ -34,12 +34,12 @@ def measure(arch, image_size, remat):
     from recycle_tf.training.config import TrainConfig
 
     kept, config = create_model(arch, 6, image_size), TrainConfig(remat=remat)
-    model = loop.prepare(kept, config, tf.distribute.get_strategy(), np.ones(6), 1, None).model
-    expected = re.match(r"([\d.]+) GB", outlook.expected_memory(model, BATCH, remat))[1]
+    training = loop.prepare(kept, config, tf.distribute.get_strategy(), np.ones(6), 1, None)
+    expected = re.match(r"([\d.]+) GB", outlook.expected_memory(training, BATCH, remat))[1]
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (BATCH, image_size, image_size, 3)).astype(np.float32)
     labels = np.eye(6, dtype=np.float32)[np.arange(BATCH) % 6]
-    model.fit(images, labels, batch_size=BATCH, epochs=4, verbose=0)
+    training.model.fit(images, labels, batch_size=BATCH, epochs=4, verbose=0)
     return expected, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 

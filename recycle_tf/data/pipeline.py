@@ -64,6 +64,7 @@ def training_batches(
     mix="none",
     seed=0,
     epochs=1,
+    smaller=(),
     balanced=False,
     cache="auto",
     data_service=None,
@@ -82,6 +83,8 @@ def training_batches(
         mix: one of `mix.MIXES`.
         seed: decides order and draws, together with epoch and example.
         epochs: epochs of the whole training.
+        smaller: sizes with which the training begins, rising; each is kept for as many steps as `image_size`
+            at its end.
         balanced: draw every class equally often, rather than every example once an epoch.
         cache: one of `cache.CACHES`; the same batches from each.
         data_service: address of a `tf.data` service, `grpc://HOST:PORT`, whose workers make the batches.
@@ -94,8 +97,12 @@ def training_batches(
         many equal ones, for a worker among several; `batch_size` is that of the whole.
 
     Raises:
-        UserError: fewer examples than one batch, or an unknown policy.
+        UserError: fewer examples than one batch, an unknown policy, or sizes that cannot be.
     """
+    if smaller and augment == "none":
+        raise UserError("--progressive: crops of other sizes come from an augmentation; choose an --augment")
+    if smaller and smaller[-1] >= image_size:
+        raise UserError(f"--progressive={smaller[-1]}: not smaller than the {image_size} px at the end")
     policy = augmentation.policy(augment)
     working_size = image_size if augment == "none" else round(WORKING_SCALE * image_size)
     quick = decoding.decode if augment == "none" else decoding.decode_quickly
@@ -119,21 +126,29 @@ def training_batches(
         borrowed = int(count > 1)
         places = tf.range(number * part - borrowed, (number + 1) * part, dtype=tf.int64) % batch_size
 
-        def batch(pictures, labels, draws):
-            images = policy(many(pictures), draws, image_size)
-            images, labels = mixing.mix(mix, images, labels, draws[:, -4:])
-            return images[borrowed:], labels[borrowed:]
+        def of_size(size, first, end):
+            def batch(pictures, labels, draws):
+                images = policy(many(pictures), draws, size)
+                images, labels = mixing.mix(mix, images, labels, draws[:, -4:])
+                return images[borrowed:], labels[borrowed:]
 
-        # Numbers of batches, so that whole ones are given to the workers of a service.
-        dataset = tf.data.Dataset.range(first_step, epochs * per_epoch // batch_size)
-        dataset = dataset.flat_map(
-            lambda step: tf.data.Dataset.from_tensor_slices(step * batch_size + places)
+            # Numbers of batches, so that whole ones are given to the workers of a service.
+            dataset = tf.data.Dataset.range(max(first, first_step), end)
+            dataset = dataset.flat_map(
+                lambda step: tf.data.Dataset.from_tensor_slices(step * batch_size + places)
+            )
+            dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+            dataset = dataset.batch(len(places), drop_remainder=True)
+            # Policies of keras-cv draw from one stateful generator: one call at a time keeps them in order.
+            parallel = None if augment in augmentation.SEQUENTIAL else tf.data.AUTOTUNE
+            return dataset.map(batch, num_parallel_calls=parallel)
+
+        # Also those of which nothing is left, so that the batches are of the same type wherever they begin.
+        sizes, steps = (*smaller, image_size), epochs * per_epoch // batch_size
+        borders = [steps * number // len(sizes) for number in range(len(sizes) + 1)]
+        dataset = functools.reduce(
+            tf.data.Dataset.concatenate, map(of_size, sizes, borders[:-1], borders[1:])
         )
-        dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
-        dataset = dataset.batch(len(places), drop_remainder=True)
-        # Policies of keras-cv draw from one stateful generator: one call at a time keeps them in order.
-        parallel = None if augment in augmentation.SEQUENTIAL else tf.data.AUTOTUNE
-        dataset = dataset.map(batch, num_parallel_calls=parallel)
         if data_service:
             dynamic = tf.data.experimental.service.ShardingPolicy.DYNAMIC
             dataset = dataset.apply(tf.data.experimental.service.distribute(dynamic, data_service))

@@ -100,6 +100,9 @@ class Stage:
     convs: tuple
 
 
+KNOWING_SIZES = (keras.layers.Flatten, keras.layers.Reshape, DeformableConv2D)
+"""Layers that are made for maps of one size."""
+
 _ROWS: dict[str, Row] = {}
 
 
@@ -174,7 +177,7 @@ def create_model(arch, num_classes, image_size=None, weights=None, remat=False, 
     return model
 
 
-def training_model(model, num_classes, model_class=keras.Model):
+def training_model(model, num_classes, model_class=keras.Model, any_size=False):
     """What is trained so that `model` learns: itself, or with auxiliary classifiers or another class.
 
     Args:
@@ -182,19 +185,43 @@ def training_model(model, num_classes, model_class=keras.Model):
         num_classes: width of its logits.
         model_class: `keras.Model` or a class of it that trains otherwise, such as `RecomputedModel`; a matter
             of the training, so that `model` stays as it is.
+        any_size: take pictures of any size.
 
     Returns:
         A model that shares all layers with `model`, and the weight of the loss of each of its
         classifiers. With one classifier its output is `model`'s; with several
         `[batch, classifiers, num_classes]`, `model`'s first.
+
+    Raises:
+        UserError: pictures of any size are wanted, and a layer knows theirs.
     """
-    row = find(model.name)
-    if row.auxiliary is None:
-        same = model_class is keras.Model
-        return model if same else model_class(model.input, model.output, name=model.name), [1.0]
-    logits, weight = row.auxiliary(row.config, model, num_classes)
-    outputs = keras.ops.stack([model.output, *logits], axis=1)
-    return model_class(model.input, outputs, name=model.name), [1.0] + [weight] * len(logits)
+    row, inputs, outputs, weights = find(model.name), model.input, model.output, [1.0]
+    if row.auxiliary is not None:
+        logits, weight = row.auxiliary(row.config, model, num_classes)
+        outputs = keras.ops.stack([model.output, *logits], axis=1)
+        weights += [weight] * len(logits)
+    elif model_class is keras.Model and not any_size:
+        return model, weights
+    if any_size:
+        inputs, outputs = _of_any_size(keras.Model(inputs, outputs, name=model.name))
+    return model_class(inputs, outputs, name=model.name), weights
+
+
+def _of_any_size(model):
+    """Input and output of the same layers, called on pictures of any size."""
+    knowing = [layer.name for layer in model.layers if isinstance(layer, KNOWING_SIZES)]
+    if knowing:
+        raise UserError(
+            f"--progressive: {model.name} takes pictures of one size, as its layer {knowing[0]} does"
+        )
+    inputs = keras.Input((None, None, model.input_shape[-1]), name="image")
+    opened = keras.models.clone_model(
+        model,
+        input_tensors=inputs,
+        clone_function=lambda layer: layer,
+        call_function=lambda layer, *tensors, **options: layer(*tensors, **options),
+    )
+    return opened.input, opened.output
 
 
 def find(arch):

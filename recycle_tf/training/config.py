@@ -39,6 +39,8 @@ class TrainConfig:
     data_dir: str | None = None
     # height and width the network sees, in pixels; else the architecture's
     image_size: int | None = None
+    # smaller sizes with which the training begins, such as 96,128: each for as long as image_size at its end
+    progressive: str | None = None
     # how a picture becomes square: stretch, letterbox, crop
     resize: str = "stretch"
     # none, trivial (crops, flips, quarter turns and one operation more), basic (the same with light changes
@@ -157,7 +159,10 @@ class TrainConfig:
             raise UserError(f"--epochs={self.epochs}: nothing would be trained")
         if self.jit == "on" and self.deterministic:
             raise UserError("--jit=on: XLA is off with --deterministic; leave one of them out")
+        if self.progressive and self.remat:
+            raise UserError("--progressive: --remat recomputes maps of one size; leave one of them out")
         self.decay_shares()
+        self.smaller_sizes()
         self.layer_rates()
         if self.recipe == "finetune" and self.weights is None:
             raise UserError(
@@ -203,6 +208,18 @@ class TrainConfig:
                 ) from None
             found.append((pattern, float(multiplier)))
         return found
+
+    def smaller_sizes(self):
+        """`progressive` as numbers.
+
+        Raises:
+            UserError: they are no rising sizes.
+        """
+        sizes = [_literal(size) for size in (self.progressive or "").split(",") if self.progressive]
+        low, high = BOUNDS["image_size"]
+        if not all(isinstance(size, int) and low <= size <= high for size in sizes) or sizes != sorted(sizes):
+            raise UserError(f"--progressive={self.progressive}: expected rising sizes, such as 96,128")
+        return sizes
 
     def decay_shares(self):
         """`decay_at` as numbers.

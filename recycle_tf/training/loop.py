@@ -150,7 +150,10 @@ def prepare(kept, config, strategy, class_counts, steps_per_epoch, checkpoints):
     """
     with scope(strategy):
         model, weights = registry.training_model(
-            kept, len(class_counts), model_class(strategy, config.remat, config.accumulate)
+            kept,
+            len(class_counts),
+            model_class(strategy, config.remat, config.accumulate),
+            any_size=config.progressive is not None,
         )
         share = config.batch_size // strategy.num_replicas_in_sync
         synchronise(model, strategy, config.sync_batch_norm, share)

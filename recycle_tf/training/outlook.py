@@ -20,20 +20,22 @@ GRAPH, GRAPH_LAYER = 3e8, 1e6
 """Bytes that building and running the graph of a training step was measured to take, and those of a layer."""
 
 
-def expected_memory(model, pictures, remat):
+def expected_memory(training, pictures, remat):
     """How much memory a training will take, in words; docs/training.md says how near that comes.
 
     What the process holds by now is measured, gradients are as large as their weights, and of a batch the
     outputs of the layers stay.
 
     Args:
-        model: compiled, with its optimizer's slots; the pictures that are kept have been read.
+        training: a `loop.Training`; the pictures that are kept have been read.
         pictures: of a batch, that are in memory at once.
         remat: whether blocks are made again.
     """
+    model = training.model
     state = _bytes([*model.variables, *model.optimizer.variables])
     learned = state + _bytes(model.trainable_variables)
-    activations = pictures * _activations(model, remat)
+    # Those of auxiliary classifiers are few, and a model for any size does not know its own.
+    activations = pictures * _activations(training.kept, remat)
     graph = GRAPH + GRAPH_LAYER * len(model.operations) * (2 if remat else 1)
     others = psutil.Process().memory_info().rss - state + graph
     return (

@@ -108,6 +108,7 @@ def _multipliers(model, rates):
 
 def _backbone(model):
     """Patterns of what comes before the head, from the picture on: `["stem_", "stage1_", …]`."""
-    backbone = keras.Model(model.input, model.get_layer("features").output)
+    features = model.get_layer("features").output
+    backbone = keras.Model(keras.utils.get_source_inputs(features), features)
     names = [layer.name for layer in backbone.layers if layer.weights]
     return list(dict.fromkeys(f"{name.split('_')[0]}_" for name in names))

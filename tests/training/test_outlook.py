@@ -8,12 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from recycle_tf import create_model
-from recycle_tf.models import registry
 from recycle_tf.training import loop, outlook
 from recycle_tf.training.callbacks import Throughput
 from recycle_tf.training.config import TrainConfig
 from recycle_tf.training.phases import Phase
-from recycle_tf.training.strategy import model_class
 
 
 def compiled():
@@ -71,10 +69,9 @@ def test_the_slower_of_both_is_found_out():
 
 def test_memory_grows_with_the_batch_and_not_with_what_is_made_again():
     def activations(batch_size, remat=False):
-        kind = model_class(tf.distribute.get_strategy(), remat, accumulate=1)
-        model, weights = registry.training_model(create_model("test_densenet", 3), 3, kind)
-        loop.compile_model(model, weights, TrainConfig(), 10, np.ones(3), Phase(0, 1, 10, ()))
-        line = outlook.expected_memory(model, batch_size, remat)
+        kept, config = create_model("test_densenet", 3), TrainConfig(remat=remat)
+        training = loop.prepare(kept, config, tf.distribute.get_strategy(), np.ones(3), 10, None)
+        line = outlook.expected_memory(training, batch_size, remat)
         return float(re.search(r"expected: (\d+\.\d\d) activations", line)[1])
 
     whole = activations(10_000)
