@@ -25,7 +25,7 @@ class Accumulation:
         images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         variables = self.trainable_variables
-        gradients, parts = None, []
+        gradients, parts, mean_loss = None, [], 0.0
         for number in range(self.passes):
             # Every so many-th, so that the parts of several devices' shares make up those of the whole batch.
             x, y = images[number :: self.passes], labels[number :: self.passes]
@@ -35,12 +35,14 @@ class Accumulation:
             with tf.GradientTape() as tape:
                 logits = self(x, training=True)
                 # Of several devices it is divided by their number, because gradients are added up.
-                loss = self.compute_loss(x=x, y=y, y_pred=logits, training=True)
-                scaled = self.optimizer.scale_loss(loss / self.passes)
+                loss = self.compute_loss(x=x, y=y, y_pred=logits, training=True) / self.passes
+                scaled = self.optimizer.scale_loss(loss)
             found = tape.gradient(scaled, variables)
             gradients = [a + b for a, b in zip(gradients, found, strict=True)] if gradients else found
-            self._loss_tracker.update_state(loss * replicas, sample_weight=tf.shape(x)[0])
+            mean_loss += loss * replicas
             parts.append((y, logits))
+        # Once, so that a run that goes on within an epoch adds up its losses in the same order.
+        self._loss_tracker.update_state(mean_loss, sample_weight=tf.shape(images)[0])
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         labels, logits = (keras.ops.concatenate(pieces) for pieces in zip(*parts, strict=True))
         return self.compute_metrics(images, labels, logits)
