@@ -33,7 +33,21 @@ def make_optimizer(name, learning_rate, weight_decay, *, rate_multipliers=(), cl
     )
     optimizer.rate_multipliers = rate_multipliers
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+    float16 = keras.config.dtype_policy().name == "mixed_float16"
+    return _LossScale(optimizer) if float16 else optimizer
+
+
+class _LossScale(keras.optimizers.LossScaleOptimizer):
+    """Scales the loss, so that float16 holds its gradients; leaves out a step in which one overflows."""
+
+    def check_finite(self, grads):
+        """Whether the gradients of all devices are finite; Keras asks the first device alone."""
+        finite = super().check_finite(grads)
+        context = tf.distribute.get_replica_context()
+        if context.num_replicas_in_sync == 1:
+            return finite
+        overflown = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(~finite, tf.float32))
+        return tf.equal(overflown, 0)
 
 
 class _WholeBatch:

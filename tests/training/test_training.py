@@ -173,7 +173,7 @@ def test_patience_counts_from_the_best_epoch_and_over_a_restart(tmp_path):
             assert best.epochs_since == expected
 
 
-@pytest.mark.parametrize("precision", ["off", "bfloat16"])
+@pytest.mark.parametrize("precision", ["off", "bfloat16", "float16"])
 def test_two_logical_cpus_train_as_mirrored(photos, tmp_path, precision):
     result = run_python(
         "train.py",
