@@ -1,6 +1,7 @@
 """ONNX, for ONNX Runtime and what else reads it: the same graph, pixels in, probabilities out."""
 
 import importlib.util
+import warnings
 
 import keras
 import numpy as np
@@ -50,7 +51,10 @@ def export(spec, model, format_name, directory):
     # Of a model that was never called, Keras has to be told what it takes.
     signature = [keras.InputSpec("uint8", shape, name="pixels")]
     answers = keras.Model(pixels, probabilities)
-    answers.export(path, format="onnx", verbose=False, input_signature=signature)
+    with warnings.catch_warnings():
+        # Of a look that Keras takes at NumPy, for tf2onnx.
+        warnings.simplefilter("ignore", FutureWarning)
+        answers.export(path, format="onnx", verbose=False, input_signature=signature)
     network = onnx.load(path)
     _rename_output(network.graph, "probabilities")
     onnx.helper.set_model_props(network, {"spec.json": as_json(spec), "labels.txt": lines(spec["labels"])})
