@@ -275,3 +275,31 @@ def test_devices_that_normalise_alone_are_saved_with_the_mean(photos, tmp_path):
     differences = {when: re.findall(rf"{when} (\S+)", result.stdout) for when in ("within", "after")}
     assert min(map(float, differences["within"])) > 1e-3
     assert max(map(float, differences["after"])) == 0
+
+
+OVERFLOW_ON_THE_SECOND_DEVICE = """
+from recycle_tf import cli
+tf = cli.import_tensorflow()
+import keras
+from recycle_tf.training.optimizers import make_optimizer
+from recycle_tf.training.strategy import make_strategy
+keras.config.set_dtype_policy("mixed_float16")
+strategy = make_strategy("mirrored", 2)
+with strategy.scope():
+    variable = keras.Variable([1.0, 2.0])
+    optimizer = make_optimizer("sgd", 0.1, 0.0)
+    optimizer.build([variable])
+
+def device():
+    number = tf.distribute.get_replica_context().replica_id_in_sync_group
+    optimizer.apply([tf.where(number == 1, float("inf"), 1.0) * tf.ones(2)], [variable])
+
+tf.function(lambda: strategy.run(device))()
+print(variable.numpy().tolist())
+"""
+
+
+def test_a_step_that_overflows_on_any_device_is_left_out():
+    result = run_python("-c", OVERFLOW_ON_THE_SECOND_DEVICE)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip().endswith("[1.0, 2.0]")
