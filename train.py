@@ -15,7 +15,7 @@ import sys
 from absl import flags
 
 from recycle_tf import cli
-from recycle_tf.training.config import define_flags, from_flags
+from recycle_tf.config import define_flags, from_flags
 
 
 @cli.command
@@ -23,7 +23,7 @@ def main(argv):
     """Flags -> configuration -> training."""
     values = flags.FlagValues()
     define_flags(values)
-    cli.no_words(cli.parse(argv, values, __doc__))
+    cli.no_positionals(cli.parse(argv, values, __doc__))
     config = from_flags(values)
 
     cli.import_tensorflow()
@@ -32,7 +32,7 @@ def main(argv):
 
     # How an architecture was published is told by its file, which needs Keras.
     config = from_flags(values, registry.find(config.arch).recipe)
-    with multi_worker.beginning_anew():
+    with multi_worker.restart_on_worker_loss():
         train(config)
 
 
@@ -46,8 +46,8 @@ def train(config):
     from recycle_tf.data import audit, cache, pipeline, sources
     from recycle_tf.evaluation import metrics, report
     from recycle_tf.models import registry
-    from recycle_tf.training import loop, lr_finder, multi_worker, outlook, watching
-    from recycle_tf.training.strategy import make_strategy, refuse_what_cannot_be, scope, set_precision
+    from recycle_tf.training import loop, lr_finder, multi_worker, preflight, tensorboard
+    from recycle_tf.training.strategy import make_strategy, scope, set_precision, validate
 
     # ---- config: what is not given comes from the architecture
     row = registry.find(config.arch)
@@ -61,7 +61,7 @@ def train(config):
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     replicas = strategy.num_replicas_in_sync
-    refuse_what_cannot_be(config, replicas)
+    validate(config, replicas)
 
     # ---- data
     chief, workers = multi_worker.is_chief(strategy), multi_worker.share(strategy)[1]
@@ -128,7 +128,7 @@ def train(config):
     evaluation["batch_size"] = pipeline.shareable(len(validation), config.batch_size, replicas)
     validation_batches = pipeline.build_evaluation(validation, len(source.labels), **evaluation)
     pictures = config.batch_size // (workers * config.accumulate)
-    print(f"memory    {outlook.expected_memory(training, pictures, config.remat)}")
+    print(f"memory    {preflight.expected_memory(training, pictures, config.remat)}")
     run = run or (runs.create(config, source) if chief else None)
     going_on = f", going on after {progress}" if progress.steps else ""
     print(f"run       {run.path if run else 'is written by the chief'}{going_on}")
@@ -139,8 +139,8 @@ def train(config):
                 batches = batches_from(progress.steps)
                 sample = [strategy.experimental_local_results(part)[0] for part in next(iter(batches))]
                 if workers == 1:
-                    print(f"speed     {outlook.speeds(training.model, batches, sample)}")
-                watch = watching.Watching(run, source.labels, training, sample, report.confusion_picture)
+                    print(f"speed     {preflight.speeds(training.model, batches, sample)}")
+                watch = tensorboard.Watching(run, source.labels, training, sample, report.confusion_picture)
             verbose = (1 if sys.stdout.isatty() else 2) if chief else 0
             loop.fit(training, run, batches_from, validation_batches, config, watch, verbose)
         except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
@@ -156,7 +156,7 @@ def train(config):
         # ---- evaluate: the best model, on pictures that chose nothing
         probabilities = metrics.predict_probabilities(run.load_model(), test_batches)
         summary = report.write(run, run.report, "test", test, probabilities)
-        watching.write_outcome(run, summary)
+        tensorboard.write_outcome(run, summary)
         loop.finish(run)
     print(metrics.table(summary))
     print(f"report    {run.report / 'report.html'}")

@@ -56,9 +56,9 @@ def trained(strategy, split, arch, overrides, settings):
     import numpy as np
 
     from recycle_tf import create_model
+    from recycle_tf.config import TrainConfig
     from recycle_tf.data import pipeline
     from recycle_tf.training import loop, multi_worker
-    from recycle_tf.training.config import TrainConfig
     from recycle_tf.training.strategy import scope
 
     config = TrainConfig(
@@ -74,8 +74,8 @@ def trained(strategy, split, arch, overrides, settings):
     steps = pipeline.steps_per_epoch(split, BATCH_SIZE)
     keras.utils.set_random_seed(config.seed)
     with scope(strategy):
-        kept = create_model(arch, CLASSES, SIZE, **config.model_overrides())
-    model = loop.prepare(kept, config, strategy, [1] * CLASSES, steps, None).model
+        inference_model = create_model(arch, CLASSES, SIZE, **config.model_overrides())
+    model = loop.prepare(inference_model, config, strategy, [1] * CLASSES, steps, None).model
     before = np.concatenate([np.ravel(v.numpy()) for v in model.variables])
     build = functools.partial(
         pipeline.build_training, split, CLASSES, SIZE, BATCH_SIZE, augment="basic", mix="both", epochs=EPOCHS

@@ -30,12 +30,12 @@ def measure(arch, image_size, remat):
     import numpy as np
 
     from recycle_tf import create_model
-    from recycle_tf.training import loop, outlook
-    from recycle_tf.training.config import TrainConfig
+    from recycle_tf.config import TrainConfig
+    from recycle_tf.training import loop, preflight
 
-    kept, config = create_model(arch, 6, image_size), TrainConfig(remat=remat)
-    training = loop.prepare(kept, config, tf.distribute.get_strategy(), np.ones(6), 1, None)
-    expected = re.match(r"([\d.]+) GB", outlook.expected_memory(training, BATCH, remat))[1]
+    inference_model, config = create_model(arch, 6, image_size), TrainConfig(remat=remat)
+    training = loop.prepare(inference_model, config, tf.distribute.get_strategy(), np.ones(6), 1, None)
+    expected = re.match(r"([\d.]+) GB", preflight.expected_memory(training, BATCH, remat))[1]
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (BATCH, image_size, image_size, 3)).astype(np.float32)
     labels = np.eye(6, dtype=np.float32)[np.arange(BATCH) % 6]

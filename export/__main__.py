@@ -95,7 +95,7 @@ def _parse(argv):
     flags.DEFINE_bool(
         "unverified", False, "where the data set is not: write files that nothing proves", flag_values=values
     )
-    cli.no_words(cli.parse(argv, values, __doc__))
+    cli.no_positionals(cli.parse(argv, values, __doc__))
     if not values.run:
         raise UserError("--run: missing; give a folder that train.py wrote")
     if values.formats == []:
@@ -126,19 +126,18 @@ def export(argv):
 
     from recycle_tf import runs
     from recycle_tf.data import cache, pipeline
-    from recycle_tf.evaluation import metrics
+    from recycle_tf.evaluation import metrics, temperature
 
     from . import artifact as artifacts
     from . import (
-        calibrate,
         card,
         choose,
         flips,
         golden,
         korean,
-        mixed,
         onnx,
         saved_model,
+        selective_quantization,
         tflite,
         verify,
         web,
@@ -175,8 +174,8 @@ def export(argv):
 
     validation = source.splits["validation"]
     logits = model.predict(evaluation(validation).map(lambda images, _: images), verbose=0)
-    calibrated = calibrate.calibrate(logits, validation.labels, run.labels)
-    calibrate.set_temperature(model, calibrated["temperature"])
+    calibrated = temperature.calibrate(logits, validation.labels, run.labels)
+    temperature.set_temperature(model, calibrated["temperature"])
     spec = artifacts.make_spec(run, model, **about, calibration=calibrated)
     pictures = cache.decode_all(test, **view)
     expected = metrics.predict_probabilities(model, evaluation(test))
@@ -207,7 +206,7 @@ def export(argv):
 
             answers[name], verdict = prove(artifact)
             if verdict.failure and name == "tflite_int8":
-                artifact, answers[name], verdict = mixed.rescue(
+                artifact, answers[name], verdict = selective_quantization.rescue(
                     model, calibration, artifact, answers[name], verdict, prove
                 )
             directory = run.export / REJECTED if verdict.failure else run.export
@@ -321,7 +320,7 @@ def _move(artifact, directory):
 
 def _write_text(path, text):
     """Writes a file whole; without a text there is none, and an earlier one goes."""
-    from recycle_tf.runs import replacing
+    from recycle_tf.files import replacing
 
     if text is None:
         path.unlink(missing_ok=True)

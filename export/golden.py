@@ -8,7 +8,7 @@ import string
 import tensorflow as tf
 
 from recycle_tf.data import decode
-from recycle_tf.runs import replacing
+from recycle_tf.files import replacing
 
 PICTURES = 10
 PAGE = pathlib.Path(__file__).parent / "golden_page.md"

@@ -52,7 +52,7 @@ def main(argv):
     flags.DEFINE_integer(
         "port", 8000, "where to listen, 0 for any that is free", 0, 65535, flag_values=values
     )
-    cli.no_words(cli.parse(argv, values, __doc__))
+    cli.no_positionals(cli.parse(argv, values, __doc__))
     if not values.run:
         raise UserError("--run: missing; give a folder that train.py wrote")
     page = runs.open_run(values.run).export / "web"

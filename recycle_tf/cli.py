@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import sys
 import tempfile
 import textwrap
@@ -23,7 +24,7 @@ def command(main):
         try:
             main(sys.argv[1:] if argv is None else argv)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {as_flags(str(error))}", file=sys.stderr)
             return 2
         except KeyboardInterrupt as interrupt:
             print(*interrupt.args or ["interrupted"], file=sys.stderr)
@@ -31,6 +32,11 @@ def command(main):
         return 0
 
     return program
+
+
+def as_flags(message):
+    """Writes the parameters of a message, which stand in backquotes, as flags: `--name` or `--name=value`."""
+    return re.sub(r"`(\w+(=[^`]*)?)`", r"--\1", message)
 
 
 def parse(argv, flag_values, usage):
@@ -62,7 +68,7 @@ def parse(argv, flag_values, usage):
     return rest
 
 
-def no_words(words):
+def no_positionals(words):
     """Refuses what is no flag.
 
     Raises:

@@ -15,14 +15,12 @@ import sys
 import typing
 import zipfile
 
+from recycle_tf.config import TrainConfig
 from recycle_tf.errors import UserError
-from recycle_tf.training.config import TrainConfig
+from recycle_tf.files import PARTIAL, replacing
 
 FREE_SETTINGS = ("run_dir", "data_dir", "manual_dir", "checkpoint_every", "profile")
 """Settings that change nothing of what is computed: they may differ when a run goes on."""
-
-PARTIAL = ".partial-"
-"""How the names of files begin that are being written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -402,17 +400,6 @@ def _unused(path):
     """The path, or the first of `path-2`, `path-3`, … that nothing has taken."""
     names = itertools.chain([path], (path.with_name(f"{path.name}-{n}") for n in itertools.count(2)))
     return next(name for name in names if not name.exists())
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """Yields a temporary path beside `path`, of the same suffixes, that takes its place if all goes well."""
-    temporary = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _differences(run, config):

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from recycle_tf.models import published
-from recycle_tf.training.config import TrainConfig
+from recycle_tf.config import TrainConfig
+from recycle_tf.models import pretrained
 from tests.conftest import ROOT
 
 PAGES = sorted(path for place in (ROOT, ROOT / "docs") for path in place.glob("*.md"))
@@ -21,7 +21,7 @@ def test_the_lines_of_the_model_page_stand_in_the_code():
 
 def test_the_model_page_has_every_source():
     page = (ROOT / "docs" / "models.md").read_text()
-    for arch, source in (published.KERAS | published.TORCH).items():
+    for arch, source in (pretrained.KERAS | pretrained.TORCH).items():
         if not re.fullmatch(r"efficientnet_b[1-6]", arch):
             assert f"`{arch}`" in page, arch
         if source.repository and not re.search(r"resnet(34|50|101)\.tv", source.repository):

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 import recycle_tf
+from recycle_tf.config import TrainConfig
 from recycle_tf.models import registry
-from recycle_tf.training.config import TrainConfig
 from tests.conftest import ROOT
 
 ALLOWED = {

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from recycle_tf import create_model, runs
+from recycle_tf.config import TrainConfig
 from recycle_tf.training.callbacks import Checkpoint, Progress
-from recycle_tf.training.config import TrainConfig
 from recycle_tf.training.optimizers import make_optimizer
 from tests.conftest import ROOT, run_python, tiny_training, write_photos
 from tests.training.test_watching import read, steps

@@ -14,7 +14,7 @@ import shlex
 from absl import flags
 
 from recycle_tf import cli
-from recycle_tf.training.config import CHOICES, TrainConfig
+from recycle_tf.config import CHOICES, TrainConfig
 
 
 @cli.command
@@ -30,14 +30,14 @@ def main(argv):
     flags.DEFINE_integer("seed", 0, "as in train.py: of the split", flag_values=values)
     flags.DEFINE_string("out", None, "folder for what is written; else audit/DATASET", flag_values=values)
     flags.DEFINE_string("manifest", None, "also write the split: a .csv", flag_values=values)
-    cli.no_words(cli.parse(argv, values, __doc__))
+    cli.no_positionals(cli.parse(argv, values, __doc__))
     if not values.dataset:
         raise cli.UserError("--dataset: missing; give a folder, a .csv or a name such as trashnet")
 
     cli.import_tensorflow()
     from recycle_tf.data import audit, sources, splits
     from recycle_tf.evaluation import audit_report
-    from recycle_tf.runs import replacing
+    from recycle_tf.files import replacing
 
     source = sources.open_source(
         values.dataset,
@@ -93,7 +93,7 @@ def _writing(flag, place):
 
 
 def _next(values, found):
-    from recycle_tf.data import audit, similar
+    from recycle_tf.data import audit, near_duplicates
 
     fatal = sum(len(found.of(kind)) for kind in audit.FATAL)
     if values.manifest:
@@ -103,7 +103,7 @@ def _next(values, found):
     folder = pathlib.Path(values.dataset).expanduser()
     given = {name: values[name].value for name in ("dataset", "manual_dir", "data_dir") if values[name].value}
     if (
-        any(found.twins[similar.NEAR_DUPLICATE].values())
+        any(found.twins[near_duplicates.NEAR_DUPLICATE].values())
         and folder.is_dir()
         and not (folder / "train").is_dir()
     ):

@@ -16,7 +16,7 @@ def main(argv):
     )
     flags.DEFINE_string("manual_dir", None, "as in train.py; else the run's", flag_values=values)
     flags.DEFINE_string("data_dir", None, "as in train.py; else the run's", flag_values=values)
-    cli.no_words(cli.parse(argv, values, __doc__))
+    cli.no_positionals(cli.parse(argv, values, __doc__))
     if not values.run:
         raise cli.UserError("--run: missing; give a folder that train.py wrote")
 

@@ -34,7 +34,7 @@ def main(argv):
     from recycle_tf.data import decode
 
     pictures = [picture for place in places for picture in _pictures(pathlib.Path(place), decode.SUFFIXES)]
-    from recycle_tf.evaluation.classifier import open_classifier
+    from recycle_tf.evaluation.predictor import open_classifier
 
     classify = open_classifier(values.model)
     answers = []

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from recycle_tf.data import decode, similar, sources, threads
+from recycle_tf.data import decode, near_duplicates, parallel, sources
 from recycle_tf.data.splits import METHODS, SPLITS
 from recycle_tf.errors import UserError
 
@@ -35,7 +35,7 @@ KINDS = {
 FATAL = ("unusable_name", "missing", "changed", "empty", "not_a_picture", "unreadable", "huge")
 """Kinds of which one file keeps a training from beginning."""
 
-LEVELS = (0.98, similar.NEAR_DUPLICATE, 0.90)
+LEVELS = (0.98, near_duplicates.NEAR_DUPLICATE, 0.90)
 """Correlations above which pairs are counted."""
 
 TINY = 32
@@ -145,13 +145,13 @@ def audit(source, thorough=True):
     with warnings.catch_warnings():
         # Pillow warns of large pictures and odd metadata; what matters of it becomes a finding.
         warnings.simplefilter("ignore")
-        looks = threads.each(look, range(len(examples)), "looking")
+        looks = parallel.each(look, range(len(examples)), "looking")
     findings = [Finding(fault.kind, (fault.file,), (), (), fault.detail) for fault in source.faults]
     for example, (problems, _) in zip(examples, looks, strict=True):
         findings += [_finding(kind, [example], detail) for kind, detail in problems]
     seen = [(example, thumbnail) for example, (_, thumbnail) in zip(examples, looks, strict=True)]
     seen = [(example, thumbnail) for example, thumbnail in seen if thumbnail is not None]
-    levels = LEVELS if thorough else (similar.NEAR_DUPLICATE,)
+    levels = LEVELS if thorough else (near_duplicates.NEAR_DUPLICATE,)
     groups, pairs, twins = _compare([e for e, _ in seen], [thumbnail for _, thumbnail in seen], levels)
     order = list(KINDS)
     findings = sorted(findings, key=lambda finding: finding.files) + groups
@@ -219,7 +219,7 @@ def leaks(source, settings):
     found = audit(source, thorough=False)
     lines = []
     for split in ("test", "validation"):
-        number = found.twins[similar.NEAR_DUPLICATE][split]
+        number = found.twins[near_duplicates.NEAR_DUPLICATE][split]
         if number:
             have = "pictures have" if number > 1 else "pictures has"
             total = sum(found.counts[split].values())
@@ -260,7 +260,7 @@ def _look(encoded, extension, thorough):
     if width * height > decode.MAX_PIXELS:
         return [("huge", f"{width} x {height} pixels, in a file of {len(encoded):,} bytes")], None
     try:
-        thumbnail = similar.thumbnail(picture)
+        thumbnail = near_duplicates.thumbnail(picture)
         if thorough:
             # What trains decides: the two decoders do not forgive the same.
             decode.decode_pixels(tf.constant(encoded))
@@ -276,7 +276,7 @@ def _look(encoded, extension, thorough):
         problems.append(("wrong_extension", f"a {actual} called {extension}"))
     if min(width, height) < TINY:
         problems.append(("tiny", f"{width} x {height} pixels"))
-    orientation = similar.orientation(picture)
+    orientation = near_duplicates.orientation(picture)
     if orientation != 1:
         problems.append(("sideways", f"EXIF orientation {orientation}"))
     return problems, thumbnail
@@ -309,8 +309,8 @@ def _compare(examples, thumbnails, levels):
     nearest = np.zeros(len(examples))
 
     def near():
-        stack = np.array(thumbnails, np.uint8).reshape(-1, similar.SIDE, similar.SIDE)
-        for first, second, correlation in similar.near_pairs(stack, min(levels)):
+        stack = np.array(thumbnails, np.uint8).reshape(-1, near_duplicates.SIDE, near_duplicates.SIDE)
+        for first, second, correlation in near_duplicates.near_pairs(stack, min(levels)):
             for level in levels:
                 above = correlation > level
                 pairs[level] += int(above.sum())
@@ -318,14 +318,14 @@ def _compare(examples, thumbnails, levels):
                     has_twin[level][one[above & in_train[other] & ~in_train[one]]] = True
             different = digests[first] != digests[second]
             np.maximum.at(nearest, first[different], correlation[different])
-            joined = correlation > similar.NEAR_DUPLICATE
+            joined = correlation > near_duplicates.NEAR_DUPLICATE
             yield first[joined], second[joined]
         # A picture of a single shade correlates with nothing, not even its own copy.
         for members in same:
             yield members[:1] * (len(members) - 1), members[1:]
 
     groups = {}
-    for index, lowest in enumerate(similar.groups(len(examples), near()).tolist()):
+    for index, lowest in enumerate(near_duplicates.groups(len(examples), near()).tolist()):
         groups.setdefault(lowest, []).append(index)
     findings = []
     for members in same:

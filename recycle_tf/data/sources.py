@@ -13,7 +13,7 @@ import requests
 import tensorflow as tf
 from PIL import Image
 
-from recycle_tf.data import decode, similar, splits, threads
+from recycle_tf.data import decode, near_duplicates, parallel, splits
 from recycle_tf.errors import UserError, did_you_mean
 
 MANUAL_DIR_VARIABLE = "RECYCLE_TF_MANUAL_DIR"
@@ -64,7 +64,7 @@ class Source:
         ignored: files that were left out because they are no pictures.
         root: the folder that ids are relative to; None for a builder.
         faults: what else was left out; only if the source was opened to be audited.
-        thumbnails: `{content hash: similar.thumbnail}` of the pictures that were compared for the split.
+        thumbnails: `{content hash: near_duplicates.thumbnail}` of the pictures compared for the split.
     """
 
     name: str
@@ -400,7 +400,7 @@ def _hashes(root, images, faults):
         except OSError as error:
             return error
 
-    found = dict(zip(usable, threads.each(read, usable, "reading"), strict=True))
+    found = dict(zip(usable, parallel.each(read, usable, "reading"), strict=True))
     for image, error in found.items():
         if isinstance(error, OSError):
             if faults is None:
@@ -415,21 +415,23 @@ def _thumbnails(files):
     def look(file):
         try:
             with Image.open(file, formats=decode.FORMATS) as picture:
-                return similar.thumbnail(picture)
+                return near_duplicates.thumbnail(picture)
         except Exception:
             # Whoever decodes it in full names it; here it only resembles nothing.
             return None
 
-    found = zip(files, threads.each(look, list(files.values()), "comparing"), strict=True)
+    found = zip(files, parallel.each(look, list(files.values()), "comparing"), strict=True)
     return {digest: thumbnail for digest, thumbnail in found if thumbnail is not None}
 
 
 def _groups(hashes, thumbnails):
     """For each picture the name of its group of near-duplicates: the lowest content hash in it."""
     compared = sorted(thumbnails)
-    stack = np.array([thumbnails[digest] for digest in compared]).reshape(-1, similar.SIDE, similar.SIDE)
-    pairs = ((first, second) for first, second, _ in similar.near_pairs(stack))
-    lowest = similar.groups(len(compared), pairs)
+    stack = np.array([thumbnails[digest] for digest in compared]).reshape(
+        -1, near_duplicates.SIDE, near_duplicates.SIDE
+    )
+    pairs = ((first, second) for first, second, _ in near_duplicates.near_pairs(stack))
+    lowest = near_duplicates.groups(len(compared), pairs)
     name = {digest: compared[low] for digest, low in zip(compared, lowest, strict=True)}
     return [name.get(digest, digest) for digest in hashes]
 

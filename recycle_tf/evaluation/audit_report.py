@@ -9,10 +9,10 @@ import json
 import tensorflow as tf
 from PIL import Image
 
-from recycle_tf.data import audit, decode, similar
+from recycle_tf.data import audit, decode, near_duplicates
 from recycle_tf.data.splits import SPLITS
 from recycle_tf.evaluation.report import BLUE, STYLE
-from recycle_tf.runs import replacing
+from recycle_tf.files import replacing
 
 MOST_GROUPS, MOST_IN_GROUP, MOST_ROWS = 100, 8, 1000
 """What the page shows of each kind, so that it stays one that a browser opens; `audit.json` has all."""
@@ -208,7 +208,7 @@ def _thumbnail(split, index):
     encoded = split.encoded(tf.constant(index, tf.int64)).numpy()
     with Image.open(io.BytesIO(encoded), formats=decode.FORMATS) as picture:
         picture.draft("RGB", (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))
-        small = similar.upright(picture.convert("RGB"), similar.orientation(picture))
+        small = near_duplicates.upright(picture.convert("RGB"), near_duplicates.orientation(picture))
     small.thumbnail(THUMBNAIL)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from recycle_tf.data import decode
 from recycle_tf.evaluation import metrics
-from recycle_tf.runs import replacing
+from recycle_tf.files import replacing
 
 matplotlib.use("Agg")
 # A class may be called $_$.

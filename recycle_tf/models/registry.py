@@ -11,7 +11,7 @@ import keras
 
 from recycle_tf.errors import UserError, did_you_mean
 from recycle_tf.layers import DeformableConv2D
-from recycle_tf.models import published
+from recycle_tf.models import pretrained
 from recycle_tf.models.recompute import RecomputedModel
 from recycle_tf.models.weights import load
 
@@ -171,7 +171,7 @@ def create_model(arch, num_classes, image_size=None, weights=None, remat=False, 
         ) from error
     model = (RecomputedModel if remat else keras.Model)(inputs, logits, name=arch)
     if weights is not None:
-        loaded = published.load_imagenet(model) if weights == "imagenet" else load(model, weights)
+        loaded = pretrained.load_imagenet(model) if weights == "imagenet" else load(model, weights)
         level = logging.WARNING if loaded.fresh or loaded.skipped else logging.INFO
         logging.getLogger("recycle_tf").log(level, "weights %s: %s", weights, loaded)
     return model

@@ -6,7 +6,7 @@ import zipfile
 import keras
 
 from recycle_tf.errors import UserError
-from recycle_tf.models import published, tensors
+from recycle_tf.models import pretrained, tensors
 
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 
@@ -20,7 +20,7 @@ def load(model, path):
             (torchvision, timm).
 
     Returns:
-        A `published.Loaded`.
+        A `pretrained.Loaded`.
 
     Raises:
         UserError: no such file, another kind of file, one that cannot be read, or the first tensor that does
@@ -32,13 +32,13 @@ def load(model, path):
     if path.suffix == ".keras":
         return _load_model(model, path)
     if path.name.endswith(".weights.h5"):
-        return published.copy(model, tensors.read_weights_h5(path), published.OURS, path)
+        return pretrained.copy(model, tensors.read_weights_h5(path), pretrained.OURS, path)
     if path.suffix == ".h5":
-        source = _source(published.KERAS, "keras.applications", model, path)
-        return published.copy(model, tensors.read_h5(path), source, path)
+        source = _source(pretrained.KERAS, "keras.applications", model, path)
+        return pretrained.copy(model, tensors.read_h5(path), source, path)
     if path.suffix == ".safetensors":
-        source = _source(published.TORCH, "torchvision's and timm's files", model, path)
-        return published.copy(model, tensors.read_safetensors(path), source, path)
+        source = _source(pretrained.TORCH, "torchvision's and timm's files", model, path)
+        return pretrained.copy(model, tensors.read_safetensors(path), source, path)
     if path.suffix in _PICKLES:
         raise UserError(
             f"--weights={path}: a pickle can run code and is not loaded; convert it to .safetensors as "
@@ -56,7 +56,7 @@ def _load_model(model, path):
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"--weights={path}: no model can be read from it: {reason}") from error
-    loaded = published.copy(model, tensors.from_model(theirs), published.OURS, path)
+    loaded = pretrained.copy(model, tensors.from_model(theirs), pretrained.OURS, path)
     # The constants of the normalisation belong to the weights.
     model.get_layer("preprocess").scale = theirs.get_layer("preprocess").scale
     model.get_layer("preprocess").offset = theirs.get_layer("preprocess").offset

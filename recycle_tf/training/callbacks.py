@@ -10,9 +10,9 @@ import zipfile
 import keras
 import numpy as np
 
+from recycle_tf.config import duration
 from recycle_tf.errors import UserError
-from recycle_tf.runs import replacing
-from recycle_tf.training.config import duration
+from recycle_tf.files import replacing
 
 
 class BestModel(keras.callbacks.Callback):
@@ -22,7 +22,7 @@ class BestModel(keras.callbacks.Callback):
     forgets the best value when a run goes on.
 
     Args:
-        kept: what is saved; it shares its layers with the model that is trained.
+        inference_model: what is saved; it shares its layers with the model that is trained.
         path: the `.keras` file.
         rows: of the epochs that were run before, dicts with `val_accuracy` and `val_loss`, and `val_ema_…`
             where averaged weights were considered too.
@@ -31,9 +31,9 @@ class BestModel(keras.callbacks.Callback):
         epochs_since: how many epochs have been run since the one that was the best.
     """
 
-    def __init__(self, kept, path, rows=()):
+    def __init__(self, inference_model, path, rows=()):
         super().__init__()
-        self.kept = kept
+        self.inference_model = inference_model
         self.path = path
         self.best = (-1.0, 0.0)
         self.epochs_since = 0
@@ -51,7 +51,7 @@ class BestModel(keras.callbacks.Callback):
         """Saves the model as it is now if it is the best so far; one whose loss is no number is not."""
         if self._is_best(accuracy, loss):
             with replacing(self.path) as temporary:
-                self.kept.save(temporary)
+                self.inference_model.save(temporary)
 
     def _is_best(self, accuracy, loss):
         better = bool(np.isfinite(loss)) and (accuracy, -loss) > self.best

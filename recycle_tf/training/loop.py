@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import keras
 
+from recycle_tf.config import in_steps
 from recycle_tf.models import registry
 from recycle_tf.training import losses, multi_worker
-from recycle_tf.training.averaging import AveragedWeights, SharedStatistics
 from recycle_tf.training.callbacks import (
     BestModel,
     Checkpoint,
@@ -24,12 +24,12 @@ from recycle_tf.training.callbacks import (
     last_checkpoint,
     restore,
 )
-from recycle_tf.training.config import in_steps
+from recycle_tf.training.ema import AveragedWeights, SharedStatistics
 from recycle_tf.training.optimizers import make_optimizer
 from recycle_tf.training.phases import at, plan, set_rates
 from recycle_tf.training.schedules import make_schedule
 from recycle_tf.training.strategy import model_class, scope, synchronise
-from recycle_tf.training.watching import Confusion
+from recycle_tf.training.tensorboard import Confusion
 
 DIVERGED = 100
 """Times the loss of guessing, from which on a training is given up."""
@@ -112,14 +112,14 @@ class Training:
     """What `prepare` makes and `fit` runs.
 
     Attributes:
-        kept: the model that is saved: without auxiliary classifiers.
-        model: the one that is trained; it shares its layers with `kept`.
+        inference_model: the model that is saved: without auxiliary classifiers.
+        model: the one that is trained; it shares its layers with `inference_model`.
         phases: a list of `Phase`.
         compile_for: compiles `model` for one of them.
         progress: the `Progress` from which to go on.
     """
 
-    kept: keras.Model
+    inference_model: keras.Model
     model: keras.Model
     phases: list
     compile_for: Callable
@@ -131,11 +131,11 @@ class Training:
         return self.phases[-1].end_epoch
 
 
-def prepare(kept, config, strategy, class_counts, steps_per_epoch, checkpoints):
+def prepare(inference_model, config, strategy, class_counts, steps_per_epoch, checkpoints):
     """Makes a model ready to be trained, where the last checkpoint was or at the start.
 
     Args:
-        kept: one of `create_model`, made in the strategy's scope.
+        inference_model: one of `create_model`, made in the strategy's scope.
         config: a `TrainConfig`.
         strategy: where it is trained.
         class_counts: training pictures of each class.
@@ -150,7 +150,7 @@ def prepare(kept, config, strategy, class_counts, steps_per_epoch, checkpoints):
     """
     with scope(strategy):
         model, weights = registry.training_model(
-            kept,
+            inference_model,
             len(class_counts),
             model_class(strategy, config.remat, config.accumulate),
             any_size=config.progressive is not None,
@@ -160,7 +160,7 @@ def prepare(kept, config, strategy, class_counts, steps_per_epoch, checkpoints):
         phases = plan(config, model, steps_per_epoch)
         compile_for = functools.partial(compile_model, model, weights, config, steps_per_epoch, class_counts)
         progress = begin(model, checkpoints, steps_per_epoch, phases, compile_for)
-    return Training(kept, model, phases, compile_for, progress)
+    return Training(inference_model, model, phases, compile_for, progress)
 
 
 def fit(training, run, batches_from, validation, config, watching, verbose):
@@ -194,7 +194,7 @@ def fit(training, run, batches_from, validation, config, watching, verbose):
     time_limit = TimeLimit(progress, config.time_limit)
     if run:
         run.keep_history(progress.epoch)
-        best = BestModel(training.kept, run.model_file, run.history_rows())
+        best = BestModel(training.inference_model, run.model_file, run.history_rows())
         callbacks += [Throughput(config.batch_size), best]
     if config.ema:
         callbacks.append(AveragedWeights(validation, best))

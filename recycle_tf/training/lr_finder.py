@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from recycle_tf.errors import UserError
-from recycle_tf.runs import replacing
+from recycle_tf.files import replacing
 
 LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = 120

@@ -157,7 +157,7 @@ class StopTogether(keras.callbacks.Callback):
 
 
 @contextlib.contextmanager
-def beginning_anew():
+def restart_on_worker_loss():
     """Where another worker is lost, this one starts itself again, and waits until that one is back.
 
     TensorFlow cannot let a worker join again; all go on from the last checkpoint, whichever was lost.

@@ -12,8 +12,8 @@ import re
 import keras
 
 from recycle_tf import layers
+from recycle_tf.config import in_steps
 from recycle_tf.errors import UserError
-from recycle_tf.training.config import in_steps
 
 NORMS = r".*_norm$"
 """The batch norms."""
@@ -54,11 +54,13 @@ def plan(config, model, steps_per_epoch):
     epochs = math.ceil(steps / steps_per_epoch)
     if config.head_epochs >= epochs:
         raise UserError(f"--head_epochs={config.head_epochs}: nothing is left of --epochs={config.epochs}")
-    for pattern, _ in config.layer_rates():
+    for pattern, _ in config.layer_multipliers():
         if not any(re.match(pattern, layer.name) for layer in model.layers):
             names = ", ".join(dict.fromkeys(layer.name.split("_")[0] for layer in model.layers))
-            raise UserError(f"--freeze or --rates: no layer begins with {pattern!r}; there are {names}, …")
-    rates = [*layers.RATES, *config.layer_rates(), *[(NORMS, 0.0)] * config.freeze_norms]
+            raise UserError(
+                f"--freeze or --lr_multipliers: no layer begins with {pattern!r}; there are {names}, …"
+            )
+    rates = [*layers.RATES, *config.layer_multipliers(), *[(NORMS, 0.0)] * config.freeze_norms]
     parts = _backbone(model)
     # Howard, Ruder, arXiv 1801.06146, section 3.2; a stage is what a layer is there.
     slower = [(part, config.layer_decay**distance) for distance, part in enumerate(reversed(parts), start=1)]

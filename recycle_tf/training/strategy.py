@@ -46,7 +46,7 @@ def make_strategy(name, logical_cpus=1):
     return tf.distribute.get_strategy()
 
 
-def refuse_what_cannot_be(config, replicas):
+def validate(config, replicas):
     """Holds a configuration against the devices that there are.
 
     Args:

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from recycle_tf.data import audit, cache, similar, sources, splits
+from recycle_tf.data import audit, cache, near_duplicates, sources, splits
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import audit_report
 
@@ -269,7 +269,7 @@ def test_a_large_set_is_not_searched(tmp_path, monkeypatch):
 
 def test_a_grouped_split_is_compared_once(tmp_path, monkeypatch):
     source = sources.open_source(str(write_scenes(tmp_path / "set")), split="grouped")
-    monkeypatch.setattr(similar, "thumbnail", None)
+    monkeypatch.setattr(near_duplicates, "thumbnail", None)
     assert audit.leaks(source, settings("set", split="grouped")) == []
 
 

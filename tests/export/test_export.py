@@ -71,7 +71,7 @@ def test_contract_of_the_file(exported, name):
 
 def test_golden_pictures_give_the_expected_probabilities(exported):
     from recycle_tf.data import decode
-    from recycle_tf.evaluation.classifier import open_classifier
+    from recycle_tf.evaluation.predictor import open_classifier
 
     golden = exported[0] / "golden"
     expected = json.loads((golden / "expected.json").read_text())

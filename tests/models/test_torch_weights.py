@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from recycle_tf import create_model
 from recycle_tf.errors import UserError
-from recycle_tf.models import published
+from recycle_tf.models import pretrained
 from tests.models import torch_reference
 
 GOLDEN = torch_reference.read()
@@ -33,7 +33,7 @@ def resnet18():
 
 
 @pytest.mark.parametrize(
-    "arch", [pytest.param(arch, marks=pytest.mark.slow if arch in SLOW else ()) for arch in published.TORCH]
+    "arch", [pytest.param(arch, marks=pytest.mark.slow if arch in SLOW else ()) for arch in pretrained.TORCH]
 )
 def test_same_logits(arch, tmp_path):
     size, expected = torch_reference.SIZES[arch], GOLDEN[arch]

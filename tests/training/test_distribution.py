@@ -14,10 +14,10 @@ import tensorflow as tf
 
 from benchmarks import distribution
 from recycle_tf import create_model, runs
+from recycle_tf.config import TrainConfig
 from recycle_tf.data import pipeline, sources
 from recycle_tf.errors import UserError
-from recycle_tf.training import averaging, callbacks, loop, multi_worker
-from recycle_tf.training.config import TrainConfig
+from recycle_tf.training import callbacks, ema, loop, multi_worker
 from recycle_tf.training.strategy import synchronise
 from tests.conftest import ROOT, run_python, tiny_training, write_photos
 from tests.test_train import check_refused
@@ -208,7 +208,7 @@ def test_the_average_is_evaluated_and_saved_when_better(tmp_path):
     raw = model.evaluate(validation, verbose=0, return_dict=True)
 
     best = callbacks.BestModel(model, tmp_path / "model.keras")
-    averaged = averaging.AveragedWeights(validation, best)
+    averaged = ema.AveragedWeights(validation, best)
     for callback in (best, averaged):
         callback.set_model(model)
     for worst, saved in ((raw["loss"] + 1e6, averages), (-1e6, weights)):

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from recycle_tf.config import TrainConfig
 from recycle_tf.training import loop, losses
-from recycle_tf.training.config import TrainConfig
 from recycle_tf.training.phases import Phase
 
 ONE_HOT = np.eye(3, dtype=np.float32)

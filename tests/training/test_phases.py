@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 from recycle_tf import create_model, runs
+from recycle_tf.config import TrainConfig
 from recycle_tf.errors import UserError
 from recycle_tf.models import registry
 from recycle_tf.training import callbacks, loop, phases
-from recycle_tf.training.config import TrainConfig
 from tests.conftest import run_python, tiny_training, write_photos
 from tests.test_train import check_refused
 from tests.training.test_survival import numbers
@@ -79,7 +79,7 @@ def test_freezing_and_rates_are_one_list():
         "test_deformable",
         epochs="10",
         freeze="stem,stage1",
-        rates="stage4=0.5,stage[23]_.*conv1=2",
+        lr_multipliers="stage4=0.5,stage[23]_.*conv1=2",
         freeze_norms=True,
     )
     rates = rates_of(model, found[0])

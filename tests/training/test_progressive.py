@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from recycle_tf import create_model, list_models, runs
+from recycle_tf.config import TrainConfig
 from recycle_tf.data import pipeline, sources
 from recycle_tf.errors import UserError
 from recycle_tf.models import registry
-from recycle_tf.training.config import TrainConfig
 from tests.conftest import run_python, tiny_training, write_photos
 from tests.test_train import check_refused
 

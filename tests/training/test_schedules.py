@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 from recycle_tf import runs
+from recycle_tf.config import TrainConfig, duration, in_steps
 from recycle_tf.errors import UserError
 from recycle_tf.training import callbacks, loop
-from recycle_tf.training.config import TrainConfig, duration, in_steps
 from recycle_tf.training.phases import Phase
 from recycle_tf.training.schedules import WarmUp, make_schedule
 from tests.conftest import run_python, tiny_training

@@ -17,10 +17,10 @@ import pytest
 import tensorflow as tf
 
 from recycle_tf import runs
+from recycle_tf.config import TrainConfig, duration
 from recycle_tf.data import audit
 from recycle_tf.errors import UserError
 from recycle_tf.training import callbacks
-from recycle_tf.training.config import TrainConfig, duration
 from tests.conftest import ROOT, run_python, tiny_training, write_photos
 from tests.test_train import check_refused
 

@@ -35,7 +35,7 @@ def expected_memory(training, pictures, remat):
     state = _bytes([*model.variables, *model.optimizer.variables])
     learned = state + _bytes(model.trainable_variables)
     # Those of auxiliary classifiers are few, and a model for any size does not know its own.
-    activations = pictures * _activations(training.kept, remat)
+    activations = pictures * _activations(training.inference_model, remat)
     graph = GRAPH + GRAPH_LAYER * len(model.operations) * (2 if remat else 1)
     others = psutil.Process().memory_info().rss - state + graph
     return (

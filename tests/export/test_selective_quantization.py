@@ -54,12 +54,12 @@ def prepare(model, pictures, folder, max_gap):
 def test_the_ruined_layer_is_left_in_float(ruined, pictures, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
-    from export import mixed
+    from export import selective_quantization
 
     arguments = prepare(ruined, pictures, tmp_path, 0.02)
     first, verdict = arguments[2], arguments[4]
     assert verdict.failure == "too far"
-    artifact, answers, verdict = mixed.rescue(*arguments)
+    artifact, answers, verdict = selective_quantization.rescue(*arguments)
     assert verdict.failure is None
     assert verdict.max_gap < 0.02
     assert "stage2_block1_conv1_act" in artifact.spec["float_layers"]
@@ -70,11 +70,11 @@ def test_the_ruined_layer_is_left_in_float(ruined, pictures, tmp_path):
 
 
 def test_layers_are_named_where_float_does_not_help(ruined, pictures, tmp_path):
-    from export import mixed
+    from export import selective_quantization
 
     arguments = prepare(ruined, pictures, tmp_path, max_gap=0)
     first = arguments[2].path.read_bytes()
-    artifact, answers, verdict = mixed.rescue(*arguments)
+    artifact, answers, verdict = selective_quantization.rescue(*arguments)
     names = list(artifact.spec["worst_layers"])
     # The maps of the one, and the kernel of the next, which is as uneven.
     assert set(names[:2]) == {"stage2_block1_conv1_act", "stage2_block1_act"}

@@ -9,12 +9,12 @@ from huggingface_hub import errors
 
 from recycle_tf import create_model
 from recycle_tf.errors import UserError
-from recycle_tf.models import published, tensors
+from recycle_tf.models import pretrained, tensors
 from tests.models import torch_reference
 from tests.models.test_torch_weights import state_dict, write
 
 QUICK = ("vgg16", "resnet50_v1", "densenet121", "efficientnet_b0")
-SLOW = [arch for arch in published.KERAS if arch not in QUICK]
+SLOW = [arch for arch in pretrained.KERAS if arch not in QUICK]
 
 
 def randomise(model, seed=0):
@@ -38,7 +38,7 @@ def randomise(model, seed=0):
 
 
 def reference(arch, image_size, classes, **options):
-    builder = getattr(keras.applications, published.KERAS[arch].builder)
+    builder = getattr(keras.applications, pretrained.KERAS[arch].builder)
     theirs = builder(
         weights=None,
         input_shape=(image_size, image_size, 3),
@@ -61,7 +61,7 @@ def their_pixels(arch, pictures):
 
 
 def copy(ours, theirs):
-    return published.copy(ours, tensors.from_model(theirs), published.KERAS[ours.name], "imagenet")
+    return pretrained.copy(ours, tensors.from_model(theirs), pretrained.KERAS[ours.name], "imagenet")
 
 
 def compare(arch):
@@ -189,6 +189,6 @@ def test_pickles_only(arch):
 
 
 def test_every_source_of_a_row_is_one():
-    from_hub = {arch for arch, source in published.TORCH.items() if source.repository}
-    assert not from_hub & set(published.KERAS)
-    assert all(source.builder for source in published.KERAS.values())
+    from_hub = {arch for arch, source in pretrained.TORCH.items() if source.repository}
+    assert not from_hub & set(pretrained.KERAS)
+    assert all(source.builder for source in pretrained.KERAS.values())

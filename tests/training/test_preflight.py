@@ -8,9 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from recycle_tf import create_model
-from recycle_tf.training import loop, outlook
+from recycle_tf.config import TrainConfig
+from recycle_tf.training import loop, preflight
 from recycle_tf.training.callbacks import Throughput
-from recycle_tf.training.config import TrainConfig
 from recycle_tf.training.phases import Phase
 
 
@@ -43,7 +43,7 @@ def test_measuring_changes_nothing_that_a_training_depends_on():
         variables = [*model.variables, *model.optimizer.variables]
         before = [variable.numpy() for variable in variables]
         if measured:
-            rates(outlook.speeds(model, batches(), next(iter(batches()))))
+            rates(preflight.speeds(model, batches(), next(iter(batches()))))
         for variable, value in zip(variables, before, strict=True):
             np.testing.assert_array_equal(variable, value, err_msg=variable.path)
         history = model.fit(batches(), epochs=2, shuffle=False, verbose=0).history
@@ -60,10 +60,10 @@ def test_the_slower_of_both_is_found_out():
             return tf.identity(examples), labels
 
     slow = batches().map(slowly)
-    pipeline, steps, slower = rates(outlook.speeds(compiled(), slow, next(iter(slow))))
+    pipeline, steps, slower = rates(preflight.speeds(compiled(), slow, next(iter(slow))))
     assert pipeline <= 8 / 0.5 < steps
     assert slower == "pipeline"
-    *_, slower = rates(outlook.speeds(compiled(), batches(), next(iter(batches()))))
+    *_, slower = rates(preflight.speeds(compiled(), batches(), next(iter(batches()))))
     assert slower == "model"
 
 
@@ -71,7 +71,7 @@ def test_memory_grows_with_the_batch_and_not_with_what_is_made_again():
     def activations(batch_size, remat=False):
         kept, config = create_model("test_densenet", 3), TrainConfig(remat=remat)
         training = loop.prepare(kept, config, tf.distribute.get_strategy(), np.ones(3), 10, None)
-        line = outlook.expected_memory(training, batch_size, remat)
+        line = preflight.expected_memory(training, batch_size, remat)
         return float(re.search(r"expected: (\d+\.\d\d) activations", line)[1])
 
     whole = activations(10_000)

@@ -66,7 +66,7 @@ class Watching(keras.callbacks.Callback):
         super().__init__()
         self.run = run
         self.labels = labels
-        self.kept = training.kept
+        self.inference_model = training.inference_model
         self.sample = sample
         self.draw = draw
         self.last = training.epochs - 1
@@ -82,11 +82,13 @@ class Watching(keras.callbacks.Callback):
         )
         if not run or run.history_rows():
             return
-        forward = tf.function(lambda images: self.kept(images, training=False))
+        forward = tf.function(lambda images: self.inference_model(images, training=False))
         with self.writer.as_default(step=0):
             pictures = self.sample[0][:SHOWN] / 255
             tf.summary.image("augmented", pictures, max_outputs=SHOWN)
-            tf.summary.graph(forward.get_concrete_function(tf.TensorSpec(self.kept.input_shape)).graph)
+            tf.summary.graph(
+                forward.get_concrete_function(tf.TensorSpec(self.inference_model.input_shape)).graph
+            )
         self.writer.flush()
 
     def on_test_end(self, logs=None):

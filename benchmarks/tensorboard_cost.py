@@ -20,19 +20,19 @@ def main():
     import tensorflow as tf
 
     from recycle_tf import create_model, runs
+    from recycle_tf.config import TrainConfig
     from recycle_tf.evaluation import report
-    from recycle_tf.training import loop, watching
-    from recycle_tf.training.config import TrainConfig
+    from recycle_tf.training import loop, tensorboard
 
-    kept = create_model("resnet18", 6, 128, filters=32)
+    inference_model = create_model("resnet18", 6, 128, filters=32)
     config = TrainConfig(epochs=str(EPOCHS))
-    training = loop.prepare(kept, config, tf.distribute.get_strategy(), np.ones(6), 55, None)
+    training = loop.prepare(inference_model, config, tf.distribute.get_strategy(), np.ones(6), 55, None)
     model = training.model
     images = np.random.default_rng(0).uniform(0, 255, (32, 128, 128, 3)).astype(np.float32)
     sample = images, np.eye(6, dtype=np.float32)[np.arange(32) % 6]
     with tempfile.TemporaryDirectory() as folder:
         run = runs.Run(pathlib.Path(folder))
-        watch = watching.Watching(run, list("abcdef"), training, sample, report.confusion_picture)
+        watch = tensorboard.Watching(run, list("abcdef"), training, sample, report.confusion_picture)
         watch.set_model(model)
         watch.on_train_begin()
         acts = {

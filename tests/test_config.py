@@ -6,10 +6,10 @@ import json
 import pytest
 from absl import flags
 
+from recycle_tf.config import TrainConfig
 from recycle_tf.data import augment, cache, decode, mix, splits
 from recycle_tf.errors import UserError
 from recycle_tf.training import config as training_config
-from recycle_tf.training.config import TrainConfig
 
 
 def parse(*arguments):

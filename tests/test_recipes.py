@@ -6,10 +6,10 @@ import pytest
 from absl import flags
 
 from recycle_tf import list_models
+from recycle_tf.config import TrainConfig
 from recycle_tf.models import registry
 from recycle_tf.training import config as training_config
 from recycle_tf.training import optimizers, recipes
-from recycle_tf.training.config import TrainConfig
 
 
 def parse(*arguments):

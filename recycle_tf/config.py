@@ -10,7 +10,7 @@ import typing
 from absl import flags
 
 from recycle_tf.errors import UserError, did_you_mean
-from recycle_tf.training.recipes import RECIPES, paper
+from recycle_tf.recipes import RECIPES, paper
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class TrainConfig:
     # batch norm does not learn either, and normalises with the statistics that it starts with
     freeze_norms: bool = False
     # layers that learn at another rate: patterns and multipliers, such as stem=0.1,stage[12]=0.3
-    rates: str = ""
+    lr_multipliers: str = ""
     # what the rate of each stage is multiplied with to get that of the stage before it; the last stage's is
     # so much of the head's
     layer_decay: float = 1.0
@@ -163,7 +163,7 @@ class TrainConfig:
             raise UserError("--progressive: --remat recomputes maps of one size; leave one of them out")
         self.decay_shares()
         self.smaller_sizes()
-        self.layer_rates()
+        self.layer_multipliers()
         if self.recipe == "finetune" and self.weights is None:
             raise UserError(
                 "--recipe=finetune: nothing to start from; add --weights=imagenet, or a file of the same "
@@ -190,21 +190,21 @@ class TrainConfig:
         if self.logical_cpus > 1:
             raise UserError("--logical_cpus: with --strategy=multi_worker each host has one CPU")
 
-    def layer_rates(self):
-        """`freeze` and `rates` as one list of (pattern of layers' names, multiplier); 0 for frozen ones.
+    def layer_multipliers(self):
+        """`freeze` and `lr_multipliers` as one list of (layer-name pattern, multiplier); 0 means frozen.
 
         Raises:
             UserError: something that is no pattern or no multiplier.
         """
         written = [f"{pattern}=0" for pattern in filter(None, self.freeze.split(","))]
         found = []
-        for pair in [*written, *filter(None, self.rates.split(","))]:
+        for pair in [*written, *filter(None, self.lr_multipliers.split(","))]:
             try:
                 pattern, multiplier = re.fullmatch(r"(.+)=(\d*\.?\d+)", pair).groups()
                 re.compile(pattern)
             except (AttributeError, re.error):
                 raise UserError(
-                    f"--freeze or --rates: {pair!r} is no pattern and multiplier, such as stage[12]=0.3"
+                    f"--freeze or --lr_multipliers: {pair!r} is not PATTERN=MULTIPLIER, such as stage[12]=0.3"
                 ) from None
             found.append((pattern, float(multiplier)))
         return found

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recycle_tf.data import similar
+from recycle_tf.data import near_duplicates
 
 
 def brute_force(thumbnails, above):
@@ -31,11 +31,11 @@ def drawn(number, seed):
 
 @pytest.mark.parametrize("above", [0.98, 0.95, 0.9, 0.5])
 def test_the_hash_loses_no_pair(above, monkeypatch):
-    monkeypatch.setattr(similar, "_BLOCK", 50)  # several blocks, the last one partial
+    monkeypatch.setattr(near_duplicates, "_BLOCK", 50)  # several blocks, the last one partial
     thumbnails = drawn(40, seed=1)
     expected, correlation = brute_force(thumbnails, above)
     found = {}
-    for first, second, values in similar.near_pairs(thumbnails, above):
+    for first, second, values in near_duplicates.near_pairs(thumbnails, above):
         found |= dict(zip(zip(first.tolist(), second.tolist(), strict=True), values, strict=True))
     assert len(expected) > 100
     assert set(found) == expected
@@ -45,26 +45,26 @@ def test_the_hash_loses_no_pair(above, monkeypatch):
 
 def test_most_pairs_are_settled_by_the_hash(monkeypatch):
     compared = []
-    whole = similar._unit
+    whole = near_duplicates._unit
     monkeypatch.setattr(
-        similar, "_unit", lambda thumbnails: compared.append(len(thumbnails)) or whole(thumbnails)
+        near_duplicates, "_unit", lambda thumbnails: compared.append(len(thumbnails)) or whole(thumbnails)
     )
     thumbnails = drawn(200, seed=0)[::6]
-    assert not list(similar.near_pairs(thumbnails))
+    assert not list(near_duplicates.near_pairs(thumbnails))
     assert compared == [200]  # for their hashes; none in full
 
 
 def test_pictures_of_a_single_shade_resemble_nothing():
     thumbnails = np.full((4, 48, 48), 255, np.uint8)
     thumbnails[2:] = drawn(1, seed=0)[0]
-    assert [(f.tolist(), s.tolist()) for f, s, _ in similar.near_pairs(thumbnails)] == [([2], [3])]
-    assert not list(similar.near_pairs(np.empty((0, 48, 48), np.uint8)))
+    assert [(f.tolist(), s.tolist()) for f, s, _ in near_duplicates.near_pairs(thumbnails)] == [([2], [3])]
+    assert not list(near_duplicates.near_pairs(np.empty((0, 48, 48), np.uint8)))
 
 
 def test_groups_are_what_pairs_connect():
     pairs = [(np.array([5, 1]), np.array([6, 2])), (np.array([2]), np.array([6]))]
-    assert similar.groups(8, pairs).tolist() == [0, 1, 1, 3, 4, 1, 1, 7]
-    assert similar.groups(3, []).tolist() == [0, 1, 2]
+    assert near_duplicates.groups(8, pairs).tolist() == [0, 1, 1, 3, 4, 1, 1, 7]
+    assert near_duplicates.groups(3, []).tolist() == [0, 1, 2]
 
 
 def photograph(side, **options):
@@ -77,7 +77,9 @@ def photograph(side, **options):
 
 def test_size_and_quality_make_no_difference():
     shots = [photograph(60), photograph(384, quality=30), photograph(3000)]
-    found = list(similar.near_pairs(np.array([similar.thumbnail(shot) for shot in shots]), 0.995))
+    found = list(
+        near_duplicates.near_pairs(np.array([near_duplicates.thumbnail(shot) for shot in shots]), 0.995)
+    )
     assert sum(len(first) for first, _, _ in found) == 3
 
 
@@ -88,15 +90,15 @@ def test_a_sideways_photograph_is_compared_upright(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     buffer = io.BytesIO()
-    similar.upright(upright, undo).save(buffer, "JPEG", exif=exif, quality=95)
+    near_duplicates.upright(upright, undo).save(buffer, "JPEG", exif=exif, quality=95)
     sideways = Image.open(buffer)
-    assert similar.orientation(sideways) == orientation
-    difference = similar.thumbnail(sideways).astype(int) - similar.thumbnail(photograph(384))
+    assert near_duplicates.orientation(sideways) == orientation
+    difference = near_duplicates.thumbnail(sideways).astype(int) - near_duplicates.thumbnail(photograph(384))
     assert abs(difference).max() < 12
 
 
 def test_an_orientation_that_makes_no_sense():
     exif = Image.Exif()
     exif[0x0112] = 77
-    assert similar.orientation(photograph(60, exif=exif)) == 1
-    assert similar.orientation(photograph(60, exif=b"Exif\0\0no TIFF at all")) == 1
+    assert near_duplicates.orientation(photograph(60, exif=exif)) == 1
+    assert near_duplicates.orientation(photograph(60, exif=b"Exif\0\0no TIFF at all")) == 1

@@ -15,9 +15,9 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from recycle_tf import create_model, runs
+from recycle_tf.config import TrainConfig
 from recycle_tf.training import loop
-from recycle_tf.training.config import TrainConfig
-from recycle_tf.training.watching import Confusion, Watching
+from recycle_tf.training.tensorboard import Confusion, Watching
 
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4", "logits"]
 

@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from export import calibrate
 from recycle_tf import create_model, list_models
+from recycle_tf.evaluation import temperature as calibrate
 
 
 def overconfident(examples=4000, temperature=2.5):
