@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from recycle_tf import runs
 from recycle_tf.data import decode
-from recycle_tf.evaluation import metrics
+from recycle_tf.evaluation import datasets, metrics
 
 
 def pillow(method):
@@ -55,7 +55,7 @@ def main():
 
     run = runs.open_run(flags.run)
     model, size = run.load_model(), run.load_model().input_shape[1]
-    test = runs.open_source(run, manual_dir=flags.manual_dir).splits["test"]
+    test = datasets.open_source(run, manual_dir=flags.manual_dir).splits["test"]
     pictures = [
         decode.decode_pixels(test.encoded(tf.constant(i, tf.int64))).numpy() for i in range(len(test))
     ]

@@ -126,7 +126,7 @@ def export(argv):
 
     from recycle_tf import runs
     from recycle_tf.data import cache, pipeline
-    from recycle_tf.evaluation import metrics, temperature
+    from recycle_tf.evaluation import datasets, metrics, temperature
 
     from . import artifact as artifacts
     from . import (
@@ -161,7 +161,7 @@ def export(argv):
         _export_unverified(run, model, spec, {name: modules[name] for name in formats}, runtime)
         return
     try:
-        source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
+        source = datasets.open_source(run, values.dataset, values.manual_dir, values.data_dir)
     except UserError as error:
         raise UserError(
             f"{error}; a copy verifies too, --dataset=FOLDER, and --unverified writes without proof"

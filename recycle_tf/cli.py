@@ -1,22 +1,28 @@
-"""What every command shares: flags, one-line errors, and a quiet start of TensorFlow."""
+"""What every command shares: flags, one-line errors, and a quiet import of TensorFlow."""
 
 import contextlib
+import dataclasses
 import functools
 import os
 import re
 import sys
 import tempfile
 import textwrap
+import types
+import typing
 
 from absl import flags
 
 from recycle_tf.errors import UserError, did_you_mean
 
+RENAMED_FLAGS = {"rates": "lr_multipliers"}
+"""Flags that earlier versions had under another name."""
+
 
 def command(main):
-    """Makes `main(argv) -> None` a program that returns its exit status and shows no traceback for a mistake.
+    """Makes `main(argv) -> None` a program that returns its exit status, without a traceback for user errors.
 
-    0 when it went well, 2 after a `UserError` (one line on standard error), 130 after Ctrl-C.
+    0 on success, 2 after a `UserError` (one line on standard error), 130 after Ctrl-C.
     """
 
     @functools.wraps(main)
@@ -39,6 +45,11 @@ def as_flags(message):
     return re.sub(r"`(\w+(=[^`]*)?)`", r"--\1", message)
 
 
+def warn(message):
+    """Prints a warning of the library on standard error, its parameters as flags."""
+    print(f"warning: {as_flags(message)}", file=sys.stderr)
+
+
 def parse(argv, flag_values, usage):
     """Parses a command line; `--help` prints `usage` and the flags, and exits with status 0.
 
@@ -48,14 +59,14 @@ def parse(argv, flag_values, usage):
         usage: the command's docstring.
 
     Returns:
-        The arguments that are no flags.
+        The positional arguments.
 
     Raises:
-        UserError: an unknown flag or a value of the wrong kind.
+        UserError: an unknown flag or an invalid value.
     """
-    flags.DEFINE_bool("help", False, "show this", flag_values=flag_values)
+    flags.DEFINE_bool("help", False, "Show this help.", flag_values=flag_values)
     try:
-        _, *rest = flag_values(["command", *argv])
+        _, *rest = flag_values(["command", *_renamed(argv, flag_values)])
     except flags.UnrecognizedFlagError as error:
         raise UserError(
             f"--{error.flagname}: no such flag, {did_you_mean(error.flagname, list(flag_values))}"
@@ -68,14 +79,46 @@ def parse(argv, flag_values, usage):
     return rest
 
 
-def no_positionals(words):
-    """Refuses what is no flag.
+def _renamed(argv, flag_values):
+    """The arguments with the present names of flags that were renamed; says so for each."""
+    for argument in argv:
+        old, equals, value = argument.removeprefix("--").partition("=")
+        new = RENAMED_FLAGS.get(old)
+        if argument.startswith("--") and new in flag_values:
+            print(f"--{old}: renamed, use --{new}; the old name works until version 0.2", file=sys.stderr)
+            argument = f"--{new}{equals}{value}"
+        yield argument
+
+
+def no_positionals(positionals):
+    """Raises if there are positional arguments.
 
     Raises:
-        UserError: names the first of `words`.
+        UserError: names the first one.
     """
-    if words:
-        raise UserError(f"{words[0]}: not a flag; write --name=value")
+    if positionals:
+        raise UserError(f"{positionals[0]}: not a flag; write --name=value")
+
+
+def define_flags(dataclass, flag_values):
+    """Makes a flag of every field of a dataclass whose metadata hold a `help` text."""
+    define = {
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+        bool: flags.DEFINE_bool,
+    }
+    hints = typing.get_type_hints(dataclass)
+    for field in dataclasses.fields(dataclass):
+        hint = hints[field.name]
+        kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
+        define[kind](field.name, field.default, field.metadata["help"], flag_values=flag_values)
+
+
+def given(dataclass, flag_values):
+    """`{name: value}` of the fields of a dataclass that were given as flags."""
+    names = [field.name for field in dataclasses.fields(dataclass)]
+    return {name: flag_values[name].value for name in names if flag_values[name].present}
 
 
 def _help(usage, flag_values):
@@ -91,30 +134,30 @@ def _help(usage, flag_values):
 
 @contextlib.contextmanager
 def hushed(*descriptors):
-    """Hides what libraries write to file descriptors (1, 2) from C++; shows it if an exception passes."""
+    """Hides what C++ libraries write to file descriptors (1, 2); shows it if an exception is raised."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    kept = {descriptor: os.dup(descriptor) for descriptor in descriptors}
-    with tempfile.TemporaryFile() as said:
+    saved = {descriptor: os.dup(descriptor) for descriptor in descriptors}
+    with tempfile.TemporaryFile() as hidden:
         for descriptor in descriptors:
-            os.dup2(said.fileno(), descriptor)
+            os.dup2(hidden.fileno(), descriptor)
         try:
             yield
         except BaseException:
-            said.seek(0)
-            os.write(kept[descriptors[-1]], said.read())
+            hidden.seek(0)
+            os.write(saved[descriptors[-1]], hidden.read())
             raise
         finally:
             for stream in (sys.stdout, sys.stderr):
                 stream.flush()
-            for descriptor, copy in kept.items():
+            for descriptor, copy in saved.items():
                 os.dup2(copy, descriptor)
                 os.close(copy)
 
 
 def import_tensorflow():
-    """Imports TensorFlow and Keras without their start-up messages; the first thing a command does."""
-    # TensorFlow writes some lines before it reads its log level, hence both.
+    """Imports TensorFlow and Keras without their startup messages; the first thing a command does."""
+    # TensorFlow writes some lines before it reads its log level, hence both ways.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with hushed(2):
         import keras  # noqa: F401

@@ -1,200 +1,317 @@
-"""What a training is told: one dataclass, from which the flags are made."""
+"""The settings of a training run: one dataclass, pure data. Nothing here opens a file.
+
+The command line makes a flag from every field (`recycle_tf.cli.define_flags`).
+"""
 
 import ast
 import dataclasses
-import inspect
 import re
-import types
-import typing
 
-from absl import flags
-
+from recycle_tf import options
 from recycle_tf.errors import UserError, did_you_mean
 from recycle_tf.recipes import RECIPES, paper
 
 
-@dataclasses.dataclass(frozen=True)
+def _setting(default, help, choices=None, low=None, high=None, units=None):
+    """A field with its help text and its valid values.
+
+    Args:
+        default: its default value.
+        help: one or two sentences for `--help`.
+        choices: all valid values, or None.
+        low: smallest valid number.
+        high: largest valid number.
+        units: of a duration: valid suffixes of a number.
+    """
+    rules = {"help": help, "choices": choices, "range": None if low is None else (low, high), "units": units}
+    return dataclasses.field(default=default, metadata=rules)
+
+
+@dataclasses.dataclass(frozen=True, init=False)
 class TrainConfig:
-    """Every setting of a training. The comment above a field is the help of its flag."""
+    """Every setting of a training run; the help text of a field describes it.
 
-    # architecture, see `python -m recycle_tf models`
-    arch: str = "densenet121"
-    # settings of the architecture to change, such as filters=32,drop_rate=0.3
-    overrides: str = ""
-    # named settings, see recycle_tf/training/recipes.py: scratch, quick, finetune (needs --weights), paper
-    # (optimizer, rate and schedule that the architecture was published with)
-    recipe: str = "scratch"
-    # start from these: imagenet (published ones), or a file of the same architecture: .keras, .weights.h5,
-    # .h5 (keras.applications) or .safetensors (torchvision, timm)
-    weights: str | None = None
+    A setting that is not given takes its value from the recipe, or else its default:
+    `TrainConfig(recipe="quick").epochs` is `"30"`.
 
-    # trashnet, trashnet/clean, recyclables_synth, a folder with one sub-folder of pictures a class, or a
-    # .csv with the columns image,label,split
-    dataset: str = "trashnet"
-    # how a folder without a split is split: stratified, grouped (near-duplicates stay on one side)
-    split: str = "stratified"
-    # folder with a data set's files that you fetched; else $RECYCLE_TF_MANUAL_DIR
-    manual_dir: str | None = None
-    # where prepared data sets are kept; else TFDS's own folder
-    data_dir: str | None = None
-    # height and width the network sees, in pixels; else the architecture's
-    image_size: int | None = None
-    # smaller sizes with which the training begins, such as 96,128: each for as long as image_size at its end
-    progressive: str | None = None
-    # how a picture becomes square: stretch, letterbox, crop
-    resize: str = "stretch"
-    # none, trivial (crops, flips, quarter turns and one operation more), basic (the same with light changes
-    # of colour), upright (crops, mirrored or not, light), or what keras-cv has: randaugment, augmix, gridmask
-    augment: str = "trivial"
-    # two pictures in one: none, mixup, cutmix, both
-    mix: str = "both"
-    # what a picture that cannot be read is: an error, or something to skip (and to list in config.json)
-    on_bad_image: str = "error"
-    # where decoded pictures are kept: memory, disk (a temporary file), off, auto (where they fit)
-    cache: str = "auto"
-    # address of a tf.data service whose workers make the batches, grpc://HOST:PORT
-    data_service: str | None = None
+    Raises:
+        UserError: an unknown setting or an invalid value; names the setting, the value and what is valid.
+    """
 
-    # repeat the training of this run folder: its settings, but for --run_dir and for what other flags say
-    from_run: str | None = None
-    # where everything goes; else the unfinished run of this command, or a new runs/ARCH-DATASET-TIME
-    run_dir: str | None = None
-    # how often the training pictures are seen, such as 30, or how many batches, such as 5000steps
-    epochs: str = "100"
-    # time after which it ends, such as 90m or 2h, over all parts of a run that was stopped and went on; else
-    # it runs all
-    time_limit: str | None = None
-    # draw the loss over a growing rate into lr_finder.png, suggest a --learning_rate, and end without a run
-    lr_finder: bool = False
-    # epochs without a better model after which training ends; else it runs all
-    patience: int | None = None
-    # pictures a step, over all devices
-    batch_size: int = 32
-    # adamw, sgd (momentum 0.9, Nesterov), momentum (0.9), rmsprop (momentum 0.9), lion, lamb
-    optimizer: str = "adamw"
-    # layers that do not learn: patterns of how their names begin, such as stem,stage1
-    freeze: str = ""
-    # batch norm does not learn either, and normalises with the statistics that it starts with
-    freeze_norms: bool = False
-    # layers that learn at another rate: patterns and multipliers, such as stem=0.1,stage[12]=0.3
-    lr_multipliers: str = ""
-    # what the rate of each stage is multiplied with to get that of the stage before it; the last stage's is
-    # so much of the head's
-    layer_decay: float = 1.0
-    # epochs at the start in which the head alone learns; the rest begins with a warm-up and an optimizer of
-    # its own
-    head_epochs: int = 0
-    # highest rate, after the warm-up
-    learning_rate: float = 2e-3
-    # how long the rate grows from 0, in epochs, such as 5, or 500steps; at most a fifth of the training
-    warmup: str = "5"
-    # how the rate goes on: cosine (down to 0), step (times --decay at each of --decay_at), exponential (down
-    # to --decay, evenly), constant, one_cycle (up for three tenths instead of the warm-up, then a cosine)
-    schedule: str = "cosine"
-    # see --schedule
-    decay: float = 0.1
-    # shares of the training, see --schedule
-    decay_at: str = "0.5,0.75"
-    # decoupled; biases and norms have none
-    weight_decay: float = 0.05
-    # cross_entropy, or focal: pictures that are already right count less
-    loss: str = "cross_entropy"
-    # of the focal loss: how much less
-    focal_gamma: float = 2.0
-    # share of the label that is spread over all classes
-    label_smoothing: float = 0.1
-    # passes that the gradient of a batch is computed in, one after another, where memory is short
-    accumulate: int = 1
-    # the longest that the gradient of a batch may be, over all weights; else any
-    clip_norm: float | None = None
-    # momentum of an average of the weights, such as 0.999, which is evaluated too, and saved when better
-    ema: float | None = None
-    # what rare classes get: none, weights (in the loss, so that all classes count the same), or sampler (all
-    # classes come equally often, the pictures of rare ones again and again)
-    class_balance: str = "none"
+    arch: str = _setting("densenet121", "Architecture; `recycle-tf models` lists them.")
+    overrides: str = _setting(
+        "", "Settings of the architecture to change: NAME=VALUE,…, for example filters=32,drop_rate=0.3."
+    )
+    recipe: str = _setting(
+        "scratch",
+        "Named set of settings: scratch, quick, finetune (needs --weights) or paper (optimizer, learning "
+        "rate and schedule of the architecture's paper). Other flags override it.",
+        choices=options.RECIPES,
+    )
+    weights: str | None = _setting(
+        None,
+        "Initial weights: imagenet (published weights), or a file of the same architecture: .keras, "
+        ".weights.h5, .h5 (keras.applications) or .safetensors (torchvision, timm). Default: random.",
+    )
 
-    # of weights, order, augmentation and split
-    seed: int = 0
-    # auto (every GPU there is), one_device, mirrored, multi_worker (the hosts that TF_CONFIG names)
-    strategy: str = "auto"
-    # whether several devices normalise a batch together: auto (where one has fewer than 32 of it), on, off
-    sync_batch_norm: str = "auto"
-    # the same weights to the last bit each time, on one device of the same kind; slower, above all on GPUs
-    deterministic: bool = False
-    # how often what going on needs is written within an epoch, such as 5m, 1h, 30s or 500steps; at the end
-    # of each epoch it always is; else 5m, and with several workers only then
-    checkpoint_every: str | None = None
-    # cut the CPU into this many devices, to try `mirrored` without GPUs
-    logical_cpus: int = 1
-    # auto (bfloat16 on GPUs that have it), bfloat16, float16, off
-    mixed_precision: str = "auto"
-    # compile a step with XLA: auto (on a single GPU), on, off
-    jit: str = "auto"
-    # recompute the inside of the blocks rather than keep it: half the memory, up to a third more time
-    remat: bool = False
-    # which of its steps to profile for TensorBoard, such as 10,20steps
-    profile: str | None = None
+    dataset: str = _setting(
+        "trashnet",
+        "trashnet, trashnet/clean, recyclables_synth, a folder with one subfolder of images per class, or a "
+        ".csv file with the columns image,label,split.",
+    )
+    split: str = _setting(
+        "stratified",
+        "How to split a folder that has no split: stratified, or grouped (near-duplicates stay in the same "
+        "part).",
+        choices=options.SPLIT_METHODS,
+    )
+    manual_dir: str | None = _setting(
+        None, "Folder with manually downloaded dataset files. Default: $RECYCLE_TF_MANUAL_DIR."
+    )
+    data_dir: str | None = _setting(
+        None, "Folder for prepared datasets. Default: that of TensorFlow Datasets."
+    )
+    image_size: int | None = _setting(
+        None,
+        "Height and width of the network's input in pixels. Default: the architecture's.",
+        low=32,
+        high=2048,
+    )
+    progressive: str | None = _setting(
+        None,
+        "Smaller image sizes to start with, for example 96,128; each lasts as long as --image_size at the "
+        "end.",
+    )
+    resize: str = _setting(
+        "stretch", "How an image becomes square: stretch, letterbox or crop.", choices=options.RESIZES
+    )
+    augment: str = _setting(
+        "trivial",
+        "Augmentation: none, trivial (crops, flips, quarter turns and one further operation), basic (the "
+        "same with small color changes), upright (crops, mirroring, light), or a policy of keras-cv: "
+        "randaugment, augmix, gridmask.",
+        choices=options.POLICIES,
+    )
+    mix: str = _setting("both", "Mixing of two images: none, mixup, cutmix or both.", choices=options.MIXES)
+    on_bad_image: str = _setting(
+        "error",
+        "What to do with an image that cannot be used: error, or skip (and list it in config.json).",
+        choices=options.ON_BAD_IMAGE,
+    )
+    cache: str = _setting(
+        "auto",
+        "Where decoded images are cached: memory, disk (a temporary file), off, or auto (the first in which "
+        "they fit).",
+        choices=options.CACHES,
+    )
+    data_service: str | None = _setting(
+        None, "Address of a tf.data service whose workers prepare the batches: grpc://HOST:PORT."
+    )
 
-    def __post_init__(self):
-        """Refuses values that cannot work.
+    from_run: str | None = _setting(
+        None, "Repeat the run in this folder: its settings, except --run_dir and the flags given here."
+    )
+    run_dir: str | None = _setting(
+        None,
+        "Run folder. Default: the unfinished run of the same command if there is one, else a new folder "
+        "runs/ARCH-DATASET-TIME.",
+    )
+    epochs: str = _setting(
+        "100",
+        "Length of training: a number of epochs, for example 30, or of steps, for example 5000steps.",
+        units=("", "epochs", "steps"),
+    )
+    time_limit: str | None = _setting(
+        None,
+        "Maximum training time, for example 90m or 2h, over all parts of a resumed run. Default: none.",
+        units=("m", "h", "s"),
+    )
+    lr_finder: bool = _setting(
+        False,
+        "Plot the loss over a growing learning rate to lr_finder.png, suggest a --learning_rate, and stop "
+        "without creating a run.",
+    )
+    patience: int | None = _setting(
+        None,
+        "Stop after this many epochs without a better model. Default: train all epochs.",
+        low=1,
+        high=1e6,
+    )
+    batch_size: int = _setting(32, "Images per step, over all devices.", low=1, high=65536)
+    optimizer: str = _setting(
+        "adamw",
+        "adamw, sgd (Nesterov momentum 0.9), momentum (0.9), rmsprop (momentum 0.9), lion or lamb.",
+        choices=options.OPTIMIZERS,
+    )
+    freeze: str = _setting(
+        "", "Layers to freeze: regular expressions that match the start of a name, for example stem,stage1."
+    )
+    freeze_norms: bool = _setting(
+        False, "Freeze batch normalization: neither its weights nor its statistics change."
+    )
+    lr_multipliers: str = _setting(
+        "",
+        "Learning-rate multipliers of layers: PATTERN=MULTIPLIER,…, for example stem=0.1,stage[12]=0.3.",
+    )
+    layer_decay: float = _setting(
+        1.0,
+        "Layer-wise learning-rate decay: a stage's learning rate is that of the stage after it times this.",
+        low=0.01,
+        high=1,
+    )
+    head_epochs: int = _setting(
+        0,
+        "Train only the head for this many epochs first; the rest then starts with its own warm-up and "
+        "optimizer.",
+        low=0,
+        high=1e6,
+    )
+    learning_rate: float = _setting(2e-3, "Peak learning rate, after the warm-up.", low=1e-9, high=100)
+    warmup: str = _setting(
+        "5",
+        "Length of the linear warm-up: epochs, for example 5, or 500steps; at most a fifth of the training.",
+        units=("", "epochs", "steps"),
+    )
+    schedule: str = _setting(
+        "cosine",
+        "Learning-rate schedule after the warm-up: cosine (to 0), step (times --decay at each of "
+        "--decay_at), exponential (to --decay times the peak), constant, or one_cycle (rises for 30 % of "
+        "the training instead of the warm-up, then cosine).",
+        choices=options.SCHEDULES,
+    )
+    decay: float = _setting(0.1, "Factor of the step and exponential schedules.", low=1e-6, high=1)
+    decay_at: str = _setting("0.5,0.75", "Fractions of the training at which the step schedule decays.")
+    weight_decay: float = _setting(
+        0.05, "Decoupled weight decay; not applied to biases and normalization.", low=0, high=10
+    )
+    loss: str = _setting(
+        "cross_entropy",
+        "cross_entropy, or focal (gives less weight to images that are already classified well).",
+        choices=options.LOSSES,
+    )
+    focal_gamma: float = _setting(2.0, "Focusing parameter of the focal loss.", low=1, high=10)
+    label_smoothing: float = _setting(
+        0.1, "Fraction of the label that is spread evenly over all classes.", low=0, high=0.99
+    )
+    accumulate: int = _setting(
+        1,
+        "Number of passes in which the gradient of a batch is computed, to save memory.",
+        low=1,
+        high=64,
+    )
+    clip_norm: float | None = _setting(
+        None, "Maximum global gradient norm. Default: no clipping.", low=1e-6, high=1e6
+    )
+    ema: float | None = _setting(
+        None,
+        "Momentum of an exponential moving average of the weights, for example 0.999. The average is "
+        "evaluated too, and saved when it is better. Default: none.",
+        low=0.5,
+        high=0.99999,
+    )
+    class_balance: str = _setting(
+        "none",
+        "Compensation for rare classes: none, weights (in the loss, so that all classes count equally) or "
+        "sampler (all classes are drawn equally often; images of rare ones repeat).",
+        choices=options.CLASS_BALANCES,
+    )
 
-        Raises:
-            UserError: names the flag, its value and what would be right.
-        """
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise UserError(f"--{name}={value}: {did_you_mean(value, choices)}")
-        for name, (low, high) in BOUNDS.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise UserError(f"--{name}={value}: expected {low} to {high:g}")
-        for name, units in DURATIONS.items():
-            text = getattr(self, name)
-            if text is not None and not re.fullmatch(rf"\d+(\.\d+)?({'|'.join(units)})", text):
-                example = "30 or 500steps" if "" in units else "5m"
-                written = " or ".join(filter(None, units))
-                raise UserError(f"--{name}={text}: expected a number and {written}, such as {example}")
+    seed: int = _setting(0, "Seed of initial weights, order, augmentation and split.", low=0, high=2**31 - 1)
+    strategy: str = _setting(
+        "auto",
+        "Distribution: auto (all GPUs of this host), one_device, mirrored, or multi_worker (the hosts in "
+        "TF_CONFIG).",
+        choices=options.STRATEGIES,
+    )
+    sync_batch_norm: str = _setting(
+        "auto",
+        "Batch-norm statistics over all devices: auto (if a device has fewer than 32 images of a batch), on "
+        "or off.",
+        choices=options.SYNC_BATCH_NORM,
+    )
+    deterministic: bool = _setting(
+        False,
+        "Bit-identical weights in every run on one device of the same kind. Slower, especially on GPUs.",
+    )
+    checkpoint_every: str | None = _setting(
+        None,
+        "Interval of checkpoints within an epoch: 5m, 1h, 30s or 500steps; one is always written at the end "
+        "of an epoch. Default: 5m, or only at the end of epochs with several workers.",
+        units=("m", "h", "s", "steps"),
+    )
+    logical_cpus: int = _setting(
+        1, "Split the CPU into this many devices, to try --strategy=mirrored without GPUs.", low=1, high=64
+    )
+    mixed_precision: str = _setting(
+        "auto",
+        "Precision of computation: auto (bfloat16 on GPUs that support it), bfloat16, float16 or off "
+        "(float32).",
+        choices=options.MIXED_PRECISION,
+    )
+    jit: str = _setting(
+        "auto", "Compile the step with XLA: auto (on a single GPU), on or off.", choices=options.JIT
+    )
+    remat: bool = _setting(
+        False,
+        "Recompute activations inside blocks in the backward pass: about half the memory, up to a third more "
+        "time.",
+    )
+    profile: str | None = _setting(
+        None, "Steps to profile for TensorBoard: first and last, for example 10,20steps."
+    )
+
+    def __init__(self, **given):
+        fields = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in given:
+            if name not in fields:
+                raise UserError(f"{name}: no such setting, {did_you_mean(name, fields)}")
+        for name, value in {**fields, **_recipe_settings(given), **given}.items():
+            object.__setattr__(self, name, value)
+        self._validate()
+
+    def _validate(self):
+        for field in dataclasses.fields(self):
+            _validate_value(field, getattr(self, field.name))
         if not duration(self.epochs)[0]:
-            raise UserError(f"--epochs={self.epochs}: nothing would be trained")
+            raise UserError(f"`epochs={self.epochs}`: expected more than 0")
         if self.jit == "on" and self.deterministic:
-            raise UserError("--jit=on: XLA is off with --deterministic; leave one of them out")
+            raise UserError("`jit=on`: not available with `deterministic`; remove one of them")
         if self.progressive and self.remat:
-            raise UserError("--progressive: --remat recomputes maps of one size; leave one of them out")
-        self.decay_shares()
+            raise UserError("`progressive`: not available with `remat`; remove one of them")
+        self.decay_fractions()
         self.smaller_sizes()
         self.layer_multipliers()
         if self.recipe == "finetune" and self.weights is None:
             raise UserError(
-                "--recipe=finetune: nothing to start from; add --weights=imagenet, or a file of the same "
-                "architecture, .keras, .weights.h5, .h5 or .safetensors"
+                "`recipe=finetune`: needs initial weights; add `weights=imagenet`, or a file of the same "
+                "architecture: .keras, .weights.h5, .h5 or .safetensors"
             )
         if self.profile and not 0 < self.profiled_steps()[0] <= self.profiled_steps()[1]:
-            raise UserError(f"--profile={self.profile}: expected first and last step, such as 10,20steps")
+            raise UserError(f"`profile={self.profile}`: expected first and last step, for example 10,20steps")
         if self.strategy == "multi_worker":
-            self._refuse_for_several_workers()
+            self._validate_for_several_workers()
 
-    def _refuse_for_several_workers(self):
-        """Refuses what they could not do alike."""
+    def _validate_for_several_workers(self):
+        """Rejects settings that the workers could not follow in step."""
         if self.checkpoint_every and not self.checkpoint_every.endswith("steps"):
             raise UserError(
-                f"--checkpoint_every={self.checkpoint_every}: the clocks of several workers differ; "
-                f"give a number of steps, such as 500steps"
+                f"`checkpoint_every={self.checkpoint_every}`: the clocks of several workers differ; give a "
+                "number of steps, for example 500steps"
             )
         if self.time_limit:
             raise UserError(
-                f"--time_limit={self.time_limit}: the clocks of several workers differ; give --epochs"
+                f"`time_limit={self.time_limit}`: the clocks of several workers differ; use `epochs` instead"
             )
         if self.data_service:
-            raise UserError("--data_service: with --strategy=multi_worker each host makes its own pictures")
+            raise UserError("`data_service`: not available with `strategy=multi_worker`")
         if self.logical_cpus > 1:
-            raise UserError("--logical_cpus: with --strategy=multi_worker each host has one CPU")
+            raise UserError("`logical_cpus`: not available with `strategy=multi_worker`")
 
     def layer_multipliers(self):
         """`freeze` and `lr_multipliers` as one list of (layer-name pattern, multiplier); 0 means frozen.
 
         Raises:
-            UserError: something that is no pattern or no multiplier.
+            UserError: not a regular expression, or not a multiplier.
         """
         written = [f"{pattern}=0" for pattern in filter(None, self.freeze.split(","))]
         found = []
@@ -204,40 +321,42 @@ class TrainConfig:
                 re.compile(pattern)
             except (AttributeError, re.error):
                 raise UserError(
-                    f"--freeze or --lr_multipliers: {pair!r} is not PATTERN=MULTIPLIER, such as stage[12]=0.3"
+                    f"`freeze` or `lr_multipliers`: {pair!r} is not PATTERN=MULTIPLIER, for example "
+                    "stage[12]=0.3"
                 ) from None
             found.append((pattern, float(multiplier)))
         return found
 
     def smaller_sizes(self):
-        """`progressive` as numbers.
+        """`progressive` as a list of ints.
 
         Raises:
-            UserError: they are no rising sizes.
+            UserError: not increasing sizes.
         """
         sizes = [_literal(size) for size in (self.progressive or "").split(",") if self.progressive]
-        low, high = BOUNDS["image_size"]
+        low, high = TrainConfig.__dataclass_fields__["image_size"].metadata["range"]
         if not all(isinstance(size, int) and low <= size <= high for size in sizes) or sizes != sorted(sizes):
-            raise UserError(f"--progressive={self.progressive}: expected rising sizes, such as 96,128")
+            raise UserError(
+                f"`progressive={self.progressive}`: expected increasing sizes, for example 96,128"
+            )
         return sizes
 
-    def decay_shares(self):
-        """`decay_at` as numbers.
+    def decay_fractions(self):
+        """`decay_at` as a list of floats.
 
         Raises:
-            UserError: they are no rising shares.
+            UserError: not increasing fractions.
         """
-        shares = [_literal(share) for share in self.decay_at.split(",")]
-        if not all(isinstance(share, float) and 0 < share < 1 for share in shares) or shares != sorted(
-            shares
-        ):
+        found = [_literal(fraction) for fraction in self.decay_at.split(",")]
+        valid = all(isinstance(fraction, float) and 0 < fraction < 1 for fraction in found)
+        if not valid or found != sorted(found):
             raise UserError(
-                f"--decay_at={self.decay_at}: expected rising shares of the training, such as 0.5,0.75"
+                f"`decay_at={self.decay_at}`: expected increasing fractions, for example 0.5,0.75"
             )
-        return shares
+        return found
 
     def profiled_steps(self):
-        """First and last of the steps that `profile` names, from 1; (0, 0) for none, or for no such range."""
+        """First and last of the steps in `profile`, counted from 1; (0, 0) if there are none."""
         found = re.fullmatch(r"(\d+),(\d+)steps", self.profile or "")
         return tuple(map(int, found.groups())) if found else (0, 0)
 
@@ -245,140 +364,74 @@ class TrainConfig:
         """`overrides` as a dict: `"filters=32"` gives `{"filters": 32}`.
 
         Raises:
-            UserError: something that is not `name=value`.
+            UserError: not NAME=VALUE.
         """
         found = {}
-        # At commas, but for those inside a tuple.
+        # Commas inside a tuple do not separate.
         for item in filter(None, re.split(r",(?![^()]*\))", self.overrides)):
             name, equals, value = item.partition("=")
             if not equals:
-                raise UserError(f"--overrides={self.overrides}: {item!r} should be name=value")
+                raise UserError(f"`overrides={self.overrides}`: {item!r} is not NAME=VALUE")
             found[name.strip()] = _literal(value.strip())
         if "image_size" in found:
-            raise UserError(f"--overrides={self.overrides}: give --image_size={found['image_size']} instead")
+            raise UserError(f"`overrides={self.overrides}`: use `image_size={found['image_size']}` instead")
         return found
 
 
-CHOICES = {
-    "split": ("stratified", "grouped"),
-    "resize": ("stretch", "letterbox", "crop"),
-    "mix": ("none", "mixup", "cutmix", "both"),
-    "on_bad_image": ("error", "skip"),
-    "cache": ("auto", "memory", "disk", "off"),
-    "loss": ("cross_entropy", "focal"),
-    "class_balance": ("none", "weights", "sampler"),
-    "optimizer": ("adamw", "sgd", "momentum", "rmsprop", "lion", "lamb"),
-    "schedule": ("cosine", "step", "exponential", "constant", "one_cycle"),
-    "strategy": ("auto", "one_device", "mirrored", "multi_worker"),
-    "sync_batch_norm": ("auto", "on", "off"),
-    "jit": ("auto", "on", "off"),
-    "mixed_precision": ("auto", "bfloat16", "float16", "off"),
-}
-
-BOUNDS = {
-    "image_size": (32, 2048),
-    "patience": (1, 1e6),
-    "batch_size": (1, 65536),
-    "layer_decay": (0.01, 1),
-    "head_epochs": (0, 1e6),
-    "learning_rate": (1e-9, 100),
-    "decay": (1e-6, 1),
-    "weight_decay": (0, 10),
-    "focal_gamma": (1, 10),
-    "label_smoothing": (0, 0.99),
-    "accumulate": (1, 64),
-    "clip_norm": (1e-6, 1e6),
-    "ema": (0.5, 0.99999),
-    "logical_cpus": (1, 64),
-    "seed": (0, 2**31 - 1),
-}
-
-DURATIONS = {
-    # settings that are a number with a unit, and which units
-    "checkpoint_every": ("m", "h", "s", "steps"),
-    "time_limit": ("m", "h", "s"),
-    "epochs": ("", "epochs", "steps"),
-    "warmup": ("", "epochs", "steps"),
-}
-
-
-def define_flags(flag_values):
-    """Makes a flag of every field of `TrainConfig`."""
-    texts = _comments(TrainConfig)
-    define = {
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-        str: flags.DEFINE_string,
-        bool: flags.DEFINE_bool,
-    }
-    hints = typing.get_type_hints(TrainConfig)
-    for field in dataclasses.fields(TrainConfig):
-        hint = hints[field.name]
-        kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
-        define[kind](field.name, field.default, texts[field.name], flag_values=flag_values)
-
-
-def from_flags(flag_values, published=None):
-    """The configuration that a command line asks for: defaults < the run to repeat < recipe < flags given.
+def resolve(given, published=None, earlier=None):
+    """The configuration of a training run: defaults < the run to repeat < recipe < given settings.
 
     Args:
-        flag_values: flags that `define_flags` made.
-        published: the `Recipe` of the architecture, which `--recipe=paper` adapts.
+        given: `{setting: value}` of what the user gave.
+        published: the architecture's `models.registry.Recipe`, for `recipe=paper`.
+        earlier: settings of the run to repeat, or None.
 
     Raises:
-        UserError: an unknown recipe, no run to repeat, or a value that cannot work.
+        UserError: an unknown recipe or setting, or an invalid value.
     """
-    given = {
-        field.name: flag_values[field.name].value
-        for field in dataclasses.fields(TrainConfig)
-        if flag_values[field.name].present
-    }
+    return TrainConfig(**{**(earlier or {}), **_recipe_settings(given, published), **given})
+
+
+def _recipe_settings(given, published=None):
     recipe = given.get("recipe", TrainConfig.recipe)
     if recipe not in RECIPES:
-        raise UserError(f"--recipe={recipe}: {did_you_mean(recipe, RECIPES)}")
-    settings = {**RECIPES[recipe], **given}
+        raise UserError(f"`recipe={recipe}`: {did_you_mean(recipe, RECIPES)}")
     if recipe == "paper" and published:
-        batch_size = settings.get("batch_size", TrainConfig.batch_size)
-        settings = {**paper(published, batch_size), **settings}
-    before = _settings_of(given["from_run"]) if "from_run" in given else {}
-    return TrainConfig(**{**before, **settings})
+        return {**RECIPES[recipe], **paper(published, given.get("batch_size", TrainConfig.batch_size))}
+    return RECIPES[recipe]
 
 
-def _settings_of(path):
-    """What a run was told, without the place where it lies."""
-    from recycle_tf import runs  # which imports this module
-
-    settings = runs.open_run(path, "--from_run").config
-    unknown = sorted(settings.keys() - {field.name for field in dataclasses.fields(TrainConfig)})
-    if unknown:
-        raise UserError(
-            f"--from_run={path}: was begun with --{unknown[0]}={settings[unknown[0]]}, which this version "
-            f"does not know"
-        )
-    return {**settings, "run_dir": None}
+def _validate_value(field, value):
+    rules = field.metadata
+    if rules["choices"] and value not in rules["choices"]:
+        raise UserError(f"`{field.name}={value}`: {did_you_mean(value, rules['choices'])}")
+    if value is None:
+        return
+    if rules["range"]:
+        low, high = rules["range"]
+        if not low <= value <= high:
+            raise UserError(f"`{field.name}={value}`: expected {low} to {high:g}")
+    if rules["units"] and not re.fullmatch(rf"\d+(\.\d+)?({'|'.join(rules['units'])})", str(value)):
+        units = " or ".join(filter(None, rules["units"]))
+        example = "30 or 500steps" if "" in rules["units"] else "5m"
+        raise UserError(f"`{field.name}={value}`: expected a number with {units}, for example {example}")
 
 
 def duration(text):
     """`"5m"` gives `(300.0, "seconds")`, `"500steps"` `(500.0, "steps")`, `"30"` `(30.0, "epochs")`."""
-    number, unit = re.fullmatch(r"([\d.]+)([a-z]*)", text).groups()
+    number, unit = re.fullmatch(r"([\d.]+)([a-z]*)", str(text)).groups()
     seconds = {"s": 1, "m": 60, "h": 3600}
     return float(number) * seconds.get(unit, 1), "seconds" if unit in seconds else unit or "epochs"
 
 
 def in_steps(text, steps_per_epoch):
-    """The whole steps of a duration in epochs or steps."""
+    """A duration in epochs or steps as a whole number of steps."""
     number, unit = duration(text)
     return int(number * steps_per_epoch if unit == "epochs" else number)
 
 
-def _comments(cls):
-    """`{field: comment above it}`."""
-    blocks = re.findall(r"((?:^    # .*\n)+)^    (\w+): ", inspect.getsource(cls), re.MULTILINE)
-    return {name: " ".join(comment.replace("#", " ").split()) for comment, name in blocks}
-
-
 def _literal(text):
-    """A number, a tuple, True or False; anything else is a word."""
+    """A number, a tuple, True or False; any other text stays text."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

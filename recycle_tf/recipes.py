@@ -1,14 +1,14 @@
-"""Named settings of a training; `python train.py --recipe=NAME`, and every flag overrides them."""
+"""Recipes: named sets of training settings, which explicit settings override."""
 
 import dataclasses
 
 RECIPES = {
-    # From random weights, for the best accuracy on some thousand photographs.
+    # From random weights, for the best accuracy on a few thousand photographs.
     "scratch": {},
-    # A first look: a result in minutes, some points below what `scratch` reaches.
+    # A first result in minutes, some points below `scratch`.
     "quick": {"epochs": "30", "warmup": "2", "mix": "none"},
-    # From trained weights: the head first; then all, early stages the slowest. The statistics of the batch
-    # norms are kept: those of some hundred photographs are worse.
+    # From pretrained weights: the head first, then all layers, early stages slowest. The batch-norm
+    # statistics of the pretrained weights stay; those of a few hundred photographs are worse.
     "finetune": {
         "epochs": "30",
         "head_epochs": 3,
@@ -17,28 +17,28 @@ RECIPES = {
         "layer_decay": 0.7,
         "freeze_norms": True,
     },
-    # As the architecture was published; see `paper`.
+    # As the architecture's authors trained it; see `paper`.
     "paper": {"augment": "upright", "mix": "none"},
 }
 
 MOMENTUM = 0.9
-"""Of all that was published with one, and of the optimizers here."""
+"""Momentum of all published recipes that use one, and of our optimizers."""
 
 
 def paper(published, batch_size):
-    """A published recipe adapted to a run, of any length and batch size.
+    """Adapts an architecture's published recipe to a training run of any length and batch size.
 
     Args:
-        published: the `Recipe` of an architecture.
-        batch_size: of the run; published ones fill the memory of several GPUs.
+        published: the architecture's `models.registry.Recipe`.
+        batch_size: of the run; published batches fill the memory of several GPUs.
 
     Returns:
-        Settings, as `RECIPES` has them.
+        Settings, as in `RECIPES`.
     """
     settings = dataclasses.asdict(published)
-    # Goyal et al.: Accurate, Large Minibatch SGD, arXiv 1706.02677, section 2.1.
+    # Goyal et al., Accurate, Large Minibatch SGD, arXiv 1706.02677, section 2.1.
     settings["learning_rate"] *= batch_size / settings.pop("batch_size")
-    # Theirs is part of the gradient, which momentum repeats; Keras' acts once.
+    # Published weight decay is part of the gradient, which momentum accumulates; Keras applies it once.
     settings["weight_decay"] /= 1 - MOMENTUM
-    # Shares of the training stay shares; `epochs` are the run's own.
+    # Milestones are fractions of the training; `epochs` stays the run's own.
     return settings

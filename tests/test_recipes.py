@@ -5,19 +5,18 @@ import numpy as np
 import pytest
 from absl import flags
 
-from recycle_tf import list_models
-from recycle_tf.config import TrainConfig
+from recycle_tf import cli, list_models, options, recipes
+from recycle_tf.config import TrainConfig, resolve
 from recycle_tf.models import registry
-from recycle_tf.training import config as training_config
-from recycle_tf.training import optimizers, recipes
+from recycle_tf.training import optimizers
 
 
 def parse(*arguments):
     values = flags.FlagValues()
-    training_config.define_flags(values)
+    cli.define_flags(TrainConfig, values)
     values(["train.py", *arguments])
-    config = training_config.from_flags(values)
-    return training_config.from_flags(values, registry.find(config.arch).recipe)
+    given = cli.given(TrainConfig, values)
+    return resolve(given, registry.find(resolve(given).arch).recipe)
 
 
 @pytest.mark.parametrize("arch", list_models() + list_models("test_*"))
@@ -32,7 +31,7 @@ def test_a_published_rate_goes_with_the_batch():
     found = parse("--recipe=paper", "--arch=resnet50")
     assert found.optimizer == "momentum"
     assert found.learning_rate == pytest.approx(0.1 * 32 / 256)
-    assert (found.schedule, found.decay, found.decay_shares()) == ("step", 0.1, [0.25, 0.5, 0.75])
+    assert (found.schedule, found.decay, found.decay_fractions()) == ("step", 0.1, [0.25, 0.5, 0.75])
     assert found.label_smoothing == 0
     assert parse("--recipe=paper", "--arch=resnet50", "--batch_size=256").learning_rate == pytest.approx(0.1)
     found = parse("--recipe=paper", "--arch=efficientnet_b0", "--batch_size=64")
@@ -64,7 +63,7 @@ def test_weight_decay_is_that_of_a_gradient_with_momentum():
     assert 1 - float(ours.numpy()[0]) == pytest.approx(1 - theirs, rel=0.06)
 
 
-@pytest.mark.parametrize("name", training_config.CHOICES["optimizer"])
+@pytest.mark.parametrize("name", options.OPTIMIZERS)
 def test_every_optimizer_learns_and_can_be_saved(name):
     variable = keras.Variable(np.ones(1, np.float32), name="kernel")
     optimizer = optimizers.make_optimizer(name, 0.01, 0.0)

@@ -18,7 +18,7 @@ from recycle_tf.config import TrainConfig
 from recycle_tf.training.callbacks import Checkpoint, Progress
 from recycle_tf.training.optimizers import make_optimizer
 from tests.conftest import ROOT, run_python, tiny_training, write_photos
-from tests.training.test_watching import read, steps
+from tests.training.test_tensorboard import read, steps
 
 
 def test_a_run_is_as_designed(finished_run):

@@ -13,8 +13,8 @@ import shlex
 
 from absl import flags
 
-from recycle_tf import cli
-from recycle_tf.config import CHOICES, TrainConfig
+from recycle_tf import cli, options
+from recycle_tf.config import TrainConfig
 
 
 @cli.command
@@ -26,7 +26,7 @@ def main(argv):
     )
     flags.DEFINE_string("manual_dir", None, "as in train.py", flag_values=values)
     flags.DEFINE_string("data_dir", None, "as in train.py", flag_values=values)
-    flags.DEFINE_enum("split", TrainConfig.split, CHOICES["split"], "as in train.py", flag_values=values)
+    flags.DEFINE_enum("split", TrainConfig.split, options.SPLIT_METHODS, "as in train.py", flag_values=values)
     flags.DEFINE_integer("seed", 0, "as in train.py: of the split", flag_values=values)
     flags.DEFINE_string("out", None, "folder for what is written; else audit/DATASET", flag_values=values)
     flags.DEFINE_string("manifest", None, "also write the split: a .csv", flag_values=values)

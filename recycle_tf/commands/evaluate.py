@@ -23,10 +23,10 @@ def main(argv):
     cli.import_tensorflow()
     from recycle_tf import runs
     from recycle_tf.data import pipeline
-    from recycle_tf.evaluation import metrics, report
+    from recycle_tf.evaluation import datasets, metrics, report
 
     run = runs.open_run(values.run)
-    source = runs.open_source(run, values.dataset, values.manual_dir, values.data_dir)
+    source = datasets.open_source(run, values.dataset, values.manual_dir, values.data_dir)
     model = run.load_model()
     split = source.splits[values.split]
     batches = pipeline.build_evaluation(

@@ -1,22 +1,60 @@
-"""One temperature that makes probabilities say how often they are right, and from where on to believe them.
+"""Calibration: one temperature that makes confidences match accuracies, and the threshold for "not sure".
 
-Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (arXiv:1706.04599), section 4.2:
-the logits are divided by the one number that makes the validation split likeliest. It changes no answer.
+Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks, arXiv 1706.04599, section 4.2: the
+logits are divided by the number that minimizes the log loss on the validation split. No prediction changes.
+A run is calibrated when its training ends; report, `predict` and every artifact use that temperature.
 """
+
+import json
 
 import numpy as np
 
 from recycle_tf.evaluation import metrics
+from recycle_tf.files import replacing
 
 RIGHT = 0.95
-"""How often an answer has to be right that an app gives without "not sure"."""
+"""Accuracy that the answers at or above the confidence threshold must reach on the validation split."""
 
 COLDEST, HOTTEST = 0.05, 20.0
-"""Between these the temperature is looked for; an overconfident network wants one above 1."""
+"""Search range of the temperature; an overconfident network needs one above 1."""
+
+
+def calibrate_run(run, model, batches, labels):
+    """Calibrates a run's model on its validation split and writes `calibration.json`.
+
+    Args:
+        run: a `runs.Run`.
+        model: its best model; its logits are divided by the temperature afterwards.
+        batches: (images, labels) batches of the validation split, every example once.
+        labels: true classes of the validation split, `[examples]`.
+
+    Returns:
+        The dict that was written; see `calibrate`.
+    """
+    logits = model.predict(batches.map(lambda images, _: images), verbose=0)
+    found = calibrate(logits, labels, run.labels)
+    with replacing(run.calibration_file) as temporary:
+        temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    set_temperature(model, found["temperature"])
+    return found
+
+
+def load_calibrated_model(run):
+    """A run's best model with calibrated logits: softmax gives the probabilities that its artifacts give.
+
+    A run that was never calibrated (its training has not ended) has temperature 1.
+
+    Raises:
+        UserError: there is no model yet, or a file is damaged.
+    """
+    model = run.load_model()
+    if run.calibration:
+        set_temperature(model, run.calibration["temperature"])
+    return model
 
 
 def calibrate(logits, labels, names):
-    """What `spec.json` says of calibration.
+    """Finds the temperature and the confidence threshold of a model.
 
     Args:
         logits: of the validation split, `[examples, num_classes]`.
@@ -24,9 +62,9 @@ def calibrate(logits, labels, names):
         names: of the classes.
 
     Returns:
-        `temperature`, `threshold` and, as `calibration`, what they did on the split: log loss (nats) and
-        calibration error before and after, and of the answers at or above the threshold their share of all
-        and how many of them are right.
+        A dict: `temperature`, `threshold`, and under `calibration` their effect on the split: log loss (nats)
+        and expected calibration error before and after; share and accuracy of the answers at or above the
+        threshold.
     """
     temperature = find_temperature(logits, labels)
     before, after = (metrics.summarise(softmax(logits / t), labels, names) for t in (1, temperature))
@@ -51,7 +89,7 @@ def calibrate(logits, labels, names):
 
 
 def find_temperature(logits, labels):
-    """The temperature of the least log loss, by golden section: the loss has one valley."""
+    """The temperature with the lowest log loss, by golden-section search: the loss has a single minimum."""
     logits = np.float64(logits)
     chosen = logits[np.arange(len(labels)), labels]
 
@@ -69,23 +107,23 @@ def find_temperature(logits, labels):
 
 
 def find_threshold(probabilities, labels):
-    """The lowest confidence such that of the answers with at least this one `RIGHT` are right.
+    """The lowest confidence at or above which the accuracy is at least `RIGHT`.
 
     Returns:
-        0..1; above 1, which none reaches, if there is none.
+        0..1; 1.01, which no answer reaches, if there is none.
     """
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     right = (probabilities.argmax(axis=1) == labels)[order]
     accuracy = np.cumsum(right) / np.arange(1, len(labels) + 1)
-    # Answers of one confidence are given together.
+    # Answers of equal confidence stay together.
     last = np.append(np.diff(confidence[order]) < 0, True)
     fit = np.flatnonzero((accuracy >= RIGHT) & last)
     return float(confidence[order][fit[-1]]) if len(fit) else 1.01
 
 
 def set_temperature(model, temperature):
-    """Divides a model's logits by a temperature, in the weights that make them, so that it costs nothing."""
+    """Divides a model's logits by a temperature, in the weights of its last layer: free at inference."""
     layer = model.get_layer("logits")
     layer.set_weights([weight / temperature for weight in layer.get_weights()])
 

@@ -50,8 +50,12 @@ class BestModel(keras.callbacks.Callback):
     def consider(self, accuracy, loss):
         """Saves the model as it is now if it is the best so far; one whose loss is no number is not."""
         if self._is_best(accuracy, loss):
+            # Not compiled: an optimizer would triple the file and need our classes to load.
+            model = keras.Model(
+                self.inference_model.inputs, self.inference_model.outputs, name=self.inference_model.name
+            )
             with replacing(self.path) as temporary:
-                self.inference_model.save(temporary)
+                model.save(temporary)
 
     def _is_best(self, accuracy, loss):
         better = bool(np.isfinite(loss)) and (accuracy, -loss) > self.best

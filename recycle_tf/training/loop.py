@@ -53,7 +53,7 @@ def compile_model(model, weights, config, steps_per_epoch, class_counts, phase):
         # At most a fifth, so that a short training does not end at its highest rate.
         warmup_steps=min(in_steps(config.warmup, steps_per_epoch), phase.steps // 5),
         decay=config.decay,
-        decay_at=config.decay_shares(),
+        decay_at=config.decay_fractions(),
     )
     multipliers = set_rates(model, phase.rates)
     with scope(model.distribute_strategy):
@@ -193,7 +193,7 @@ def fit(training, run, batches_from, validation, config, watching, verbose):
     best = early_stopping = None
     time_limit = TimeLimit(progress, config.time_limit)
     if run:
-        run.keep_history(progress.epoch)
+        run.truncate_history(progress.epoch)
         best = BestModel(training.inference_model, run.model_file, run.history_rows())
         callbacks += [Throughput(config.batch_size), best]
     if config.ema:

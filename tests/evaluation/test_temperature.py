@@ -70,11 +70,12 @@ def test_a_temperature_divides_the_logits_of_every_family(arch):
 def test_files_say_how_they_were_calibrated(exported, finished_run):
     from recycle_tf import runs
     from recycle_tf.data import cache
+    from recycle_tf.evaluation import datasets
 
     directory, _ = exported
     spec = json.loads((directory / "spec.json").read_text(encoding="utf-8"))
     run = runs.open_run(finished_run)
-    validation = runs.open_source(run).splits["validation"]
+    validation = datasets.open_source(run).splits["validation"]
     model = run.load_model()
     logits = np.array(model(cache.decode_all(validation, 32)))
     assert spec["temperature"] == pytest.approx(
@@ -89,7 +90,7 @@ def test_files_say_how_they_were_calibrated(exported, finished_run):
 
     # And they answer so: the golden probabilities are those of the Keras model at that temperature.
     golden = json.loads((directory / "golden" / "expected.json").read_text())[0]
-    pixels = cache.decode_all(runs.open_source(run).splits["test"], 32)
+    pixels = cache.decode_all(datasets.open_source(run).splits["test"], 32)
     expected = calibrate.softmax(np.array(model(pixels)) / spec["temperature"])
     assert np.abs(expected - golden["probabilities"]["tflite_float32"]).sum(axis=1).min() < 1e-4
 

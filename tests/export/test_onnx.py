@@ -11,7 +11,7 @@ from export import artifact, onnx, tflite
 from recycle_tf import create_model, list_models, runs
 from recycle_tf.data import cache
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import litert
+from recycle_tf.evaluation import datasets, litert
 from tests.conftest import run_python
 from tests.test_train import check_refused
 
@@ -46,7 +46,7 @@ def test_contract_of_the_file(written):
 
 def test_golden_probabilities(written):
     run = runs.open_run(written)
-    split = runs.open_source(run).splits["test"]
+    split = datasets.open_source(run).splits["test"]
     found = onnx.load(written / "export" / "model.onnx")(cache.decode_all(split, 32))
     expected = json.loads((written / "export" / "golden" / "expected.json").read_text())
     for row in expected:

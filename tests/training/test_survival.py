@@ -20,7 +20,7 @@ from recycle_tf import runs
 from recycle_tf.config import TrainConfig, duration
 from recycle_tf.data import audit
 from recycle_tf.errors import UserError
-from recycle_tf.training import callbacks
+from recycle_tf.training import callbacks, resume
 from tests.conftest import ROOT, run_python, tiny_training, write_photos
 from tests.test_train import check_refused
 
@@ -167,40 +167,40 @@ def stopped(interrupted, tmp_path):
 def test_two_processes_in_one_run(stopped):
     run, flags = stopped
     config = TrainConfig(**{**run.config, "run_dir": str(run.path)})
-    held = runs.unfinished(config)
+    held = resume.unfinished(config)
     check_refused(
         run_python("train.py", *flags, f"--run_dir={run.path}"),
         f"{run.path}: another process is training here; wait for it, or choose another --run_dir",
     )
     held.lock.close()
-    runs.unfinished(config).lock.close()
+    resume.unfinished(config).lock.close()
 
 
 def test_two_processes_that_begin_one_run(photos, tmp_path):
     source = audit.open_source(str(photos), "error", seed=0)
     config = TrainConfig(dataset=str(photos), run_dir=str(tmp_path / "run"))
-    first = runs.create(config, source)
+    first = resume.create(config, source)
     with pytest.raises(UserError, match="another process is training here"):
-        runs.create(config, source)
+        resume.create(config, source)
     first.lock.close()
     with pytest.raises(UserError, match="another process has just begun a run here"):
-        runs.create(config, source)
+        resume.create(config, source)
 
 
 def test_killed_while_it_began(tmp_path):
     (tmp_path / "labels.txt").write_text("can\n")
     (tmp_path / ".partial-1-config.json").write_text("{")
-    assert runs.unfinished(TrainConfig(run_dir=str(tmp_path))) is None
+    assert resume.unfinished(TrainConfig(run_dir=str(tmp_path))) is None
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(UserError, match="exists and is not a run"):
-        runs.unfinished(TrainConfig(run_dir=str(tmp_path)))
+        resume.unfinished(TrainConfig(run_dir=str(tmp_path)))
 
 
 def test_a_half_written_row_of_the_history_is_no_row(tmp_path):
     run = runs.Run(tmp_path)
     run.history.write_text("epoch,loss\n0,1.5\n1,0.2")
     assert run.history_rows() == [{"epoch": 0, "loss": 1.5}]
-    run.keep_history(2)
+    run.truncate_history(2)
     assert run.history.read_text().splitlines() == ["epoch,loss", "0,1.5"]
 
 

@@ -10,7 +10,7 @@ from recycle_tf.models import registry
 from recycle_tf.training import callbacks, losses, optimizers, phases
 from recycle_tf.training.strategy import make_strategy, set_precision
 from tests.conftest import run_python
-from tests.training.test_watching import read, steps
+from tests.training.test_tensorboard import read, steps
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd", "lion", "lamb"])

@@ -1,0 +1,219 @@
+"""Starting and resuming a run: finding it, locking it, and opening the data it trains on."""
+
+import contextlib
+import dataclasses
+import datetime
+import itertools
+import os
+import pathlib
+import sys
+
+from recycle_tf.data import audit, splits
+from recycle_tf.errors import UserError
+from recycle_tf.files import PARTIAL
+from recycle_tf.runs import Run, open_run
+
+FREE_SETTINGS = ("run_dir", "data_dir", "manual_dir", "checkpoint_every", "profile")
+"""Settings that do not affect what is computed: they may differ when a run is resumed."""
+
+
+def unfinished(config, root="runs"):
+    """Finds the run that this configuration should resume.
+
+    That is the one in `run_dir`, or else the newest unfinished run in `root` with the same settings. A run
+    without a checkpoint has nothing to resume: it is started again by `create`.
+
+    Args:
+        config: a `TrainConfig`.
+        root: folder of runs, used if the configuration names none.
+
+    Returns:
+        The `Run`, locked unless it is complete; or None.
+
+    Raises:
+        UserError: `run_dir` holds a run with other settings, something that is not a run, or a run that
+            another process is training.
+    """
+    if config.run_dir is None:
+        return next((_locked(run) for run in _same_settings(config, root) if _has_checkpoint(run)), None)
+    run = Run(pathlib.Path(config.run_dir).expanduser())
+    if not run.path.exists() or (run.path.is_dir() and _only_created(run)):
+        return None
+    if not run.config_file.is_file():
+        raise UserError(f"`run_dir={config.run_dir}`: exists and is not a run; choose another folder")
+    different = _differences(run, config)
+    if different:
+        name = different[0]
+        started = f"`run_dir={config.run_dir}`: was started with `{name}={run.config[name]}`"
+        if not hasattr(config, name):
+            raise UserError(f"{started}, which this version does not know; choose another folder")
+        raise UserError(
+            f"{started}, not {getattr(config, name)}; choose another folder, or give the same settings to "
+            "resume it"
+        )
+    return run if run.complete else _locked(run)
+
+
+def create(config, source, root="runs"):
+    """Creates a run folder with configuration, labels and, for a folder of images, the split.
+
+    Args:
+        config: a `TrainConfig`.
+        source: the `Source` it trains on.
+        root: folder of runs, used if the configuration names none.
+
+    Returns:
+        The `Run`, locked.
+
+    Raises:
+        UserError: the folder cannot be written, or another process is using it.
+    """
+    path = _new_path(config, source, root)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        run = _locked(Run(path))
+        if not _only_created(run):
+            raise UserError(f"{path}: another process has started a run here; choose another `run_dir`")
+        run.config_file.unlink(missing_ok=True)
+        run.manifest.unlink(missing_ok=True)
+        run.labels_file.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
+        if pathlib.Path(config.dataset).expanduser().exists():
+            splits.write_manifest(run.manifest, source.manifest())
+        # Last: this file makes the folder a run.
+        run.write_record(config, source)
+    except OSError as error:
+        raise UserError(f"`run_dir={path}`: cannot be written ({error.strerror})") from error
+    return run
+
+
+def open_source(config, run=None):
+    """Opens the data of a training run, with the earlier split if it resumes or repeats a run.
+
+    Args:
+        config: a `TrainConfig`.
+        run: the `Run` that is resumed, or None.
+
+    Returns:
+        A `data.sources.Source`.
+
+    Raises:
+        UserError: there is no such data, or it has changed since the earlier run.
+    """
+    earlier = run or _repeated(config)
+    source = audit.open_source(
+        config.dataset,
+        config.on_bad_image,
+        manual_dir=config.manual_dir,
+        data_dir=config.data_dir,
+        seed=config.seed,
+        split=config.split,
+        manifest=earlier.manifest if earlier and earlier.manifest.is_file() else None,
+    )
+    if earlier and earlier.fingerprint != source.fingerprint:
+        raise UserError(
+            f"{earlier.path}: {config.dataset} has changed since this run was started: its fingerprint was "
+            f"{earlier.fingerprint}, is {source.fingerprint}; use another `run_dir`, without `from_run`"
+        )
+    if earlier and earlier.changed_versions:
+        versions = ", ".join(earlier.changed_versions)
+        print(f"warning: started with {versions}: results may differ slightly", file=sys.stderr)
+    return source
+
+
+@contextlib.contextmanager
+def writing(run):
+    """Turns an error of a full or failing disk into one line.
+
+    Raises:
+        UserError: something could not be written; what was written before is complete.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{run.path}: cannot be written ({error.strerror or error}); correct that and rerun the command "
+            "to resume from the last checkpoint"
+        ) from error
+
+
+def _same_settings(config, root):
+    """Unfinished runs in `root` with the same settings, newest first; damaged ones are reported."""
+    for path in sorted(pathlib.Path(root).glob("*/config.json"), key=os.path.getmtime, reverse=True):
+        run = Run(path.parent)
+        try:
+            if not run.complete and not _differences(run, config):
+                yield run
+        except UserError as error:
+            print(f"skipped: {error}", file=sys.stderr)
+
+
+def _new_path(config, source, root):
+    """The folder of a new run: the one that is asked for, one that was only created, or a new one."""
+    if config.run_dir is not None:
+        return pathlib.Path(config.run_dir).expanduser()
+    created = next((run.path for run in _same_settings(config, root) if _only_created(run)), None)
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    return created or _unused(pathlib.Path(root) / f"{config.arch}-{source.name}-{now}")
+
+
+def _repeated(config):
+    """The run in `from_run` if its data is to be used again; else None."""
+    if config.from_run is None:
+        return None
+    run = open_run(config.from_run, "from_run")
+    data = ("dataset", "split", "seed", "on_bad_image")
+    return run if all(run.config[name] == getattr(config, name) for name in data) else None
+
+
+def _locked(run):
+    """The run, locked until this process ends, however it ends. Removes what a killed process was writing.
+
+    Raises:
+        UserError: another process holds the lock, or the folder cannot be written.
+    """
+    try:
+        # This file is never replaced, and a lock is held on the file, not on its name.
+        file = open(run.labels_file, "a+b")  # noqa: SIM115  (closing it would release the lock)
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                file.seek(2**30)  # Others must be able to read what the file holds.
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise UserError(
+                f"{run.path}: another process is training here; wait for it, or choose another `run_dir`"
+            ) from error
+        for leftover in [*run.path.glob(f"{PARTIAL}*"), *run.checkpoints.glob(f"{PARTIAL}*")]:
+            leftover.unlink()
+    except OSError as error:
+        raise UserError(f"{run.path}: cannot be written ({error.strerror})") from error
+    return Run(run.path, file)
+
+
+def _has_checkpoint(run):
+    return any(run.checkpoints.glob("epoch*.npz")) or run.history.is_file()
+
+
+def _only_created(run):
+    """Whether a folder holds no more than what `create` writes: nothing was trained yet."""
+    created = {run.labels_file, run.manifest, run.config_file, run.tensorboard}
+    return all(path in created or path.name.startswith(PARTIAL) for path in run.path.iterdir())
+
+
+def _unused(path):
+    """The path, or the first of `path-2`, `path-3`, … that does not exist."""
+    names = itertools.chain([path], (path.with_name(f"{path.name}-{n}") for n in itertools.count(2)))
+    return next(name for name in names if not name.exists())
+
+
+def _differences(run, config):
+    """Names of the settings in which a run and a configuration differ."""
+    before, now = run.config, dataclasses.asdict(config)
+    names = [name for name in {**before, **now} if name not in FREE_SETTINGS]
+    # As text: earlier versions stored 30 epochs as a number.
+    return [name for name in names if name not in now or str(before[name]) != str(now[name])]
