@@ -45,7 +45,7 @@ def train(config):
 
     from recycle_tf import create_model
     from recycle_tf.data import audit, cache, pipeline, sources
-    from recycle_tf.evaluation import metrics, report, temperature
+    from recycle_tf.evaluation import metrics, plots, report, temperature
     from recycle_tf.models import registry
     from recycle_tf.training import loop, lr_finder, multi_worker, preflight, resume, tensorboard
     from recycle_tf.training.strategy import make_strategy, scope, set_precision, validate
@@ -142,9 +142,7 @@ def train(config):
                 sample = [strategy.experimental_local_results(part)[0] for part in next(iter(batches))]
                 if workers == 1:
                     print(f"speed     {preflight.speeds(training.model, batches, sample)}")
-                summaries = tensorboard.Watching(
-                    run, source.labels, training, sample, report.confusion_picture
-                )
+                summaries = tensorboard.Watching(run, source.labels, training, sample, plots.confusion_pixels)
             verbose = (1 if sys.stdout.isatty() else 2) if chief else 0
             loop.fit(training, run, batches_from, validation_batches, config, summaries, verbose)
         except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):

@@ -1,41 +1,66 @@
-"""Evaluates a run on a split and writes its report: `python -m recycle_tf evaluate --run=RUN`."""
+"""Evaluates a run: `python -m recycle_tf evaluate --run=RUN [--dataset=PHOTOS,…]`.
+
+Without --dataset, on its own test split. PHOTOS are photographs of another origin: a folder with one
+subfolder per class, in any order, or with only some of the classes. Classes are matched by name.
+
+    python -m recycle_tf evaluate --run=runs/mine
+    python -m recycle_tf evaluate --run=runs/mine --dataset=trashnet,kitchen,street
+"""
 
 from absl import flags
 
-from recycle_tf import cli
+from recycle_tf import cli, options
 
 
 @cli.command
 def main(argv):
-    """Prints the table of classes and writes `RUN/report/`."""
+    """Prints the per-class table, or one row per dataset, and writes a report for each."""
+    values = _parse(argv)
+    cli.import_tensorflow()
+    from recycle_tf import runs
+    from recycle_tf.evaluation import datasets, evaluate, metrics
+
+    run = runs.open_run(values.run)
+    sets = [
+        datasets.open_set(
+            run, dataset, values.split, values.manual_dir, values.data_dir, values.ignore_unknown
+        )
+        for dataset in values.dataset or [None]
+    ]
+    results = evaluate.evaluate(run, sets)
+    for result in results:
+        if len(results) == 1:
+            print(metrics.table(result.summary))
+        for label in result.set.left_out:
+            print(f"left out  {result.set.name}: {cli.printable(label)}, a class that the run does not know")
+        print(f"report    {result.directory / 'report.html'}")
+    if len(results) > 1 or not results[0].set.own:
+        reference = evaluate.own_accuracy(run)
+        print(metrics.comparison({result.name: result.summary for result in results}, reference))
+
+
+def _parse(argv):
     values = flags.FlagValues()
-    flags.DEFINE_string("run", None, "folder that train.py wrote", flag_values=values)
-    flags.DEFINE_enum("split", "test", ("train", "validation", "test"), "which pictures", flag_values=values)
-    flags.DEFINE_string(
-        "dataset", None, "another data set with the same classes; else the run's", flag_values=values
+    flags.DEFINE_string("run", None, "Folder that train.py wrote.", flag_values=values)
+    flags.DEFINE_list(
+        "dataset", None, "Other datasets, separated by commas. Default: the run's own.", flag_values=values
     )
-    flags.DEFINE_string("manual_dir", None, "as in train.py; else the run's", flag_values=values)
-    flags.DEFINE_string("data_dir", None, "as in train.py; else the run's", flag_values=values)
+    flags.DEFINE_enum(
+        "split",
+        None,
+        options.SPLITS,
+        "Which images. Default: test, or all of a dataset without a split.",
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        "ignore_unknown",
+        False,
+        "Leave out images of classes that the run does not know, instead of an error.",
+        flag_values=values,
+    )
+    flags.DEFINE_string("manual_dir", None, "As in train.py. Default: the run's.", flag_values=values)
+    flags.DEFINE_string("data_dir", None, "As in train.py. Default: the run's.", flag_values=values)
     cli.no_positionals(cli.parse(argv, values, __doc__))
     if not values.run:
         raise cli.UserError("--run: missing; give a folder that train.py wrote")
-
-    cli.import_tensorflow()
-    from recycle_tf import runs
-    from recycle_tf.data import pipeline
-    from recycle_tf.evaluation import datasets, metrics, report
-
-    run = runs.open_run(values.run)
-    source = datasets.open_source(run, values.dataset, values.manual_dir, values.data_dir)
-    model = run.load_model()
-    split = source.splits[values.split]
-    batches = pipeline.build_evaluation(
-        split, len(run.labels), model.input_shape[1], run.config["batch_size"], run.config["resize"]
-    )
-    probabilities = metrics.predict_probabilities(model, batches)
-    directory = run.report
-    if values.split != "test" or values.dataset:
-        # The run's own report stays the one of its test split.
-        directory = run.path / f"report-{source.name}-{values.split}"
-    print(metrics.table(report.write(run, directory, values.split, split, probabilities)))
-    print(f"report    {directory / 'report.html'}")
+    return values

@@ -1,0 +1,78 @@
+"""Evaluation of a run on one or several datasets."""
+
+import dataclasses
+import json
+import pathlib
+
+from recycle_tf.data import pipeline
+from recycle_tf.evaluation import metrics, report, temperature
+from recycle_tf.evaluation.datasets import EvaluationSet
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What was found on one set of images.
+
+    Attributes:
+        set: the images.
+        summary: of `metrics.summarise`.
+        directory: of the report.
+    """
+
+    set: EvaluationSet
+    summary: dict
+    directory: pathlib.Path
+
+    @property
+    def name(self):
+        """Dataset and split, for a table."""
+        return f"{self.set.name} {self.set.split_name}"
+
+
+def evaluate(run, sets):
+    """Evaluates a run's calibrated model and writes a report for each set.
+
+    Args:
+        run: a `runs.Run`.
+        sets: a list of `datasets.EvaluationSet`.
+
+    Returns:
+        A list of `Evaluation`.
+
+    Raises:
+        UserError: there is no model yet, or a report cannot be written.
+    """
+    model = temperature.load_calibrated_model(run)
+    directories = _directories(run, sets)
+    return [_evaluate(run, model, *pair) for pair in zip(sets, directories, strict=True)]
+
+
+def own_accuracy(run):
+    """Accuracy on the run's own test split, 0..1, from its report; None if there is no report."""
+    path = run.report / "metrics.json"
+    return json.loads(path.read_text(encoding="utf-8"))["accuracy"] if path.is_file() else None
+
+
+def _directories(run, sets):
+    """The folder of each set's report; `run.report` is that of the run's own test split."""
+    found = []
+    for images in sets:
+        name = f"report-{images.name}-{images.split_name}"
+        path = run.report if images.own and images.split_name == "test" else run.path / name
+        # Two folders may have the same name.
+        same = sum(path == earlier or earlier.name.startswith(f"{name}-") for earlier in found)
+        found.append(path.with_name(f"{name}-{same + 1}") if same else path)
+    return found
+
+
+def _evaluate(run, model, images, directory):
+    batches = pipeline.build_evaluation(
+        images.split,
+        len(run.labels),
+        model.input_shape[1],
+        run.config["batch_size"],
+        run.config["resize"],
+    )
+    probabilities = metrics.predict_probabilities(model, batches)
+    summary = report.write(run, directory, images.split_name, images.split, probabilities)
+    return Evaluation(images, summary, directory)
