@@ -5,11 +5,17 @@ subfolder per class, in any order, or with only some of the classes. Classes are
 
     python -m recycle_tf evaluate --run=runs/mine
     python -m recycle_tf evaluate --run=runs/mine --dataset=trashnet,kitchen,street
+
+--shift=all simulates other conditions (light, color, distance, blur, noise, compression, …) at five strengths,
+for the run or, with --model, for one of its artifacts:
+
+    python -m recycle_tf evaluate --run=runs/mine --shift=all --model=runs/mine/export/model_int8.tflite
 """
 
 from absl import flags
 
 from recycle_tf import cli, options
+from recycle_tf.errors import did_you_mean
 
 
 @cli.command
@@ -27,6 +33,8 @@ def main(argv):
         )
         for dataset in values.dataset or [None]
     ]
+    if values.shift:
+        return _evaluate_shifts(values, run, sets[0])
     results = evaluate.evaluate(run, sets)
     for result in results:
         if len(results) == 1:
@@ -37,6 +45,23 @@ def main(argv):
     if len(results) > 1 or not results[0].set.own:
         reference = evaluate.own_accuracy(run)
         print(metrics.comparison({result.name: result.summary for result in results}, reference))
+
+
+def _evaluate_shifts(values, run, images):
+    from tqdm import tqdm
+
+    from recycle_tf.evaluation import evaluate, shifts
+
+    def progress(pairs):
+        return tqdm(pairs, desc="shifts", disable=None, leave=False)
+
+    names = tuple(shifts.SHIFTS) if values.shift == ["all"] else values.shift
+    for name in names:
+        if name not in shifts.SHIFTS:
+            raise cli.UserError(f"--shift={name}: {did_you_mean(name, ['all', *shifts.SHIFTS])}")
+    found, directory = evaluate.evaluate_shifts(run, values.model or run.path, images, names, progress)
+    print(shifts.table(found))
+    print(f"plot      {directory / 'shifts.png'}")
 
 
 def _parse(argv):
@@ -58,9 +83,20 @@ def _parse(argv):
         "Leave out images of classes that the run does not know, instead of an error.",
         flag_values=values,
     )
+    flags.DEFINE_list(
+        "shift", None, "Simulated shifts to evaluate instead: all, or names.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "model",
+        None,
+        "With --shift: an exported .tflite of the run, instead of its model.",
+        flag_values=values,
+    )
     flags.DEFINE_string("manual_dir", None, "As in train.py. Default: the run's.", flag_values=values)
     flags.DEFINE_string("data_dir", None, "As in train.py. Default: the run's.", flag_values=values)
     cli.no_positionals(cli.parse(argv, values, __doc__))
     if not values.run:
         raise cli.UserError("--run: missing; give a folder that train.py wrote")
+    if values.model and not values.shift:
+        raise cli.UserError(f"--model={values.model}: requires --shift")
     return values

@@ -4,9 +4,13 @@ import dataclasses
 import json
 import pathlib
 
-from recycle_tf.data import pipeline
-from recycle_tf.evaluation import metrics, report, temperature
+from recycle_tf.data import cache, pipeline
+from recycle_tf.evaluation import metrics, report, shifts, temperature
 from recycle_tf.evaluation.datasets import EvaluationSet
+from recycle_tf.evaluation.predictor import open_predictor
+
+EXAMPLES = 1
+"""Images of a test split that show what a shift does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +49,30 @@ def evaluate(run, sets):
     model = temperature.load_calibrated_model(run)
     directories = _directories(run, sets)
     return [_evaluate(run, model, *pair) for pair in zip(sets, directories, strict=True)]
+
+
+def evaluate_shifts(run, model_path, images, names, progress=iter):
+    """Evaluates a run, or one of its artifacts, on simulated shifts, and writes `RUN/report-shifts/`.
+
+    Args:
+        run: a `runs.Run`.
+        model_path: the run's folder or an exported file.
+        images: a `datasets.EvaluationSet`.
+        names: of the shifts.
+        progress: wraps the iteration, as tqdm does.
+
+    Returns:
+        The `shifts.Robustness` and the folder.
+
+    Raises:
+        UserError: the model cannot be opened, or the folder cannot be written.
+    """
+    predictor = open_predictor(model_path)
+    pixels = cache.decode_all(images.split, predictor.image_size, predictor.resize)
+    found = shifts.measure(predictor.predict_all, pixels, images.split.labels, names, progress=progress)
+    directory = run.path / f"report-shifts-{pathlib.Path(model_path).stem}"
+    report.write_shifts(directory, found, pixels[:EXAMPLES])
+    return found, directory
 
 
 def own_accuracy(run):

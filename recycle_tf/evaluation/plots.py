@@ -89,6 +89,41 @@ def history(axes, rows):
     axes.legend()
 
 
+def shifts(axes, robustness, strengths):
+    """Accuracy over the strength of each simulated shift.
+
+    Args:
+        axes: of matplotlib.
+        robustness: a `shifts.Robustness`.
+        strengths: of its figures.
+    """
+    for name, row in robustness.accuracy.items():
+        axes.plot((0, *strengths), (robustness.clean, *row), marker=".", label=name.replace("_", " "))
+    axes.set(xlabel="strength (0: the images as they are)", ylabel="accuracy", ylim=(0, 1))
+    axes.set_xticks((0, *strengths))
+    axes.set_title(f"simulated shifts, {robustness.examples} images")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, ncols=2)
+
+
+def save_shift_examples(path, rows):
+    """Writes a PNG with one row of images per simulated shift.
+
+    Args:
+        path: of the PNG.
+        rows: `{name: uint8 images [columns, size, size, 3]}`.
+    """
+    columns = len(next(iter(rows.values())))
+    with figure(len(rows), columns, figsize=(1.5 * columns, 1.55 * len(rows))) as (canvas, grid):
+        for line, (name, images) in zip(grid, rows.items(), strict=True):
+            for axes, image in zip(line, images, strict=True):
+                axes.imshow(image)
+                axes.set_xticks([])
+                axes.set_yticks([])
+            line[0].set_ylabel(name.replace("_", " "), fontsize=9)
+        canvas.savefig(path, dpi=80)
+
+
 def save_mistakes(path, split, probabilities, names):
     """Writes a PNG of the most confident mistakes of a split.
 
@@ -127,7 +162,7 @@ def save_answers(path, answers):
         for axes in grid.flat:
             axes.axis("off")
         for axes, answer in zip(grid.flat, answers, strict=False):
-            axes.imshow(decode.decode_pixels(tf.io.read_file(str(answer.path))))
+            axes.imshow(decode.decode_pixels(answer.path.read_bytes()))
             unsure = "" if answer.sure else "not sure: "
             axes.set_title(f"{unsure}{answer.label} {answer.probability:.0%}", fontsize=11)
         canvas.savefig(path, dpi=100)

@@ -61,6 +61,11 @@ class Predictor:
     resize: str
     threshold: float | None
 
+    def predict_all(self, images):
+        """Probabilities of any number of images, uint8 `[examples, image_size, image_size, 3]`."""
+        batches = range(0, len(images), BATCH)
+        return np.concatenate([self.predict(images[start : start + BATCH]) for start in batches])
+
     def read(self, path):
         """Reads an image file.
 
@@ -72,9 +77,11 @@ class Predictor:
         """
         decode.check_file(path)
         try:
-            return decode.decode(tf.io.read_file(str(path)), self.image_size, self.resize).numpy()
+            return decode.decode(path.read_bytes(), self.image_size, self.resize).numpy()
         except tf.errors.OpError:
             raise UserError(f"{path}: damaged, cannot be decoded") from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
     def answer_files(self, paths):
         """Predicts image files in batches; memory does not grow with their number.

@@ -1,14 +1,16 @@
 """The report of an evaluation: `metrics.json`, plots, and a page that shows them."""
 
+import contextlib
 import csv
+import dataclasses
 import html
 import json
 import pathlib
-import shutil
 import tempfile
 
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import metrics, plots
+from recycle_tf.evaluation import metrics, plots, shifts
+from recycle_tf.files import PARTIAL
 
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
 img { max-width: 100%; vertical-align: top }
@@ -37,15 +39,37 @@ def write(run, directory, split_name, split, probabilities):
         "split": split_name,
         **metrics.summarise(probabilities, split.labels, run.labels, threshold),
     }
-    try:
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=directory.parent) as temporary:
-            partial = pathlib.Path(temporary) / directory.name
-            partial.mkdir()
-            _write_files(run, partial, summary, split, probabilities)
-            _replace(partial, directory)
-    except OSError as error:
-        raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
+    with _replacing(directory) as partial:
+        _write_files(run, partial, summary, split, probabilities)
     return summary
+
+
+def write_shifts(directory, robustness, images):
+    """Writes the figures and plots of `shifts.measure`.
+
+    Args:
+        directory: its folder; an earlier one is replaced.
+        robustness: a `shifts.Robustness`.
+        images: uint8 `[examples, size, size, 3]`; the first shows every shift.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    with _replacing(directory) as partial:
+        record = {
+            **dataclasses.asdict(robustness),
+            "strengths": shifts.STRENGTHS,
+            "mean_at_strength_3": robustness.mean(3),
+        }
+        (partial / "shifts.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        plots.save(
+            partial / "shifts.png", lambda axes: plots.shifts(axes, robustness, shifts.STRENGTHS), (7, 5)
+        )
+        rows = {
+            name: [images[0], *(shifts.shift(name, images[:1], s)[0] for s in shifts.STRENGTHS)]
+            for name in robustness.accuracy
+        }
+        plots.save_shift_examples(partial / "examples.png", rows)
 
 
 def _write_files(run, directory, summary, split, probabilities):
@@ -66,13 +90,19 @@ def _write_files(run, directory, summary, split, probabilities):
     (directory / "metrics.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
 
-def _replace(partial, directory):
-    """Moves a complete folder to its final name; the earlier one is removed only then."""
-    old = partial.with_name("old")
-    if directory.exists():
-        directory.rename(old)
-    partial.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)
+@contextlib.contextmanager
+def _replacing(directory):
+    """Yields an empty folder that takes the place of `directory` when the block succeeds."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=directory.parent) as temporary:
+            partial = pathlib.Path(temporary) / directory.name
+            partial.mkdir()
+            yield partial
+            if directory.exists():
+                directory.rename(partial.with_name("earlier"))
+            partial.rename(directory)
+    except OSError as error:
+        raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 
 
 def _write_table(path, summary):
