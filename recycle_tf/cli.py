@@ -21,7 +21,8 @@ RENAMED_FLAGS = {"rates": "lr_multipliers"}
 def command(main):
     """Makes `main(argv)` a program that returns its exit status, without a traceback for user errors.
 
-    What `main` returns, or 0 for None; 2 after a `UserError` (one line on standard error), 130 after Ctrl-C.
+    What `main` returns, or 0 for None; 2 after a `UserError` or an error of the file system (one line on standard
+    error), 130 after Ctrl-C.
     """
 
     @functools.wraps(main)
@@ -30,6 +31,11 @@ def command(main):
             return main(sys.argv[1:] if argv is None else argv) or 0
         except UserError as error:
             print(f"error: {as_flags(str(error))}", file=sys.stderr)
+            return 2
+        except OSError as error:
+            if error.filename is None:
+                raise
+            print(f"error: {printable(error.filename)}: {error.strerror}", file=sys.stderr)
             return 2
         except KeyboardInterrupt as interrupt:
             print(*interrupt.args or ["interrupted"], file=sys.stderr)

@@ -6,8 +6,8 @@ subfolder per class, in any order, or with only some of the classes. Classes are
     python -m recycle_tf evaluate --run=runs/mine
     python -m recycle_tf evaluate --run=runs/mine --dataset=trashnet,kitchen,street
 
---shift=all simulates other conditions (light, color, distance, blur, noise, compression, …) at five strengths,
-for the run or, with --model, for one of its artifacts:
+--shift=all simulates other conditions (light, color, distance, blur, noise, …) at five strengths, for the run
+or, with --model, for one of its artifacts:
 
     python -m recycle_tf evaluate --run=runs/mine --shift=all --model=runs/mine/export/model_int8.tflite
 """

@@ -58,11 +58,7 @@ def _parse(argv):
         raise cli.UserError(f"--sheet={values.sheet}: expected a .png in a folder that exists")
     places = [pathlib.Path(place) for place in places]
     for place in places:
-        try:
-            exists = place.exists()
-        except OSError as error:
-            raise cli.UserError(f"{cli.printable(place)}: {error.strerror}") from error
-        if not exists:
+        if not place.exists():
             raise cli.UserError(f"{cli.printable(place)}: no such file or folder")
     return values, places
 

@@ -16,6 +16,7 @@ from recycle_tf import options, runs
 from recycle_tf.data import decode
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import litert, temperature
+from recycle_tf.files import user_path
 
 BATCH = 32
 MAX_SPEC_BYTES = 1_000_000
@@ -127,7 +128,7 @@ def open_predictor(path):
     Raises:
         UserError: no such file or folder, or a file that was not exported by this package.
     """
-    path = pathlib.Path(path).expanduser()
+    path = user_path(path)
     return _from_tflite(path) if path.suffix == ".tflite" else _from_run(path)
 
 
