@@ -21,8 +21,8 @@ RENAMED_FLAGS = {"rates": "lr_multipliers"}
 def command(main):
     """Makes `main(argv)` a program that returns its exit status, without a traceback for user errors.
 
-    What `main` returns, or 0 for None; 2 after a `UserError` or an error of the file system (one line on standard
-    error), 130 after Ctrl-C.
+    What `main` returns, or 0 for None; 2 after a `UserError` or an error of the file system (one line on
+    standard error), 130 after Ctrl-C.
     """
 
     @functools.wraps(main)
