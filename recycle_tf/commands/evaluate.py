@@ -6,6 +6,8 @@ subfolder per class, in any order, or with only some of the classes. Classes are
     python -m recycle_tf evaluate --run=runs/mine
     python -m recycle_tf evaluate --run=runs/mine --dataset=trashnet,kitchen,street
 
+--against=RUN2 says whether the run is better than another one: interval and p-value of the difference.
+
 --shift=all simulates other conditions (light, color, distance, blur, noise, …) at five strengths, for the run
 or, with --model, for one of its artifacts:
 
@@ -35,6 +37,11 @@ def main(argv):
     ]
     if values.shift:
         return _evaluate_shifts(values, run, sets[0])
+    if values.against:
+        other = runs.open_run(values.against, "against")
+        for images in sets:
+            print(f"{images.name} {images.split_name}: {evaluate.against(run, other, images)}")
+        return
     results = evaluate.evaluate(run, sets)
     for result in results:
         if len(results) == 1:
@@ -82,6 +89,9 @@ def _parse(argv):
         False,
         "Leave out images of classes that the run does not know, instead of an error.",
         flag_values=values,
+    )
+    flags.DEFINE_string(
+        "against", None, "Another run to compare with, on the same images.", flag_values=values
     )
     flags.DEFINE_list(
         "shift", None, "Simulated shifts to evaluate instead: all, or names.", flag_values=values

@@ -5,7 +5,8 @@ import json
 import pathlib
 
 from recycle_tf.data import cache, pipeline
-from recycle_tf.evaluation import metrics, report, shifts, temperature
+from recycle_tf.errors import UserError
+from recycle_tf.evaluation import comparing, metrics, report, shifts, temperature
 from recycle_tf.evaluation.datasets import EvaluationSet
 from recycle_tf.evaluation.predictor import open_predictor
 
@@ -75,6 +76,29 @@ def evaluate_shifts(run, model_path, images, names, progress=iter):
     return found, directory
 
 
+def against(run, other, images):
+    """Compares a run with another one on the same images.
+
+    Args:
+        run: a `runs.Run`.
+        other: a `runs.Run` with the same classes, in any order.
+        images: a `datasets.EvaluationSet` of `run`.
+
+    Returns:
+        A `comparing.Comparison`; its first network is that of `other`.
+
+    Raises:
+        UserError: the other run has other classes, or a model is missing.
+    """
+    if set(other.labels) != set(run.labels):
+        raise UserError(
+            f"{other.path}: its classes are {', '.join(other.labels)}, not {', '.join(run.labels)}"
+        )
+    order = [other.labels.index(label) for label in run.labels]
+    own, others = (_predict(each, temperature.load_calibrated_model(each), images) for each in (run, other))
+    return comparing.compare(others[:, order], own, images.split.labels)
+
+
 def own_accuracy(run):
     """Accuracy on the run's own test split, 0..1, from its report; None if there is no report."""
     path = run.report / "metrics.json"
@@ -94,13 +118,13 @@ def _directories(run, sets):
 
 
 def _evaluate(run, model, images, directory):
-    batches = pipeline.build_evaluation(
-        images.split,
-        len(run.labels),
-        model.input_shape[1],
-        run.config["batch_size"],
-        run.config["resize"],
-    )
-    probabilities = metrics.predict_probabilities(model, batches)
+    probabilities = _predict(run, model, images)
     summary = report.write(run, directory, images.split_name, images.split, probabilities)
     return Evaluation(images, summary, directory)
+
+
+def _predict(run, model, images):
+    """Probabilities of a run's classes, `[examples, num_classes]`."""
+    size, batch_size = model.input_shape[1], run.config["batch_size"]
+    batches = pipeline.build_evaluation(images.split, len(run.labels), size, batch_size, run.config["resize"])
+    return metrics.predict_probabilities(model, batches)

@@ -47,6 +47,13 @@ def test_several_datasets_in_one_table(recycle_tf, run, tmp_path):
     }
 
 
+def test_a_run_against_another(recycle_tf, run, finished_run):
+    result = recycle_tf("evaluate", f"--run={run}", f"--against={finished_run}")
+    assert result.status == 0, result.err
+    assert "p = 1" in result.out
+    assert "+0.0 to +0.0 points" in result.out
+
+
 def test_untested_and_unknown_classes_are_named(recycle_tf, rejected, run, tmp_path):
     photos = write_photos(tmp_path / "other", classes=("can", "cup"), count=3)
     command = ("evaluate", f"--run={run}", f"--dataset={photos}")
