@@ -1,10 +1,12 @@
 """Predicts images: `python -m recycle_tf predict --model=RUN_OR_TFLITE IMAGE_OR_FOLDER …`.
 
-A folder is searched for images; --sheet draws them with their predictions. "not sure" follows an answer whose
-probability is below the model's threshold. A file that cannot be read is reported, and the exit status is 1.
+A folder is searched for images; `-` reads paths from standard input, one per line. "not sure" follows an
+answer whose probability is below the model's threshold. An image that cannot be read is reported, and the exit
+status is 1.
 
     python -m recycle_tf predict --model=runs/mine photo.jpg
-    python -m recycle_tf predict --model=runs/mine/export/model_int8.tflite --sheet=answers.png photos/
+    python -m recycle_tf predict --model=runs/mine/export/model_int8.tflite --csv=bins.csv photos/
+    find photos -name '*.jpg' | python -m recycle_tf predict --model=runs/mine --jsonl=bins.jsonl -
 """
 
 import pathlib
@@ -14,70 +16,88 @@ from absl import flags
 
 from recycle_tf import cli
 
+TABLES = ("csv", "json", "jsonl")
+
 
 @cli.command
 def main(argv):
     """Prints image, label and probability, one line per image."""
     values, places = _parse(argv)
     cli.import_tensorflow()
-    from recycle_tf.data import decode
+    from tqdm import tqdm
+
+    from recycle_tf.evaluation import inputs
+    from recycle_tf.evaluation.answers import Answers
     from recycle_tf.evaluation.predictor import open_predictor
 
-    images = [image for place in places for image in _images(place, decode.SUFFIXES)]
+    if places == ["-"]:
+        places = [line for line in sys.stdin.read().splitlines() if line]
+    images = inputs.expand(places)
     predictor = open_predictor(values.model)
+    answers = Answers()
     width = max(len(cli.printable(image)) for image in images)
-    answers, failed = [], 0
-    for answer in predictor.answer_files(images):
-        if answer.error:
-            failed += 1
-            print(f"error: {cli.printable(answer.error)}", file=sys.stderr)
-            continue
+    for answer in predictor.stream(tqdm(images, disable=None, leave=False)):
         answers.append(answer)
-        unsure = "" if answer.sure else "  not sure"
-        label = cli.printable(answer.label)
-        print(f"{cli.printable(answer.path):{width}}  {label:12} {answer.probability:6.1%}{unsure}")
-    if values.sheet and answers:
-        _write_sheet(pathlib.Path(values.sheet), answers)
-    if failed:
-        print(f"{failed} of {len(images)} files could not be read", file=sys.stderr)
+        if answer.error:
+            print(f"error: {cli.printable(answer.error)}", file=sys.stderr)
+        else:
+            _print(answer, width, values.top)
+    _write(values, answers)
+    if answers.failed:
+        print(f"{len(answers.failed)} of {len(images)} images could not be read", file=sys.stderr)
         return 1
 
 
 def _parse(argv):
     values = flags.FlagValues()
     flags.DEFINE_string("model", None, "Run folder or exported .tflite file.", flag_values=values)
-    flags.DEFINE_string(
-        "sheet", None, "Also draw the images with their predictions: a PNG.", flag_values=values
-    )
+    flags.DEFINE_integer("top", 1, "Classes to show per image.", lower_bound=1, flag_values=values)
+    for name in TABLES:
+        flags.DEFINE_string(
+            name, None, f"Also write the answers to this {name.upper()} file.", flag_values=values
+        )
+    flags.DEFINE_string("sheet", None, "Also draw the images with their answers: a PNG.", flag_values=values)
     places = cli.parse(argv, values, __doc__)
     if not values.model:
         raise cli.UserError("--model: missing; give a run folder or a .tflite file")
     if not places:
         raise cli.UserError("no images given; name files or folders after the flags")
-    if values.sheet and not (pathlib.Path(values.sheet).parent.is_dir() and values.sheet.endswith(".png")):
-        raise cli.UserError(f"--sheet={values.sheet}: expected a .png in a folder that exists")
-    places = [pathlib.Path(place) for place in places]
-    for place in places:
-        if not place.exists():
-            raise cli.UserError(f"{cli.printable(place)}: no such file or folder")
+    if values.sheet and not values.sheet.endswith(".png"):
+        raise cli.UserError(f"--sheet={values.sheet}: expected a .png")
+    for name in ("sheet", *TABLES):
+        path = values[name].value
+        if path and not pathlib.Path(path).expanduser().parent.is_dir():
+            raise cli.UserError(f"--{name}={path}: its folder does not exist")
     return values, places
 
 
-def _images(place, suffixes):
-    if place.is_file():
-        return [place]
-    found = sorted(p for p in place.rglob("[!.]*") if p.suffix.lower() in suffixes)
-    if not found:
-        raise cli.UserError(f"{cli.printable(place)}: no images in this folder")
-    return found
+def _print(answer, width, top):
+    ranked = list(zip(answer.labels, answer.probabilities, strict=True))[:top]
+    shown = "  ".join(f"{cli.printable(label):12} {probability:6.1%}" for label, probability in ranked)
+    print(f"{cli.printable(answer.image):{width}}  {shown}{'' if answer.sure else '  not sure'}")
 
 
-def _write_sheet(path, answers):
+def _write(values, answers):
     from recycle_tf.evaluation import plots
     from recycle_tf.files import replacing
 
-    try:
-        with replacing(path) as temporary:
-            plots.save_answers(temporary, answers)
-    except OSError as error:
-        raise cli.UserError(f"--sheet={path}: cannot be written ({error.strerror or error})") from error
+    writers = {
+        "csv": lambda path: answers.to_csv(path, values.top),
+        "json": lambda path: answers.to_json(path, values.top),
+        "jsonl": lambda path: answers.to_jsonl(path, values.top),
+    }
+    read = [answer for answer in answers if not answer.error]
+
+    def draw(path):
+        with replacing(pathlib.Path(path)) as temporary:
+            plots.save_answers(temporary, read)
+
+    if read:
+        writers["sheet"] = draw
+    for name, write in writers.items():
+        path = values[name].value
+        try:
+            if path:
+                write(path)
+        except OSError as error:
+            raise cli.UserError(f"--{name}={path}: cannot be written ({error.strerror or error})") from error

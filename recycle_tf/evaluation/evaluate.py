@@ -70,7 +70,7 @@ def evaluate_shifts(run, model_path, images, names, progress=iter):
     """
     predictor = open_predictor(model_path)
     pixels = cache.decode_all(images.split, predictor.image_size, predictor.resize)
-    found = shifts.measure(predictor.predict_all, pixels, images.split.labels, names, progress=progress)
+    found = shifts.measure(predictor.probabilities, pixels, images.split.labels, names, progress=progress)
     directory = run.path / f"report-shifts-{pathlib.Path(model_path).stem}"
     report.write_shifts(directory, found, pixels[:EXAMPLES])
     return found, directory

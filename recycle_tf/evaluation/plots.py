@@ -153,7 +153,7 @@ def save_answers(path, answers):
 
     Args:
         path: of the PNG.
-        answers: `predictor.Answer` of each image, without errors.
+        answers: `answers.Answer` of each image, without errors.
     """
     columns = min(5, len(answers))
     rows = -(-len(answers) // columns)
@@ -162,7 +162,7 @@ def save_answers(path, answers):
         for axes in grid.flat:
             axes.axis("off")
         for axes, answer in zip(grid.flat, answers, strict=False):
-            axes.imshow(decode.decode_pixels(answer.path.read_bytes()))
+            axes.imshow(decode.decode_pixels(pathlib.Path(answer.image).read_bytes()))
             unsure = "" if answer.sure else "not sure: "
             axes.set_title(f"{unsure}{answer.label} {answer.probability:.0%}", fontsize=11)
         canvas.savefig(path, dpi=100)

@@ -2,20 +2,19 @@
 
 import concurrent.futures
 import dataclasses
+import itertools
 import json
 import os
-import pathlib
 import zipfile
 from collections.abc import Callable
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from recycle_tf import options, runs
-from recycle_tf.data import decode
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import litert, temperature
+from recycle_tf.evaluation import inputs, litert, temperature
+from recycle_tf.evaluation.answers import Answer, Answers, make_answer
 from recycle_tf.files import user_path
 
 BATCH = 32
@@ -25,30 +24,11 @@ MAX_IMAGE_SIZE = 4096
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-    """The prediction for one image file.
-
-    Attributes:
-        path: of the file.
-        label: name of the most probable class; None if the file could not be read.
-        probability: calibrated probability of that class, 0..1.
-        sure: whether the probability reaches the model's threshold; True for a model without one.
-        error: why the file could not be read, or None.
-    """
-
-    path: pathlib.Path
-    label: str | None = None
-    probability: float = 0.0
-    sure: bool = False
-    error: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class Predictor:
     """Calibrated probabilities of a run or an exported file.
 
     Attributes:
-        predict: uint8 RGB `[batch, image_size, image_size, 3]` -> float32 probabilities,
+        network: uint8 RGB `[batch, image_size, image_size, 3]` -> float32 probabilities,
             `[batch, num_classes]`, for at most `BATCH` images.
         labels: names of the classes.
         image_size: height and width of its input, in pixels.
@@ -56,70 +36,70 @@ class Predictor:
         threshold: confidence below which the answer is "not sure", 0..1; None without calibration.
     """
 
-    predict: Callable[[np.ndarray], np.ndarray]
+    network: Callable[[np.ndarray], np.ndarray]
     labels: list
     image_size: int
     resize: str
     threshold: float | None
 
-    def predict_all(self, images):
+    def probabilities(self, images):
         """Probabilities of any number of images, uint8 `[examples, image_size, image_size, 3]`."""
         batches = range(0, len(images), BATCH)
-        return np.concatenate([self.predict(images[start : start + BATCH]) for start in batches])
+        return np.concatenate([self.network(images[start : start + BATCH]) for start in batches])
 
-    def read(self, path):
-        """Reads an image file.
-
-        Returns:
-            uint8 RGB `[image_size, image_size, 3]`.
-
-        Raises:
-            UserError: not an image, or a damaged one.
-        """
-        decode.check_file(path)
-        try:
-            return decode.decode(path.read_bytes(), self.image_size, self.resize).numpy()
-        except tf.errors.OpError:
-            raise UserError(f"{path}: damaged, cannot be decoded") from None
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-
-    def answer_files(self, paths):
-        """Predicts image files in batches; memory does not grow with their number.
+    def predict(self, images, progress=iter):
+        """Predicts images, in batches; only the answers stay in memory.
 
         Args:
-            paths: of the files.
+            images: a path, a folder (searched for images), a glob pattern, a PIL image, an array (RGB,
+                0..255, `[height, width, 3]` or `[batch, height, width, 3]`), or a list of any of these.
+            progress: wraps the iteration over images, as tqdm does.
 
-        Yields:
-            An `Answer` per file, in order. A file that cannot be read has an `error`.
+        Returns:
+            `Answers`, one per image, in order. An image that cannot be read has an `error`.
+
+        Raises:
+            UserError: no such file or folder, or a folder without images.
         """
-        batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
-        with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            ahead = None
-            for batch in [*batches, None]:
-                # The next batch is read while this one is predicted.
-                reading, ahead = ahead, batch and (batch, [pool.submit(self._try, path) for path in batch])
-                if reading:
-                    yield from self._answers(*reading)
+        return Answers(self.stream(progress(inputs.expand(images))))
 
-    def _try(self, path):
+    def stream(self, images):
+        """As `predict`, one `Answer` after another.
+
+        Args:
+            images: an iterable of paths, PIL images and arrays `[height, width, 3]`.
+        """
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            reading = None
+            for batch in itertools.chain(_batches(images), [None]):
+                # The next batch is read while this one is predicted.
+                ahead = batch and [(inputs.name(one), pool.submit(self._try, one)) for one in batch]
+                if reading:
+                    yield from self._answers(reading)
+                reading = ahead
+
+    def _try(self, image):
         try:
-            return self.read(path)
+            return inputs.read(image, self.image_size, self.resize)
         except UserError as error:
             return error
 
-    def _answers(self, paths, futures):
-        found = [future.result() for future in futures]
-        images = [pixels for pixels in found if not isinstance(pixels, UserError)]
-        probabilities = iter(self.predict(np.stack(images)) if images else ())
-        for path, pixels in zip(paths, found, strict=True):
+    def _answers(self, reading):
+        found = [(name, future.result()) for name, future in reading]
+        images = [pixels for _, pixels in found if not isinstance(pixels, UserError)]
+        rows = iter(self.probabilities(np.stack(images)) if images else ())
+        for name, pixels in found:
             if isinstance(pixels, UserError):
-                yield Answer(path, error=str(pixels))
-                continue
-            row = next(probabilities)
-            best = int(row.argmax())
-            sure = self.threshold is None or bool(row[best] >= self.threshold)
-            yield Answer(path, self.labels[best], float(row[best]), sure)
+                yield Answer(name, error=str(pixels))
+            else:
+                yield make_answer(name, next(rows), self.labels, self.threshold)
+
+
+def _batches(images):
+    """Lists of at most `BATCH` images; an array of several counts as several."""
+    images = iter(images)
+    while batch := list(itertools.islice(images, BATCH)):
+        yield batch
 
 
 def open_predictor(path):

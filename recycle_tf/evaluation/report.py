@@ -10,6 +10,7 @@ import tempfile
 
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import metrics, plots, shifts
+from recycle_tf.evaluation.answers import inert
 from recycle_tf.files import PARTIAL
 
 STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
@@ -112,12 +113,7 @@ def _write_table(path, summary):
         for name, row in summary["per_class"].items():
             figures = (row[key] for key in ("precision", "recall", "f1"))
             cells = ("" if figure is None else f"{figure:.4f}" for figure in figures)
-            writer.writerow((_inert(name), *cells, row["examples"]))
-
-
-def _inert(text):
-    """The text for a spreadsheet's cell, where a leading `=`, `+`, `-` or `@` would start a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+            writer.writerow((inert(name), *cells, row["examples"]))
 
 
 def _page(run, summary, images):

@@ -1,5 +1,6 @@
 """`recycle-tf predict`."""
 
+import io
 import json
 import shutil
 
@@ -68,6 +69,17 @@ def test_a_sheet_on_a_full_disk(rejected, small_disk, finished_run, tmp_path):
     assert not list((tmp_path / "disk").iterdir())
 
 
+def test_paths_from_standard_input_into_a_table(recycle_tf, finished_run, tmp_path, monkeypatch):
+    photos = write_photos(tmp_path / "new", count=2)
+    paths = sorted(map(str, photos.rglob("*.png")))
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(paths) + "\n"))
+    table = tmp_path / "bins.csv"
+    result = recycle_tf("predict", f"--model={finished_run}", f"--csv={table}", "--top=2", "-")
+    assert result.status == 0, result.err
+    assert all(line.count("%") == 2 for line in result.out.splitlines())
+    assert [line.split(",")[0] for line in table.read_text().splitlines()[1:]] == paths
+
+
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
@@ -77,6 +89,8 @@ def test_a_sheet_on_a_full_disk(rejected, small_disk, finished_run, tmp_path):
         (("predict", "--model=x", "x" * 5000), ("File name too long",)),
         (("predict", "--model=x", "tests/models"), ("tests/models", "no images")),
         (("predict", "--model=x", "--sheet=/no/dir/x.png", "setup.py"), ("--sheet=/no/dir/x.png",)),
+        (("predict", "--model=x", "--csv=/no/dir/x.csv", "setup.py"), ("--csv=/no/dir/x.csv",)),
+        (("predict", "--model=x", "--top=0", "setup.py"), ("top",)),
         (("predict", "--model=/no/run", "setup.py"), ("--model=/no/run", "no such folder")),
         (("predict", "--model=gone.tflite", "setup.py"), ("--model=gone.tflite", "no such file")),
         (("predict", "--model=setup.py", "setup.py"), ("--model=setup.py",)),
