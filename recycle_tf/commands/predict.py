@@ -1,7 +1,7 @@
 """Predicts images: `python -m recycle_tf predict --model=RUN_OR_TFLITE IMAGE_OR_FOLDER …`.
 
 A folder is searched for images; `-` reads paths from standard input, one per line. "not sure" follows an
-answer whose probability is below the model's threshold. An image that cannot be read is reported, and the exit
+answer whose probability is below the model's threshold. Images that cannot be read are reported, and the exit
 status is 1.
 
     python -m recycle_tf predict --model=runs/mine photo.jpg
