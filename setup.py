@@ -41,6 +41,7 @@ setup(
     ],
     package_dir={"recycle_tf.export": "export", "recycle_tf.datasets": "datasets"},
     package_data={
+        "recycle_tf.evaluation": ["report_page/*"],
         "recycle_tf.export": ["*.md", "web_page/*"],
         **{f"recycle_tf.datasets.{name}": ["*.md", "*.bib", "*.txt"] for name in BUILDERS},
     },
@@ -69,6 +70,7 @@ setup(
         "huggingface_hub>=1",
         # Reads them, and what PyTorch users have, without running anything.
         "safetensors",
+        "jinja2",
         "matplotlib",
         "pillow",
         "psutil",

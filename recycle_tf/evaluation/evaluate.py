@@ -119,7 +119,14 @@ def _directories(run, sets):
 
 def _evaluate(run, model, images, directory):
     probabilities = _predict(run, model, images)
-    summary = report.write(run, directory, images.split_name, images.split, probabilities)
+    summary = report.write(
+        run,
+        directory,
+        images.split_name,
+        images.split,
+        probabilities,
+        dataset=None if images.own else images.name,
+    )
     return Evaluation(images, summary, directory)
 
 

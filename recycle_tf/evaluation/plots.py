@@ -79,6 +79,17 @@ def reliability(axes, probabilities, labels):
     axes.set_title("reliability (above the bars: share of examples)")
 
 
+def coverage(axes, probabilities, labels):
+    """Accuracy of the most confident answers, over the share of images that are answered."""
+    order = np.argsort(-probabilities.max(axis=1), kind="stable")
+    right = (probabilities.argmax(axis=1) == labels)[order]
+    number = np.arange(1, len(labels) + 1)
+    axes.plot(number / len(labels), np.cumsum(right) / number, color=BLUE)
+    axes.set(xlim=(0, 1), xlabel="share of images answered", ylabel="accuracy of the answers")
+    axes.set_title("coverage (most confident first)")
+    axes.grid(alpha=0.3)
+
+
 def history(axes, rows):
     """Training and validation accuracy by epoch."""
     epochs = [row["epoch"] + 1 for row in rows]

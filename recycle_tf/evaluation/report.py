@@ -3,23 +3,17 @@
 import contextlib
 import csv
 import dataclasses
-import html
 import json
 import pathlib
 import tempfile
 
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import metrics, plots, shifts
+from recycle_tf.evaluation import metrics, page, plots, shifts
 from recycle_tf.evaluation.answers import inert
 from recycle_tf.files import PARTIAL
 
-STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
-img { max-width: 100%; vertical-align: top }
-pre { background: #f4f6f7; padding: 1rem; overflow-x: auto }"""
-"""Style sheet of every page that is written."""
 
-
-def write(run, directory, split_name, split, probabilities):
+def write(run, directory, split_name, split, probabilities, dataset=None):
     """Writes everything a run's `report/` holds; an earlier report is replaced when the new one is complete.
 
     Args:
@@ -28,6 +22,7 @@ def write(run, directory, split_name, split, probabilities):
         split_name: `train`, `validation`, `test` or `all`.
         split: the `sources.Split` that was predicted.
         probabilities: `[len(split), num_classes]`, calibrated.
+        dataset: name of another dataset than the run's own, or None.
 
     Returns:
         The summary of `metrics.summarise`, as written to `metrics.json`.
@@ -37,6 +32,8 @@ def write(run, directory, split_name, split, probabilities):
     """
     threshold = run.calibration and run.calibration["threshold"]
     summary = {
+        "dataset": dataset or run.config["dataset"],
+        "own": dataset is None,
         "split": split_name,
         **metrics.summarise(probabilities, split.labels, run.labels, threshold),
     }
@@ -79,14 +76,14 @@ def _write_files(run, directory, summary, split, probabilities):
             axes, summary["confusion"], run.labels, summary["split"]
         ),
         "reliability.png": lambda axes: plots.reliability(axes, probabilities, split.labels),
+        "coverage.png": lambda axes: plots.coverage(axes, probabilities, split.labels),
         "history.png": lambda axes: plots.history(axes, run.history_rows()),
     }
     for name, function in draw.items():
         plots.save(directory / name, function)
+    page.write(run, directory, summary, split, probabilities)
     plots.save_mistakes(directory / "worst_mistakes.png", split, probabilities, run.labels)
     _write_table(directory / "per_class.csv", summary)
-    page = _page(run, summary, [*draw, "worst_mistakes.png"])
-    (directory / "report.html").write_text(page, encoding="utf-8")
     # Its presence says that a run is complete.
     (directory / "metrics.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
@@ -114,18 +111,3 @@ def _write_table(path, summary):
             figures = (row[key] for key in ("precision", "recall", "f1"))
             cells = ("" if figure is None else f"{figure:.4f}" for figure in figures)
             writer.writerow((inert(name), *cells, row["examples"]))
-
-
-def _page(run, summary, images):
-    figures = "\n".join(f'<img src="{name}" alt="{name.removesuffix(".png")}">' for name in images)
-    return f"""<!doctype html>
-<meta charset="utf-8">
-<title>{html.escape(run.path.name)}</title>
-<style>{STYLE}</style>
-<h1>{html.escape(run.path.name)}</h1>
-<p>Accuracy <b>{summary["accuracy"]:.1%}</b> on {summary["examples"]} images (split:
-{html.escape(summary["split"])}), log loss {summary["log_loss"]:.3f}, expected calibration error
-{summary["calibration_error"]:.1%}.</p>
-<pre>{html.escape(metrics.table(summary))}</pre>
-{figures}
-"""
