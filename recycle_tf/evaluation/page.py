@@ -51,7 +51,7 @@ def write(run, directory, summary, split, probabilities):
         "style": (FILES / "report.css").read_text(encoding="utf-8"),
     }
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
     template = environment.from_string((FILES / "report.html.j2").read_text(encoding="utf-8"))
     texts = {code: _texts(code) for code in LANGUAGES}
     for code, other in (("en", "ko"), ("ko", "en")):

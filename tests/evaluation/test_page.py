@@ -18,7 +18,7 @@ def text(request, finished_run):
 
 def test_it_holds_everything(text, finished_run):
     summary = json.loads((finished_run / "report" / "metrics.json").read_text())
-    assert f"{100 * summary['accuracy']:.1f} %" in text
+    assert f"{100 * summary['accuracy']:.1f}\N{NO-BREAK SPACE}%" in text
     assert all(f"<td>{label}</td>" in text for label in runs.open_run(finished_run).labels)
     assert text.count("data:image/png;base64,") == 4
     assert "python train.py --arch=test_resnet" in text
