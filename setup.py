@@ -82,6 +82,8 @@ setup(
         "dev": ["build", "dill", "jax", MEDIAPIPE, *ONNX, "pytest", "pytest-xdist", "ruff", "selenium"],
         # Only to test that it runs the exported files as they are.
         "mediapipe": [MEDIAPIPE],
+        # Only for `make docs`.
+        "docs": ["mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
         # Only for --formats=onnx; tf2onnx also installs top-level packages `tests`, `tools` and `examples`.
         "onnx": ONNX,
         # Only to make tests/models/torch_golden.json.gz anew.
