@@ -26,9 +26,12 @@ def main(argv):
     values = _parse(argv)
     cli.import_tensorflow()
     from recycle_tf import runs
-    from recycle_tf.evaluation import datasets, evaluate, metrics
+    from recycle_tf.evaluation import datasets, evaluate, metrics, rules
 
     run = runs.open_run(values.run)
+    place = values.rules and rules.load(values.rules)
+    if place:
+        place.bins_of(run.labels)
     sets = [
         datasets.open_set(
             run, dataset, values.split, values.manual_dir, values.data_dir, values.ignore_unknown
@@ -49,9 +52,21 @@ def main(argv):
         for label in result.set.left_out:
             print(f"left out  {result.set.name}: {cli.printable(label)}, a class that the run does not know")
         print(f"report    {result.directory / 'report.html'}")
+        if place:
+            _print_bins(place, result, run.labels)
     if len(results) > 1 or not results[0].set.own:
         reference = evaluate.own_accuracy(run)
         print(metrics.comparison({result.name: result.summary for result in results}, reference))
+
+
+def _print_bins(place, result, labels):
+    print(f"bins      {place.name.get('en') or next(iter(place.name.values()))}")
+    found = place.summarise(result.probabilities, result.set.split.labels, labels)
+    for name, figures in found.items():
+        answer = name.replace("_", " ")
+        print(
+            f"          {answer:13} bin: accuracy {figures['accuracy']:.4f}, cost {figures['cost']:.3f} per image"
+        )
 
 
 def _evaluate_shifts(values, run, images):
@@ -92,6 +107,12 @@ def _parse(argv):
     )
     flags.DEFINE_string(
         "against", None, "Another run to compare with, on the same images.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "rules",
+        None,
+        "Also evaluate bins: a .yaml file, or built-in rules: england, korea.",
+        flag_values=values,
     )
     flags.DEFINE_list(
         "shift", None, "Simulated shifts to evaluate instead: all, or names.", flag_values=values

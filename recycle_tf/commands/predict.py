@@ -26,7 +26,7 @@ def main(argv):
     cli.import_tensorflow()
     from tqdm import tqdm
 
-    from recycle_tf.evaluation import inputs
+    from recycle_tf.evaluation import inputs, rules
     from recycle_tf.evaluation.answers import Answers
     from recycle_tf.evaluation.predictor import open_predictor
 
@@ -34,6 +34,9 @@ def main(argv):
         places = [line for line in sys.stdin.read().splitlines() if line]
     images = inputs.expand(places)
     predictor = open_predictor(values.model)
+    place = values.rules and rules.load(values.rules)
+    if place:
+        place.bins_of(predictor.labels)
     answers = Answers()
     width = max(len(cli.printable(image)) for image in images)
     for answer in predictor.stream(tqdm(images, disable=None, leave=False)):
@@ -41,7 +44,7 @@ def main(argv):
         if answer.error:
             print(f"error: {cli.printable(answer.error)}", file=sys.stderr)
         else:
-            _print(answer, width, values.top)
+            _print(answer, width, values.top, place)
     _write(values, answers)
     if answers.failed:
         print(f"{len(answers.failed)} of {len(images)} images could not be read", file=sys.stderr)
@@ -56,6 +59,12 @@ def _parse(argv):
         flags.DEFINE_string(
             name, None, f"Also write the answers to this {name.upper()} file.", flag_values=values
         )
+    flags.DEFINE_string(
+        "rules",
+        None,
+        "Also say which bin: a .yaml file, or built-in rules: england, korea.",
+        flag_values=values,
+    )
     flags.DEFINE_string("sheet", None, "Also draw the images with their answers: a PNG.", flag_values=values)
     places = cli.parse(argv, values, __doc__)
     if not values.model:
@@ -71,10 +80,15 @@ def _parse(argv):
     return values, places
 
 
-def _print(answer, width, top):
+def _print(answer, width, top, place):
     ranked = list(zip(answer.labels, answer.probabilities, strict=True))[:top]
     shown = "  ".join(f"{cli.printable(label):12} {probability:6.1%}" for label, probability in ranked)
     print(f"{cli.printable(answer.image):{width}}  {shown}{'' if answer.sure else '  not sure'}")
+    if place:
+        rule = place.classes[answer.label]
+        texts = (place.bins[rule["bin"]], rule.get("advice"), rule.get("question"))
+        told = [texts.get("en") or next(iter(texts.values())) for texts in texts if texts]
+        print(f"{'':{width}}  -> {cli.printable('. '.join(text.rstrip('.') for text in told))}")
 
 
 def _write(values, answers):

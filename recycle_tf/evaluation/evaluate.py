@@ -4,6 +4,8 @@ import dataclasses
 import json
 import pathlib
 
+import numpy as np
+
 from recycle_tf.data import cache, pipeline
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import comparing, metrics, report, shifts, temperature
@@ -22,11 +24,13 @@ class Evaluation:
         set: the images.
         summary: of `metrics.summarise`.
         directory: of the report.
+        probabilities: `[examples, num_classes]`, calibrated.
     """
 
     set: EvaluationSet
     summary: dict
     directory: pathlib.Path
+    probabilities: np.ndarray = dataclasses.field(repr=False)
 
     @property
     def name(self):
@@ -127,7 +131,7 @@ def _evaluate(run, model, images, directory):
         probabilities,
         dataset=None if images.own else images.name,
     )
-    return Evaluation(images, summary, directory)
+    return Evaluation(images, summary, directory, probabilities)
 
 
 def _predict(run, model, images):
