@@ -64,9 +64,8 @@ def _print_bins(place, result, labels):
     found = place.summarise(result.probabilities, result.set.split.labels, labels)
     for name, figures in found.items():
         answer = name.replace("_", " ")
-        print(
-            f"          {answer:13} bin: accuracy {figures['accuracy']:.4f}, cost {figures['cost']:.3f} per image"
-        )
+        cost = f"cost {figures['cost']:.3f} per image"
+        print(f"          {answer:13} bin: accuracy {figures['accuracy']:.4f}, {cost}")
 
 
 def _evaluate_shifts(values, run, images):

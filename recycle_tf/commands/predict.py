@@ -62,7 +62,7 @@ def _parse(argv):
     flags.DEFINE_string(
         "rules",
         None,
-        "Also say which bin: a .yaml file, or built-in rules: england, korea.",
+        "Also say which bin: a .yaml file, or built-in: england, korea.",
         flag_values=values,
     )
     flags.DEFINE_string("sheet", None, "Also draw the images with their answers: a PNG.", flag_values=values)
