@@ -1,8 +1,8 @@
 """Which bin? Rules of a place: the bin of each class, the cost of mistakes, advice and questions.
 
 A rule file is YAML: `bins`, `classes` (bin, advice, question, source of each) and `costs`. Texts are given
-per language. The files in `recycle_tf/rules` come with the package; municipalities differ, so a file says whose
-rules it holds.
+per language. The files in `recycle_tf/rules` come with the package. Municipalities differ, so a file says
+whose rules it holds.
 """
 
 import dataclasses
