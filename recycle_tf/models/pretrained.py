@@ -151,7 +151,7 @@ TORCH = {
         f"efficientnet_lite{n}": Published(
             torch_names.EFFICIENTNET_LITE, 1e-3, repository=f"timm/tf_efficientnet_lite{n}.in1k", **HALF
         )
-        for n in range(1)
+        for n in range(5)
     },
     **{f"densenet{n}": Published(torch_names.DENSENET) for n in (121, 169, 201)},
     "alexnet_one_tower": Published(torch_names.ALEXNET, channels_first=True),

@@ -35,7 +35,7 @@ TORCHVISION = {
 }
 TIMM = {
     "se_resnet50": "seresnet50.ra2_in1k",
-    **{f"efficientnet_lite{n}": f"tf_efficientnet_lite{n}.in1k" for n in range(1)},
+    **{f"efficientnet_lite{n}": f"tf_efficientnet_lite{n}.in1k" for n in range(5)},
 }
 
 

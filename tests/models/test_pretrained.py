@@ -1,11 +1,17 @@
 """Weights of keras.applications and of the hub: the same weights and image give the same logits."""
 
+import importlib.util
+import os
+import pathlib
+
 import h5py
 import huggingface_hub
 import keras
 import numpy as np
 import pytest
 from huggingface_hub import errors
+from matplotlib import cbook
+from PIL import Image
 
 from recycle_tf.errors import UserError
 from recycle_tf.layers import IMAGENET_MEAN, IMAGENET_STD
@@ -283,3 +289,30 @@ def test_every_architecture_has_one_source():
     from_hub = {arch for arch, source in pretrained.TORCH.items() if source.repository}
     assert not from_hub & set(pretrained.KERAS)
     assert all(source.builder for source in pretrained.KERAS.values())
+
+
+def photographs():
+    """Photographs that other packages contain, with their ImageNet class."""
+    hopper = cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)
+    yield hopper, 652  # military uniform
+    if spec := importlib.util.find_spec("skimage"):
+        data = pathlib.Path(spec.origin).parent / "data"
+        yield data / "chelsea.png", 285  # Egyptian cat
+        yield data / "coffee.png", 967  # espresso
+        yield data / "camera.png", 872  # tripod
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("RECYCLE_TF_WEIGHTS" not in os.environ, reason="RECYCLE_TF_WEIGHTS is not set")
+@pytest.mark.parametrize(
+    ("arch", "size"), [("efficientnet_lite0", 224), ("efficientnet_lite1", 240), ("efficientnet_lite2", 260)]
+)
+def test_published_weights_recognize_photographs(arch, size):
+    """With files `ARCH.safetensors` in the folder `RECYCLE_TF_WEIGHTS`."""
+    file = pathlib.Path(os.environ["RECYCLE_TF_WEIGHTS"]) / f"{arch}.safetensors"
+    model = create_model(arch, 1000, weights=file)
+    assert model.input_shape[1] == size
+    for path, expected in photographs():
+        image = Image.open(path).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+        logits = np.array(model(np.asarray(image, np.float32)[None]))[0]
+        assert logits.argmax() == expected, path

@@ -14,7 +14,10 @@ from recycle_tf.models import create_model, pretrained
 from tests.models import torch_reference
 
 GOLDEN = torch_reference.read()
-SLOW = ("resnet101", "resnet152", "densenet169", "densenet201")
+SLOW = (
+    *("resnet101", "resnet152", "densenet169", "densenet201"),
+    *("efficientnet_lite2", "efficientnet_lite3", "efficientnet_lite4"),
+)
 
 
 def state_dict(arch):

@@ -21,7 +21,7 @@ SIZES = {
     **{f"resnet{n}": 64 for n in (18, 34, 50, 101, 152)},
     "se_resnet50": 64,
     **{f"densenet{n}": 64 for n in (121, 161, 169, 201)},
-    **{f"efficientnet_lite{n}": 96 for n in range(1)},
+    **{f"efficientnet_lite{n}": 96 for n in range(5)},
     "alexnet_one_tower": 224,
     "googlenet_bn_3x3": 120,
 }
