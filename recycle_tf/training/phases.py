@@ -60,7 +60,8 @@ def plan(config, model, steps_per_epoch):
             raise UserError(
                 f"--freeze or --lr_multipliers: no layer begins with {pattern!r}; there are {names}, …"
             )
-    rates = [*layers.RATES, *config.layer_multipliers(), *[(NORMS, 0.0)] * config.freeze_norms]
+    rates = [*layers.LEARNING_RATE_MULTIPLIERS, *config.layer_multipliers()]
+    rates += [(NORMS, 0.0)] * config.freeze_norms
     parts = _backbone(model)
     # Howard, Ruder, arXiv 1801.06146, section 3.2; a stage is what a layer is there.
     slower = [(part, config.layer_decay**distance) for distance, part in enumerate(reversed(parts), start=1)]
