@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -46,7 +47,11 @@ def weights_of(photos, strategy_name, logical_cpus, cases):
 
     strategy = make_strategy(strategy_name, logical_cpus)
     split = sources.subset(sources.from_folder(photos).splits["train"], np.arange(IMAGES))
-    return {case: trained(strategy, split, *settings) for case, settings in CASES.items() if cases in case}
+    return {
+        case: trained(strategy, split, *settings)
+        for case, settings in CASES.items()
+        if re.search(cases, case)
+    }
 
 
 def trained(strategy, split, arch, overrides, settings):
@@ -96,7 +101,7 @@ def trained(strategy, split, arch, overrides, settings):
 def main():
     """Trains with every strategy, each in its own processes, and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", default="", help="only the cases whose name contains this text")
+    parser.add_argument("--cases", default="", help="only the cases in which this regular expression matches")
     parser.add_argument("--photos", type=pathlib.Path, help=argparse.SUPPRESS)
     parser.add_argument("--strategy", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)

@@ -87,11 +87,12 @@ def test_auxiliary_classifiers_are_trained_and_not_saved():
     assert registry.training_model(create_model("test_resnet", 3), 3)[1] == [1.0]
 
 
+@pytest.mark.slow
 def test_training_with_auxiliary_classifiers(photos, tmp_path):
     settings = {**tiny_settings(photos), "arch": "test_googlenet", "overrides": "", "image_size": 64}
     run = train.train(TrainConfig(**settings, epochs="1", run_dir=str(tmp_path / "run")))
     model = run.load_model()
-    assert model.output.shape == (None, 3)
+    assert model.output_shape == (None, 3)
     assert not [layer.name for layer in model.layers if "auxiliary" in layer.name]
 
 

@@ -31,7 +31,7 @@ from tests.conftest import (
 
 @pytest.mark.parametrize(
     ("cases", "expected"),
-    [("all of them", 2), pytest.param("", len(distribution.CASES), marks=pytest.mark.slow)],
+    [("^batch norm, all of them", 1), pytest.param("", len(distribution.CASES), marks=pytest.mark.slow)],
 )
 def test_devices_and_workers_end_with_the_weights_of_one_device(cases, expected):
     """Clipping, accumulation and moving average; with synchronized batch norm and without batch norm."""

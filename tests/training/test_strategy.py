@@ -51,7 +51,8 @@ def test_training_on_two_logical_cpus(photos, tmp_path, precision):
     """Nine validation images and batches of eight: the second device would get none of the last batch."""
     run = tmp_path / "run"
     flags = ("--epochs=1", "--strategy=mirrored", "--logical_cpus=2", f"--mixed_precision={precision}")
-    result = run_python("train.py", *tiny_training(photos), *flags, f"--run_dir={run}")
+    flags += ("--arch=test_resnet_a", f"--run_dir={run}")
+    result = run_python("train.py", *tiny_training(photos), *flags)
     assert result.returncode == 0, result.stderr
     assert "2 device(s)" in result.stdout
     assert (run / "model.keras").is_file()
