@@ -17,13 +17,18 @@ MEDIAPIPE = "mediapipe==1.2.2"
 ONNX = ["onnx", "onnxruntime", "tf2onnx"]
 
 
-class BuildWithoutTests(build_py):
-    """Leaves out the builders' tests, which TFDS wants beside them."""
+class BuildPackage(build_py):
+    """Puts `train.py` into the package, and leaves out the builders' tests, which TFDS wants beside them."""
 
     def find_package_modules(self, package, package_dir):
-        """The modules of a package, but for its tests."""
+        """`(package, module, file)` of a package's modules."""
         found = super().find_package_modules(package, package_dir)
-        return [module for module in found if not module[1].endswith("_test")]
+        found = [module for module in found if not module[1].endswith("_test")]
+        if package == "recycle_tf.commands":
+            # In a checkout, this module loads the file of the top level.
+            found = [module for module in found if module[1] != "train"]
+            found.append((package, "train", "train.py"))
+        return found
 
 
 setup(
@@ -46,7 +51,7 @@ setup(
         "recycle_tf.export": ["*.md", "web_page/*"],
         **{f"recycle_tf.datasets.{name}": ["*.md", "*.bib", "*.txt"] for name in BUILDERS},
     },
-    cmdclass={"build_py": BuildWithoutTests},
+    cmdclass={"build_py": BuildPackage},
     entry_points={
         "console_scripts": ["recycle-tf = recycle_tf.__main__:main"],
         "recycle_tf.commands": ["export = recycle_tf.export.__main__"],

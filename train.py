@@ -7,13 +7,74 @@
 PHOTOS is a folder with one subfolder of images per class. Ctrl-C stops; rerun the command to resume.
 """
 
-import contextlib
-import functools
+import pathlib
 import sys
 
 from absl import flags
 
 from recycle_tf import cli, config, runs
+
+
+def train(config):
+    """Trains, calibrates and evaluates a network, and leaves everything in a run folder.
+
+    Args:
+        config: a `recycle_tf.config.TrainConfig`.
+
+    Returns:
+        The `recycle_tf.runs.Run`; None with `lr_finder`, and on every host but the first of several.
+    """
+    import keras
+
+    from recycle_tf import create_model
+    from recycle_tf.evaluation import metrics, plots, report, temperature
+    from recycle_tf.training import loop, resume, tensorboard
+    from recycle_tf.training.batches import Batches
+    from recycle_tf.training.strategy import scope, set_up
+
+    # ---- strategy: devices and precision
+    strategy = set_up(config)
+
+    # ---- data: with the split of the run to resume, if there is one
+    run, complete = resume.find(config, strategy)
+    if complete:
+        return already_complete(run)
+    source = resume.open_source(config, run, strategy)
+    print_data(source, config, resumed=run is not None)
+
+    # ---- model: the seed is set here because preparing a dataset may use the same random generators
+    keras.utils.set_random_seed(config.seed)
+    with scope(strategy):
+        settings = (config.arch, len(source.labels), config.image_size, config.weights)
+        model = create_model(*settings, **config.model_overrides())
+    batches = Batches(source, config, model.input_shape[1], strategy)
+    counts, steps = batches.class_counts, batches.steps_per_epoch
+    training = loop.prepare(model, config, strategy, counts, steps, run and run.checkpoints)
+
+    # ---- fit
+    if config.lr_finder:
+        return find_learning_rate(training, batches)
+    batches.load()
+    run = run or resume.create(config, source, strategy)
+    print_run(run, training, batches)
+    with resume.writing(run), batches.naming_damaged_images():
+        loop.fit(training, run, batches, config, plots.confusion_pixels)
+        if run is None:
+            return None
+
+        # ---- calibrate on the validation split
+        model = run.load_model()
+        temperature.calibrate_run(run, model, batches.validation, source.splits["validation"].labels)
+
+        # ---- evaluate on the test split
+        probabilities = metrics.predict_probabilities(model, batches.test)
+        summary = report.write(run, run.report, "test", source.splits["test"], probabilities)
+
+        # ---- save
+        tensorboard.write_results(run, summary)
+        resume.finish(run)
+    print_results(run, summary)
+    return run
 
 
 @cli.command
@@ -31,137 +92,54 @@ def main(argv):
     from recycle_tf.models import registry
     from recycle_tf.training import multi_worker
 
-    # The published recipe of an architecture stands in its file, which needs Keras.
-    settings = config.resolve(given, registry.find(settings.arch).recipe, earlier)
+    # The published recipe of an architecture is in its module, which needs Keras.
+    row = registry.find(settings.arch)
+    settings = config.resolve(given, row.recipe, earlier)
+    registry.override(settings.arch, row.config, settings.model_overrides())
     with multi_worker.restart_on_worker_loss():
         train(settings)
 
 
-def train(config):
-    """Config -> strategy -> data -> model -> fit -> calibrate -> evaluate."""
-    import keras
-    import numpy as np
-    import tensorflow as tf
+def already_complete(run):
+    """Says that there is nothing to train."""
+    if run:
+        print(f"{run.path} is complete; evaluate, export or predict with --run={run.path}")
+    return run
 
-    from recycle_tf import create_model
-    from recycle_tf.data import audit, cache, pipeline, sources
-    from recycle_tf.evaluation import metrics, plots, report, temperature
-    from recycle_tf.models import registry
-    from recycle_tf.training import loop, lr_finder, multi_worker, preflight, resume, tensorboard
-    from recycle_tf.training.strategy import make_strategy, scope, set_precision, validate
 
-    # ---- config: settings that are not given come from the architecture
-    row = registry.find(config.arch)
-    image_size = config.image_size or row.config.image_size
-    registry.override(config.arch, row.config, config.model_overrides())
+def print_data(source, config, resumed):
+    """Prints the dataset, and for a new run warnings about it."""
+    from recycle_tf.data import audit
+    from recycle_tf.training import preflight
 
-    # ---- strategy
-    strategy = make_strategy(config.strategy, config.logical_cpus)
-    precision = set_precision(config.mixed_precision)
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-    replicas = strategy.num_replicas_in_sync
-    validate(config, replicas)
-
-    # ---- data
-    chief, workers = multi_worker.is_chief(strategy), multi_worker.share(strategy)[1]
-    run = resume.unfinished(config) if chief and not config.lr_finder else None
-    if multi_worker.from_chief(strategy, int(bool(run and run.complete))):
-        if run:
-            print(f"{run.path} is complete; evaluate, export or predict with --run={run.path}")
-        return
-    source = resume.open_source(config, run)
-    multi_worker.refuse_other_data(strategy, source)
-    split_sizes = ", ".join(f"{len(split)} {name}" for name, split in source.splits.items())
-    print(f"data      {source.name}: {len(source.labels)} classes, {split_sizes}")
-    if source.ignored:
-        print(f"          {len(source.ignored)} file(s) ignored, for example {source.ignored[0]}")
-    for line in [] if run else audit.leaks(source, config):
+    print(f"data      {preflight.describe_data(source)}")
+    for line in [] if resumed else audit.leaks(source, config):
         cli.warn(line)
 
-    # ---- model
-    train_split, validation, test = (source.splits[name] for name in ("train", "validation", "test"))
-    steps_per_epoch = pipeline.steps_per_epoch(train_split, config.batch_size)
-    class_counts = np.bincount(train_split.labels, minlength=len(source.labels))
-    # Here, so that the seed alone decides the weights: preparing data may draw from the same generator.
-    keras.utils.set_random_seed(config.seed)
-    with scope(strategy):
-        model = create_model(
-            config.arch, len(source.labels), image_size, config.weights, **config.model_overrides()
-        )
-    # Initialization: resume this run > --weights (above) > scratch.
-    training = loop.prepare(model, config, strategy, class_counts, steps_per_epoch, run and run.checkpoints)
-    progress = training.progress
-    print(
-        f"model     {config.arch} at {image_size} px, {model.count_params():,} parameters, "
-        f"{precision}, {replicas} device(s)"
-    )
 
-    # ---- fit
-    build = pipeline.training_batches(
-        train_split,
-        len(source.labels),
-        image_size,
-        config.batch_size,
-        resize=config.resize,
-        augment=config.augment,
-        mix=config.mix,
-        seed=config.seed,
-        epochs=training.epochs,
-        smaller=config.smaller_sizes(),
-        balanced=config.class_balance == "sampler",
-        cache=config.cache,
-        data_service=config.data_service,
-    )
+def find_learning_rate(training, batches):
+    """Plots the loss over the learning rate in the current folder, and prints which one to use."""
+    from recycle_tf.training import lr_finder
 
-    def batches_from(step):
-        return multi_worker.distribute(strategy, functools.partial(build, step), config.batch_size)
+    path = pathlib.Path("lr_finder.png").resolve()
+    found = lr_finder.find(training.model, batches.training_from(0), path)
+    print(f"rate      --learning_rate={found:.2g}: the loss falls fastest there; see {path}")
 
-    if config.lr_finder:
-        return lr_finder.draw(training.model, batches_from(0))
-    evaluation = {
-        "image_size": image_size,
-        "batch_size": config.batch_size,
-        "resize": config.resize,
-        "cache": config.cache,
-    }
-    test_batches = pipeline.build_evaluation(test, len(source.labels), **evaluation)
-    # Every device needs an example of the last batch.
-    evaluation["batch_size"] = pipeline.shareable(len(validation), config.batch_size, replicas)
-    validation_batches = pipeline.build_evaluation(validation, len(source.labels), **evaluation)
-    images = config.batch_size // (workers * config.accumulate)
-    print(f"memory    {preflight.expected_memory(training, images, config.remat)}")
-    run = run or (resume.create(config, source) if chief else None)
-    resumed = f", resuming after {progress}" if progress.steps else ""
-    print(f"run       {run.path if run else 'is written by the chief'}{resumed}")
-    with resume.writing(run) if run else contextlib.nullcontext():
-        try:
-            summaries = None
-            if progress.epoch < training.epochs:
-                batches = batches_from(progress.steps)
-                sample = [strategy.experimental_local_results(part)[0] for part in next(iter(batches))]
-                if workers == 1:
-                    print(f"speed     {preflight.speeds(training.model, batches, sample)}")
-                summaries = tensorboard.Watching(run, source.labels, training, sample, plots.confusion_pixels)
-            verbose = (1 if sys.stdout.isatty() else 2) if chief else 0
-            loop.fit(training, run, batches_from, validation_batches, config, summaries, verbose)
-        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
-            # Images are decoded during training when they do not fit into memory.
-            for split in source.splits.values():
-                if sources.first_unreadable(split):
-                    raise cache.unreadable(split) from None
-            raise
 
-        if not chief:
-            return
+def print_run(run, training, batches):
+    """Prints model and devices, expected memory, and the run folder."""
+    from recycle_tf.training import preflight
 
-        # ---- calibrate the best model on the validation split, then evaluate it on the test split
-        model = run.load_model()
-        temperature.calibrate_run(run, model, validation_batches, validation.labels)
-        probabilities = metrics.predict_probabilities(model, test_batches)
-        summary = report.write(run, run.report, "test", test, probabilities)
-        tensorboard.write_outcome(run, summary)
-        loop.finish(run)
+    print(f"model     {preflight.describe_model(training)}")
+    memory = preflight.expected_memory(training, batches.images_at_once, batches.config.remat)
+    print(f"memory    {memory}")
+    print(f"run       {preflight.describe_run(run, training.progress)}")
+
+
+def print_results(run, summary):
+    """Prints metrics of the test split, and what to do next."""
+    from recycle_tf.evaluation import metrics
+
     print(metrics.table(summary))
     print(f"report    {run.report / 'report.html'}")
     print(f"next      python -m export --run={run.path}")

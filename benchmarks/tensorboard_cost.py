@@ -1,6 +1,6 @@
-"""What writing for TensorBoard takes beside a training step, of a half-width ResNet-18 at 128 px, batch 32.
+"""Measures the cost of TensorBoard summaries and of a step: half-width ResNet-18, 128 px, batch 32.
 
-python benchmarks/watching.py
+python benchmarks/tensorboard_cost.py
 """
 
 import pathlib
@@ -21,7 +21,7 @@ def main():
 
     from recycle_tf import create_model, runs
     from recycle_tf.config import TrainConfig
-    from recycle_tf.evaluation import report
+    from recycle_tf.evaluation import plots
     from recycle_tf.training import loop, tensorboard
 
     inference_model = create_model("resnet18", 6, 128, filters=32)
@@ -32,22 +32,23 @@ def main():
     sample = images, np.eye(6, dtype=np.float32)[np.arange(32) % 6]
     with tempfile.TemporaryDirectory() as folder:
         run = runs.Run(pathlib.Path(folder))
-        watch = tensorboard.Watching(run, list("abcdef"), training, sample, report.confusion_picture)
-        watch.set_model(model)
-        watch.on_train_begin()
-        acts = {
-            "a step": lambda: model.train_on_batch(*sample),
-            "an epoch": lambda: watch.on_epoch_end(1),
-            "each fifteenth": lambda: watch.on_epoch_end(0),
+        draw_confusion = plots.confusion_pixels
+        summaries = tensorboard.TrainingSummaries(run, list("abcdef"), training, sample, draw_confusion)
+        summaries.set_model(model)
+        summaries.on_train_begin()
+        measured = {
+            "training step": lambda: model.train_on_batch(*sample),
+            "epoch": lambda: summaries.on_epoch_end(1),
+            "every 15th epoch": lambda: summaries.on_epoch_end(0),
         }
-        times = {name: [] for name in acts}
-        for turn in range(-2, 8):
-            for name, act in acts.items():
+        times = {name: [] for name in measured}
+        for repetition in range(-2, 8):
+            for name, function in measured.items():
                 start = time.perf_counter()
-                act()
-                if name == "a step" and turn == -2:
-                    watch.on_test_end()
-                if turn >= 0:
+                function()
+                if name == "training step" and repetition == -2:
+                    summaries.on_test_end()
+                if repetition >= 0:
                     times[name].append(time.perf_counter() - start)
     print(", ".join(f"{name} {statistics.median(values):.2f} s" for name, values in times.items()))
 

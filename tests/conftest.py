@@ -1,5 +1,7 @@
 """A quiet TensorFlow, and small sets of pictures."""
 
+import contextlib
+import io
 import os
 import pathlib
 import shutil
@@ -80,6 +82,20 @@ def tiny_training(dataset):
     )
 
 
+def tiny_settings(dataset):
+    """Settings of `TrainConfig` for a training run of seconds, with the smallest residual network."""
+    return {
+        "dataset": str(dataset),
+        "arch": "test_resnet_a",
+        "overrides": "blocks_per_stage=(1,)",
+        "image_size": 32,
+        "batch_size": 8,
+        "warmup": "1",
+        "augment": "none",
+        "mix": "none",
+    }
+
+
 def run_python(*arguments, cwd=ROOT, **options):
     """Runs Python with `arguments`, in the checkout's root, and returns the finished process."""
     environment = {**os.environ, **options.pop("env", {})}
@@ -92,3 +108,21 @@ def run_python(*arguments, cwd=ROOT, **options):
         check=False,
         **options,
     )
+
+
+def run_main(main, *arguments):
+    """Calls a command's `main(argv)` in this process; returns the same as `run_python`, in less time."""
+    output, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+        status = main([str(argument) for argument in arguments])
+    return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
+
+
+def check_refused(result, *names):
+    """Checks that a command ended with status 2 and one error line, which contains each of `names`."""
+    assert result.returncode == 2, result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    for name in names:
+        assert name in lines[0]

@@ -41,7 +41,8 @@ def run(*command, cwd=None):
 
 
 def test_one_top_level_name_and_no_tests(wheel):
-    names = zipfile.ZipFile(wheel).namelist()
+    archive = zipfile.ZipFile(wheel)
+    names = archive.namelist()
     top = {name.partition("/")[0] for name in names}
     assert {name for name in top if not name.endswith(".dist-info")} == {"recycle_tf"}
     assert not [name for name in names if name.endswith("_test.py") or "dummy_data" in name]
@@ -53,6 +54,7 @@ def test_one_top_level_name_and_no_tests(wheel):
         "recycle_tf/datasets/trashnet/TAGS.txt",
     ):
         assert file in names
+    assert archive.read("recycle_tf/commands/train.py") == (ROOT / "train.py").read_bytes()
 
 
 def test_datasets_is_still_hugging_faces(environment, tmp_path):

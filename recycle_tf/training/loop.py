@@ -1,68 +1,110 @@
-"""Compile and fit: the part of a training that Keras does."""
+"""Compile and fit: the part of a training run that Keras does."""
 
-import contextlib
 import dataclasses
 import functools
-import math
-import shutil
+import sys
 from collections.abc import Callable
 
 import keras
 
 from recycle_tf.config import in_steps
 from recycle_tf.models import registry
-from recycle_tf.training import losses, multi_worker
-from recycle_tf.training.callbacks import (
-    BestModel,
-    Checkpoint,
-    Diverged,
-    EarlyStopping,
-    Interruption,
-    Progress,
-    Throughput,
-    TimeLimit,
-    last_checkpoint,
-    restore,
-)
-from recycle_tf.training.ema import AveragedWeights, SharedStatistics
+from recycle_tf.training import losses, multi_worker, preflight
+from recycle_tf.training.batch_norm import synchronize_batch_norm
+from recycle_tf.training.callbacks import TrainingCallbacks
+from recycle_tf.training.checkpoint import last_checkpoint, restore, restore_from_chief
 from recycle_tf.training.optimizers import make_optimizer
-from recycle_tf.training.phases import at, plan, set_rates
+from recycle_tf.training.phases import phase_at, plan, set_lr_multipliers
+from recycle_tf.training.progress import Progress
 from recycle_tf.training.schedules import make_schedule
-from recycle_tf.training.strategy import model_class, scope, synchronise
-from recycle_tf.training.tensorboard import Confusion
+from recycle_tf.training.strategy import model_class, scope
+from recycle_tf.training.tensorboard import ConfusionMatrix, TrainingSummaries
 
-DIVERGED = 100
-"""Times the loss of guessing, from which on a training is given up."""
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A model that is ready to be trained.
+
+    Attributes:
+        inference_model: the model that is saved, without auxiliary classifiers.
+        model: the model that is trained; it shares its layers with `inference_model`.
+        phases: a list of `phases.Phase`.
+        compile_for: function that compiles `model` for a phase.
+        progress: the `Progress` to resume from.
+    """
+
+    inference_model: keras.Model
+    model: keras.Model
+    phases: list
+    compile_for: Callable
+    progress: Progress
+
+    @property
+    def epochs(self):
+        """Number of epochs of all phases."""
+        return self.phases[-1].end_epoch
+
+
+def prepare(inference_model, config, strategy, class_counts, steps_per_epoch, checkpoints):
+    """Makes a model ready to be trained, from its last checkpoint or from the start.
+
+    Args:
+        inference_model: one of `create_model`, created in the strategy's scope.
+        config: a `TrainConfig`.
+        strategy: the run's distribution strategy.
+        class_counts: training images per class, `[classes]`.
+        steps_per_epoch: batches per epoch.
+        checkpoints: folder of the checkpoints; None for a new run.
+
+    Returns:
+        A `Training`.
+
+    Raises:
+        UserError: the checkpoint is damaged or of another version, or no layer is trained.
+    """
+    with scope(strategy):
+        model, weights = registry.training_model(
+            inference_model,
+            len(class_counts),
+            model_class(strategy, config.remat, config.accumulate),
+            any_size=config.progressive is not None,
+        )
+        device_batch_size = config.batch_size // strategy.num_replicas_in_sync
+        synchronize_batch_norm(model, strategy, config.sync_batch_norm, device_batch_size)
+        phases = plan(config, model, steps_per_epoch)
+        compile_for = functools.partial(compile_model, model, weights, config, steps_per_epoch, class_counts)
+        progress = compile_and_restore(model, checkpoints, steps_per_epoch, phases, compile_for)
+    return Training(inference_model, model, phases, compile_for, progress)
 
 
 def compile_model(model, weights, config, steps_per_epoch, class_counts, phase):
-    """Gives a model its loss, its metric and, for a phase, its optimizer and the layers that learn.
+    """Compiles a model for a phase: loss, metrics, optimizer, and which layers are trained.
 
     Args:
-        model: one of `training_model`, whose logits are compared with label distributions.
-        weights: of the loss of each of its classifiers.
+        model: one of `registry.training_model`.
+        weights: weight of the loss of each of its classifiers.
         config: a `TrainConfig`.
-        steps_per_epoch: batches an epoch.
-        class_counts: training pictures of each class.
-        phase: a `Phase`.
+        steps_per_epoch: batches per epoch.
+        class_counts: training images per class, `[classes]`.
+        phase: a `phases.Phase`.
     """
-    rate = make_schedule(
+    learning_rate = make_schedule(
         config.schedule,
         config.learning_rate,
         phase.steps,
-        # At most a fifth, so that a short training does not end at its highest rate.
+        # At most a fifth, so that a short run does not end at its peak learning rate.
         warmup_steps=min(in_steps(config.warmup, steps_per_epoch), phase.steps // 5),
         decay=config.decay,
         decay_at=config.decay_fractions(),
     )
-    multipliers = set_rates(model, phase.rates)
+    lr_multipliers = set_lr_multipliers(model, phase.lr_multipliers)
     with scope(model.distribute_strategy):
         model.compile(
             optimizer=make_optimizer(
                 config.optimizer,
-                rate,
+                learning_rate,
                 config.weight_decay,
-                rate_multipliers=multipliers,
+                lr_multipliers=lr_multipliers,
                 clip_norm=config.clip_norm,
                 ema=config.ema,
             ),
@@ -74,160 +116,90 @@ def compile_model(model, weights, config, steps_per_epoch, class_counts, phase):
             ),
             metrics=[
                 keras.metrics.MeanMetricWrapper(losses.accuracy, name="accuracy"),
-                Confusion(len(class_counts)),
+                ConfusionMatrix(len(class_counts)),
             ],
             jit_compile={"auto": "auto", "on": True, "off": False}[config.jit],
         )
         model.optimizer.build(model.trainable_variables)
 
 
-def begin(model, folder, steps_per_epoch, phases, compile_for):
-    """Makes a model ready for `fit`, where the last checkpoint was or at the start.
+def compile_and_restore(model, checkpoints, steps_per_epoch, phases, compile_for):
+    """Compiles a model for the phase of its last checkpoint, and restores it.
 
     Args:
-        model: what is trained.
-        folder: of the checkpoints; None for a run that is yet to begin.
-        steps_per_epoch: batches an epoch.
-        phases: of the training, a list of `Phase`.
-        compile_for: compiles the model for one of them.
+        model: the model that is trained.
+        checkpoints: folder of the checkpoints; None for a new run.
+        steps_per_epoch: batches per epoch.
+        phases: a list of `phases.Phase`.
+        compile_for: function that compiles the model for one of them.
 
     Returns:
-        The `Progress` from which to go on.
+        The `Progress` to resume from.
 
     Raises:
-        UserError: the checkpoint is damaged, or of another version.
+        UserError: the checkpoint is damaged, or was written by another version.
     """
-    end = sum(phase.steps for phase in phases)
     strategy = model.distribute_strategy
-    progress, _ = last_checkpoint(folder, steps_per_epoch, end)
-    # Of several workers the chief alone has the checkpoint.
-    compile_for(at(phases, multi_worker.from_chief(strategy, progress.epoch)))
-    progress = restore(model, folder, steps_per_epoch, end, [phase.first_epoch for phase in phases[1:]])
-    multi_worker.go_on_as_chief(strategy, model, progress)
-    return progress
+    epoch, _, _ = last_checkpoint(checkpoints)
+    compile_for(phase_at(phases, multi_worker.from_chief(strategy, epoch)))
+    end = sum(phase.steps for phase in phases)
+    starts = [phase.first_epoch for phase in phases[1:]]
+    progress = restore(model, checkpoints, steps_per_epoch, end, starts)
+    return restore_from_chief(strategy, model, progress)
 
 
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """What `prepare` makes and `fit` runs.
-
-    Attributes:
-        inference_model: the model that is saved: without auxiliary classifiers.
-        model: the one that is trained; it shares its layers with `inference_model`.
-        phases: a list of `Phase`.
-        compile_for: compiles `model` for one of them.
-        progress: the `Progress` from which to go on.
-    """
-
-    inference_model: keras.Model
-    model: keras.Model
-    phases: list
-    compile_for: Callable
-    progress: Progress
-
-    @property
-    def epochs(self):
-        """Of all phases."""
-        return self.phases[-1].end_epoch
-
-
-def prepare(inference_model, config, strategy, class_counts, steps_per_epoch, checkpoints):
-    """Makes a model ready to be trained, where the last checkpoint was or at the start.
-
-    Args:
-        inference_model: one of `create_model`, made in the strategy's scope.
-        config: a `TrainConfig`.
-        strategy: where it is trained.
-        class_counts: training pictures of each class.
-        steps_per_epoch: batches an epoch.
-        checkpoints: their folder; None for a run that is yet to begin.
-
-    Returns:
-        A `Training`.
-
-    Raises:
-        UserError: the checkpoint is damaged, or of another version; or nothing is to be trained.
-    """
-    with scope(strategy):
-        model, weights = registry.training_model(
-            inference_model,
-            len(class_counts),
-            model_class(strategy, config.remat, config.accumulate),
-            any_size=config.progressive is not None,
-        )
-        share = config.batch_size // strategy.num_replicas_in_sync
-        synchronise(model, strategy, config.sync_batch_norm, share)
-        phases = plan(config, model, steps_per_epoch)
-        compile_for = functools.partial(compile_model, model, weights, config, steps_per_epoch, class_counts)
-        progress = begin(model, checkpoints, steps_per_epoch, phases, compile_for)
-    return Training(inference_model, model, phases, compile_for, progress)
-
-
-def fit(training, run, batches_from, validation, config, watching, verbose):
+def fit(training, run, batches, config, draw_confusion):
     """Trains to the last epoch and leaves the best model in the run.
 
     Args:
-        training: as `prepare` made it.
-        run: the `Run` that is written; None at a worker that is not the chief.
-        batches_from: gives the batches of the training from a step on.
-        validation: batches of the validation split.
+        training: a `Training`.
+        run: the `runs.Run`; None at a worker that is not the chief.
+        batches: a `batches.Batches`.
         config: a `TrainConfig`.
-        watching: a callback that writes for TensorBoard; None where nothing is left to train.
-        verbose: 1 for a progress bar, 2 for a line an epoch, 0 for neither.
+        draw_confusion: function that draws a confusion matrix, see `TrainingSummaries`.
 
     Raises:
-        UserError: the loss diverged; the best model and the last good checkpoint are kept.
-        KeyboardInterrupt: Ctrl-C; the checkpoint is written.
+        UserError: training diverged; the best model and the last checkpoint are retained.
+        KeyboardInterrupt: Ctrl-C; a checkpoint was written.
     """
     model, progress = training.model, training.progress
-    strategy = model.distribute_strategy
-    alone = multi_worker.share(strategy)[1] == 1
-    # A second on one worker is not the same step on another.
-    every = config.checkpoint_every or ("5m" if alone else None)
-    checkpoint = Checkpoint(run and run.checkpoints, progress, every)
-    interruption = Interruption(checkpoint)
-    # What computes with the model runs at every worker, or those that do not would be waited for.
-    callbacks = [progress, Diverged(progress, DIVERGED * math.log(model.output.shape[-1]))]
-    if strategy.num_replicas_in_sync > 1:
-        callbacks.append(SharedStatistics(strategy))
-    best = early_stopping = None
-    time_limit = TimeLimit(progress, config.time_limit)
+    if progress.epoch >= training.epochs:
+        return
     if run:
         run.truncate_history(progress.epoch)
-        best = BestModel(training.inference_model, run.model_file, run.history_rows())
-        callbacks += [Throughput(config.batch_size), best]
-    if config.ema:
-        callbacks.append(AveragedWeights(validation, best))
-    if run:
-        early_stopping = EarlyStopping(best, config.patience)
-        callbacks += [
-            early_stopping,
-            time_limit,
-            keras.callbacks.CSVLogger(run.history, append=True),
-            keras.callbacks.TensorBoard(run.tensorboard, profile_batch=config.profiled_steps()),
-        ]
-    callbacks += [watching, checkpoint, interruption if alone else multi_worker.StopTogether(strategy)]
-    with interruption.listening() if alone else contextlib.nullcontext():
+    sample = _sample(training, batches)
+    summaries = TrainingSummaries(run, batches.source.labels, training, sample, draw_confusion)
+    callbacks = TrainingCallbacks(training, run, batches.validation, config, summaries)
+    with callbacks.listening():
         for phase in training.phases:
-            # Also where it was stopped after its last epoch, before the report was written.
-            between_epochs = progress.epoch > 0 and not progress.step
-            stopped = (early_stopping and early_stopping.due) or (time_limit.due and between_epochs)
-            if multi_worker.from_chief(strategy, int(bool(stopped))) or progress.epoch >= phase.end_epoch:
+            if callbacks.finished or progress.epoch >= phase.end_epoch:
                 continue
-            if phase.first_epoch == progress.epoch and between_epochs:
+            if progress.epoch == phase.first_epoch > 0 and not progress.step:
                 training.compile_for(phase)
             model.fit(
-                batches_from(progress.steps),
-                validation_data=validation,
+                batches.training_from(progress.steps),
+                validation_data=batches.validation,
                 epochs=phase.end_epoch,
                 initial_epoch=progress.epoch,
                 steps_per_epoch=progress.steps_per_epoch,
-                shuffle=False,  # The pipeline shuffles; without this Keras warns that it will not.
-                verbose=verbose,
-                callbacks=callbacks,
+                shuffle=False,  # The pipeline shuffles; Keras would warn that it cannot.
+                verbose=_verbosity(run),
+                callbacks=callbacks.in_order,
             )
 
 
-def finish(run):
-    """Removes what only resuming needs."""
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
+def _sample(training, batches):
+    """The next training batch of this process' first device; on a single host, prints the measured speed."""
+    strategy = training.model.distribute_strategy
+    upcoming = batches.training_from(training.progress.steps)
+    sample = [strategy.experimental_local_results(part)[0] for part in next(iter(upcoming))]
+    if multi_worker.index_and_count(strategy)[1] == 1:
+        print(f"speed     {preflight.speeds(training.model, upcoming, sample)}")
+    return sample
+
+
+def _verbosity(run):
+    """A progress bar in a terminal, one line per epoch elsewhere; nothing at workers other than the chief."""
+    if run is None:
+        return 0
+    return 1 if sys.stdout.isatty() else 2

@@ -1,24 +1,43 @@
-"""What a training makes small, and what it is judged by."""
+"""The loss that training minimizes and the accuracy that selects the best model."""
 
 import keras
 import numpy as np
 
 
 def class_weights(class_balance, class_counts):
-    """A weight a class, float32 `[classes]`; over the training pictures their mean is 1."""
+    """Weights of the classes in the loss.
+
+    Args:
+        class_balance: `weights` for weights inversely proportional to the counts; otherwise they are 1.
+        class_counts: training images per class, `[classes]`.
+
+    Returns:
+        float32 `[classes]`; over the training images their mean is 1.
+    """
     counts = np.maximum(class_counts, 1)
     weights = counts.sum() / (len(counts) * counts) if class_balance == "weights" else np.ones(len(counts))
     return weights.astype(np.float32)
 
 
 def make_loss(weights, label_smoothing, class_weights, focal_gamma=None):
-    """Cross-entropy (or, with a gamma, focal loss) of one classifier, or the weighted sum of several.
+    """Builds the loss: cross-entropy or focal loss of one classifier, or the weighted sum of several.
 
-    A picture that MixUp or CutMix has put together of two weighs what each of them does, by its share: the
-    loss of the mixture is the mixture of the losses.
+    For an image that MixUp or CutMix mixed from two, each class weight counts in proportion to its part of
+    the label: the loss of the mixture is the mixture of the losses.
+
+    Args:
+        weights: weight of each classifier's loss.
+        label_smoothing: fraction of the label that is spread evenly over all classes.
+        class_weights: float32 `[classes]`.
+        focal_gamma: focusing parameter of the focal loss; None for cross-entropy.
+
+    Returns:
+        `loss(labels, logits)`, which returns a loss per example, `[batch]`, from label distributions
+        `[batch, classes]` and logits `[batch, classes]`, or `[batch, classifiers, classes]` for several
+        classifiers.
     """
 
-    def one(labels, logits):
+    def classifier_loss(labels, logits):
         if focal_gamma is None:
             return keras.losses.categorical_crossentropy(
                 labels, logits, from_logits=True, label_smoothing=label_smoothing
@@ -31,25 +50,25 @@ def make_loss(weights, label_smoothing, class_weights, focal_gamma=None):
             logits = logits[:, None]
         labels = labels * class_weights
         example_weight = keras.ops.sum(labels, axis=-1)
-        # A distribution again, because smoothing takes it for one.
+        # Label smoothing needs a distribution.
         labels = labels / example_weight[:, None]
         return example_weight * sum(
-            weight * one(labels, logits[:, number]) for number, weight in enumerate(weights)
+            weight * classifier_loss(labels, logits[:, number]) for number, weight in enumerate(weights)
         )
 
     return loss
 
 
 def _focal(labels, logits, gamma):
-    """The cross-entropy of a label to which the network gives the probability p counts (1 - p)^gamma times.
+    """Focal loss: cross-entropy in which a label of predicted probability p is weighted by (1 - p)^gamma.
 
-    Lin et al.: Focal Loss for Dense Object Detection, arXiv 1708.02002, equation 4. That of Keras has no
-    gradient where p is below 1e-7: of the pictures that are most wrong.
+    Lin et al., Focal Loss for Dense Object Detection, arXiv 1708.02002, equation 4. The focal loss of Keras
+    has no gradient where p is below 1e-7, that is for the images that are classified worst.
     """
     log_p = keras.ops.log_softmax(logits)
     return -keras.ops.sum(labels * (1 - keras.ops.exp(log_p)) ** gamma * log_p, axis=-1)
 
 
 def accuracy(labels, logits):
-    """Of the first classifier, the one that is kept."""
+    """Accuracy of the first classifier, the one that is saved, per example: `[batch]`."""
     return keras.metrics.categorical_accuracy(labels, logits[:, 0] if len(logits.shape) == 3 else logits)

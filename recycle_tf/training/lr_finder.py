@@ -1,9 +1,7 @@
-"""Which learning rate? A training in which it grows from far too low to far too high says.
+"""Learning-rate range test: trains while the learning rate grows, and suggests where the loss falls fastest.
 
-Smith: Cyclical Learning Rates for Training Neural Networks, 2015, arXiv 1506.01186, section 3.3.
+Smith, Cyclical Learning Rates for Training Neural Networks, arXiv 1506.01186, section 3.3.
 """
-
-import pathlib
 
 import keras
 import numpy as np
@@ -15,45 +13,21 @@ from recycle_tf.files import replacing
 LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = 120
 SMOOTHING = 0.9
-"""Share of the losses before in the mean that is looked at."""
+"""Weight of the earlier losses in the moving average."""
 EXPLODED = 3
-"""Times the lowest mean, from which on a rate is too high."""
+"""Factor over the lowest average from which on the loss has exploded."""
 
 
-class Recorder(keras.callbacks.Callback):
-    """Notes rate and loss of each step, and ends where the loss explodes.
-
-    Attributes:
-        rates: of each step.
-        losses: moving means.
-    """
-
-    def on_train_begin(self, logs=None):
-        """Begins."""
-        self.rates, self.losses = [], []
-        self.mean = self.total = 0.0
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Notes a step; Keras tells the mean of all of them."""
-        total = logs["loss"] * (batch + 1)
-        loss, self.total = total - self.total, total
-        self.mean = SMOOTHING * self.mean + (1 - SMOOTHING) * loss
-        # The mean begins at 0, which this takes out again.
-        smoothed = self.mean / (1 - SMOOTHING ** (batch + 1))
-        if not np.isfinite(smoothed) or smoothed > EXPLODED * min(self.losses, default=np.inf):
-            self.model.stop_training = True
-            return
-        self.rates.append(LOWEST * (HIGHEST / LOWEST) ** (batch / STEPS))
-        self.losses.append(smoothed)
-
-
-def draw(model, batches, path="lr_finder.png"):
-    """Trains a model for some steps, draws what became of the loss, and prints the rate to take.
+def find(model, batches, path):
+    """Trains a model at growing learning rates, plots the loss and suggests a learning rate.
 
     Args:
-        model: compiled, as for the training that the rate is for; of no use afterwards.
-        batches: of the training.
-        path: of the picture.
+        model: a model that is compiled as for the training run; its weights are of no use afterwards.
+        batches: training batches.
+        path: `pathlib.Path` of the plot, a PNG file.
+
+    Returns:
+        The learning rate, a float.
 
     Raises:
         UserError: the loss never falls.
@@ -63,34 +37,76 @@ def draw(model, batches, path="lr_finder.png"):
     )
     recorder = Recorder()
     model.fit(batches, steps_per_epoch=STEPS, shuffle=False, verbose=0, callbacks=[recorder])
-    rate = suggest(recorder.rates, recorder.losses)
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.semilogx(recorder.rates, recorder.losses, color="#1f6f8b")
-    axes.axvline(rate, color="#888888", linestyle=":")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.set(xlabel="learning rate", ylabel="loss", title=f"{model.name}: falls fastest at {rate:.2g}")
-    path = pathlib.Path(path).resolve()
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=100)
-    print(f"rate      --learning_rate={rate:.2g}: there the loss falls fastest; see {path}")
+    learning_rate = suggest(recorder.learning_rates, recorder.losses)
+    draw(recorder.learning_rates, recorder.losses, learning_rate, model.name, path)
+    return learning_rate
 
 
-def suggest(rates, losses):
-    """The middle of the decade of rates in which the loss falls most, on the way to its minimum.
+class Recorder(keras.callbacks.Callback):
+    """Records learning rate and loss of each step, and stops when the loss explodes.
 
-    A decade, because between neighbouring steps the batch decides more than the rate.
+    Attributes:
+        learning_rates: learning rate of each step.
+        losses: moving average of the loss at each step.
+    """
+
+    def on_train_begin(self, logs=None):
+        """Starts with empty lists."""
+        self.learning_rates, self.losses = [], []
+        self.mean = self.total = 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Records a step. Keras reports the mean over all steps, from which the loss of this one follows."""
+        total = logs["loss"] * (batch + 1)
+        loss, self.total = total - self.total, total
+        self.mean = SMOOTHING * self.mean + (1 - SMOOTHING) * loss
+        # The average starts at 0; this corrects the bias.
+        smoothed = self.mean / (1 - SMOOTHING ** (batch + 1))
+        if not np.isfinite(smoothed) or smoothed > EXPLODED * min(self.losses, default=np.inf):
+            self.model.stop_training = True
+            return
+        self.learning_rates.append(LOWEST * (HIGHEST / LOWEST) ** (batch / STEPS))
+        self.losses.append(smoothed)
+
+
+def suggest(learning_rates, losses):
+    """The middle of the decade in which the loss falls most before its minimum.
+
+    A whole decade, because between neighboring steps the batches matter more than the learning rate.
 
     Args:
-        rates: growing by the same factor.
-        losses: as many, smoothed.
+        learning_rates: increasing by a constant factor.
+        losses: smoothed loss at each of them.
+
+    Returns:
+        One of `learning_rates`.
 
     Raises:
-        UserError: it never falls.
+        UserError: the loss never falls.
     """
-    decade = int(np.searchsorted(rates, 10 * rates[0]))
-    before = np.array(losses[: int(np.argmin(losses)) + 1])
-    falls = before[:-decade] - before[decade:]
+    decade = int(np.searchsorted(learning_rates, 10 * learning_rates[0]))
+    until_minimum = np.array(losses[: int(np.argmin(losses)) + 1])
+    falls = until_minimum[:-decade] - until_minimum[decade:]
     if not falls.size or falls.max() <= 0:
-        raise UserError(f"--lr_finder: the loss falls at no rate from {LOWEST:g} to {HIGHEST:g}")
-    return float(rates[int(falls.argmax()) + decade // 2])
+        raise UserError(f"`lr_finder`: the loss never falls at learning rates from {LOWEST:g} to {HIGHEST:g}")
+    return float(learning_rates[int(falls.argmax()) + decade // 2])
+
+
+def draw(learning_rates, losses, suggested, title, path):
+    """Plots the loss over the learning rate. Does not touch matplotlib's global state.
+
+    Args:
+        learning_rates: x values, on a logarithmic axis.
+        losses: y values.
+        suggested: the learning rate to mark.
+        title: start of the title.
+        path: `pathlib.Path` of the PNG file.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.semilogx(learning_rates, losses, color="#1f6f8b")
+    axes.axvline(suggested, color="#888888", linestyle=":")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="learning rate", ylabel="loss", title=f"{title}: falls fastest at {suggested:.2g}")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=100)

@@ -1,8 +1,9 @@
-"""The parts of a training, one after the other: which layers learn in each of them, and how fast.
+"""The phases of a training run: which layers each of them trains, and at what fraction of the learning rate.
 
-Both are one list of rates, pairs of a pattern and a multiplier: the learning rate of the layers whose names
-begin with what the regular expression matches is multiplied; where several match, by all of them. 0 freezes:
-the weights stay, and a batch norm also keeps its statistics and normalises with them.
+Both are given by one list of learning-rate multipliers, pairs of a regular expression and a factor. The
+learning rate of each layer whose name starts with a match is multiplied by the factor; several factors
+multiply. 0 freezes a layer: its weights do not change, and a batch-norm layer also retains its statistics and
+normalizes with them.
 """
 
 import dataclasses
@@ -15,82 +16,99 @@ from recycle_tf import layers
 from recycle_tf.config import in_steps
 from recycle_tf.errors import UserError
 
-NORMS = r".*_norm$"
-"""The batch norms."""
+BATCH_NORMS = r".*_norm$"
+"""Names of batch-norm layers."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Phase:
-    """Epochs that are run with one optimizer.
+    """Consecutive epochs that are trained with one optimizer.
 
     Attributes:
-        first_epoch: from 0.
-        end_epoch: the one after its last.
-        steps: batches.
-        rates: pairs of a pattern and a multiplier.
+        first_epoch: index of its first epoch, from 0.
+        end_epoch: index of the epoch after its last one.
+        steps: number of batches.
+        lr_multipliers: pairs of a layer-name pattern and a factor.
     """
 
     first_epoch: int
     end_epoch: int
     steps: int
-    rates: tuple
+    lr_multipliers: tuple
+
+
+def length(config, steps_per_epoch):
+    """`(epochs, steps)` of the whole run; the last epoch may be shorter than the others."""
+    steps = max(1, in_steps(config.epochs, steps_per_epoch))
+    return math.ceil(steps / steps_per_epoch), steps
 
 
 def plan(config, model, steps_per_epoch):
-    """The phases of a training: if `head_epochs` asks for it the head alone first, and then all.
+    """Plans the phases of a run: with `head_epochs` the head alone first, then all layers.
 
     Args:
         config: a `TrainConfig`.
-        model: what is trained; its head is what comes after the layer `features`.
-        steps_per_epoch: batches an epoch.
+        model: the model that is trained; its head is everything after the layer `features`.
+        steps_per_epoch: batches per epoch.
 
     Returns:
         A list of `Phase`.
 
     Raises:
-        UserError: a pattern that no layer has, or nothing that learns.
+        UserError: a pattern that matches no layer, or no layer is trained.
     """
-    steps = max(1, in_steps(config.epochs, steps_per_epoch))
-    epochs = math.ceil(steps / steps_per_epoch)
+    epochs, steps = length(config, steps_per_epoch)
     if config.head_epochs >= epochs:
-        raise UserError(f"--head_epochs={config.head_epochs}: nothing is left of --epochs={config.epochs}")
+        raise UserError(f"`head_epochs={config.head_epochs}`: not fewer than `epochs={config.epochs}`")
+    _check_patterns(config, model)
+    common = [
+        *layers.LEARNING_RATE_MULTIPLIERS,
+        *config.layer_multipliers(),
+        *[(BATCH_NORMS, 0.0)] * config.freeze_norms,
+    ]
+    stages = _backbone(model)
+    # Discriminative fine-tuning, Howard and Ruder, arXiv 1801.06146, section 3.2, per stage instead of layer.
+    decayed = [
+        (stage, config.layer_decay**distance) for distance, stage in enumerate(reversed(stages), start=1)
+    ]
+    phases = [(0, config.head_epochs, [*common, *((stage, 0.0) for stage in stages)])]
+    phases = [*(phases if config.head_epochs else []), (config.head_epochs, epochs, [*common, *decayed])]
+    phases = [
+        Phase(first, end, min(end * steps_per_epoch, steps) - first * steps_per_epoch, tuple(multipliers))
+        for first, end, multipliers in phases
+    ]
+    if not all(any(_multipliers(model, phase.lr_multipliers).values()) for phase in phases):
+        raise UserError(f"`freeze={config.freeze}`: freezes all layers")
+    return phases
+
+
+def _check_patterns(config, model):
     for pattern, _ in config.layer_multipliers():
         if not any(re.match(pattern, layer.name) for layer in model.layers):
             names = ", ".join(dict.fromkeys(layer.name.split("_")[0] for layer in model.layers))
             raise UserError(
-                f"--freeze or --lr_multipliers: no layer begins with {pattern!r}; there are {names}, …"
+                f"`freeze` or `lr_multipliers`: no layer name starts with {pattern!r}; choose from {names}"
             )
-    rates = [*layers.LEARNING_RATE_MULTIPLIERS, *config.layer_multipliers()]
-    rates += [(NORMS, 0.0)] * config.freeze_norms
-    parts = _backbone(model)
-    # Howard, Ruder, arXiv 1801.06146, section 3.2; a stage is what a layer is there.
-    slower = [(part, config.layer_decay**distance) for distance, part in enumerate(reversed(parts), start=1)]
-    phases = (
-        [(0, config.head_epochs, [*rates, *((part, 0.0) for part in parts)])] if config.head_epochs else []
-    )
-    phases.append((config.head_epochs, epochs, [*rates, *slower]))
-    phases = [
-        Phase(first, end, min(end * steps_per_epoch, steps) - first * steps_per_epoch, tuple(rates))
-        for first, end, rates in phases
-    ]
-    if not all(any(_multipliers(model, phase.rates).values()) for phase in phases):
-        raise UserError(f"--freeze={config.freeze}: no layer is left that learns")
-    return phases
 
 
-def at(phases, epoch):
-    """The phase to which an epoch belongs; the last where there is no such epoch any more."""
+def phase_at(phases, epoch):
+    """The phase of an epoch; the last one if training has already ended."""
     return next((phase for phase in phases if epoch < phase.end_epoch), phases[-1])
 
 
-def set_rates(model, rates):
-    """Freezes and thaws the layers of a model, before it is compiled.
+def set_lr_multipliers(model, lr_multipliers):
+    """Freezes and unfreezes the layers of a model. To be called before it is compiled.
+
+    Args:
+        model: the model that is trained.
+        lr_multipliers: pairs of a layer-name pattern and a factor.
 
     Returns:
-        The rates of the layers that learn, as pairs of a pattern of their variables' paths and a multiplier.
+        `lr_multipliers` for `make_optimizer`: pairs of a pattern of variable paths and a factor, for the
+        layers that are trained at a factor other than 1.
     """
     groups = {}
-    for layer, multiplier in _multipliers(model, rates).items():
+    for layer, multiplier in _multipliers(model, lr_multipliers).items():
         layer.trainable = multiplier > 0
         groups.setdefault(multiplier, []).append(re.escape(layer.name))
     return [
@@ -100,17 +118,17 @@ def set_rates(model, rates):
     ]
 
 
-def _multipliers(model, rates):
-    """`{layer: multiplier}` of the layers with weights."""
+def _multipliers(model, lr_multipliers):
+    """`{layer: factor}` of all layers with weights."""
     return {
-        layer: math.prod(multiplier for pattern, multiplier in rates if re.match(pattern, layer.name))
+        layer: math.prod(factor for pattern, factor in lr_multipliers if re.match(pattern, layer.name))
         for layer in model.layers
         if layer.weights
     }
 
 
 def _backbone(model):
-    """Patterns of what comes before the head, from the picture on: `["stem_", "stage1_", …]`."""
+    """Patterns of the stages before the head, in order from the image: `["stem_", "stage1_", …]`."""
     features = model.get_layer("features").output
     backbone = keras.Model(keras.utils.get_source_inputs(features), features)
     names = [layer.name for layer in backbone.layers if layer.weights]

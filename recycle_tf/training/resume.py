@@ -1,4 +1,4 @@
-"""Starting and resuming a run: finding it, locking it, and opening the data it trains on."""
+"""Starting and resuming a run: finding it, locking it, opening the data it trains on, and completing it."""
 
 import contextlib
 import dataclasses
@@ -6,15 +6,36 @@ import datetime
 import itertools
 import os
 import pathlib
+import shutil
 import sys
+
+import tensorflow as tf
 
 from recycle_tf.data import audit, splits
 from recycle_tf.errors import UserError
 from recycle_tf.files import PARTIAL
 from recycle_tf.runs import Run, open_run
+from recycle_tf.training import multi_worker
 
 FREE_SETTINGS = ("run_dir", "data_dir", "manual_dir", "checkpoint_every", "profile")
 """Settings that do not affect what is computed: they may differ when a run is resumed."""
+
+
+def find(config, strategy, root="runs"):
+    """Finds the run to resume. All workers must call this at the same point; only the chief looks.
+
+    Args:
+        config: a `TrainConfig`.
+        strategy: the run's distribution strategy.
+        root: folder of runs, used if the configuration names none.
+
+    Returns:
+        `(run, complete)`: what `unfinished` returns at the chief, None at other workers; and whether that run
+        is complete, the same at every worker.
+    """
+    # The learning-rate finder belongs to no run.
+    run = unfinished(config, root) if multi_worker.is_chief(strategy) and not config.lr_finder else None
+    return run, bool(multi_worker.from_chief(strategy, int(bool(run and run.complete))))
 
 
 def unfinished(config, root="runs"):
@@ -54,20 +75,23 @@ def unfinished(config, root="runs"):
     return run if run.complete else _locked(run)
 
 
-def create(config, source, root="runs"):
+def create(config, source, strategy, root="runs"):
     """Creates a run folder with configuration, labels and, for a folder of images, the split.
 
     Args:
         config: a `TrainConfig`.
         source: the `Source` it trains on.
+        strategy: the run's distribution strategy.
         root: folder of runs, used if the configuration names none.
 
     Returns:
-        The `Run`, locked.
+        The `Run`, locked; None at a worker that is not the chief.
 
     Raises:
         UserError: the folder cannot be written, or another process is using it.
     """
+    if not multi_worker.is_chief(strategy):
+        return None
     path = _new_path(config, source, root)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -86,18 +110,19 @@ def create(config, source, root="runs"):
     return run
 
 
-def open_source(config, run=None):
+def open_source(config, run, strategy):
     """Opens the data of a training run, with the earlier split if it resumes or repeats a run.
 
     Args:
         config: a `TrainConfig`.
         run: the `Run` that is resumed, or None.
+        strategy: the run's distribution strategy.
 
     Returns:
         A `data.sources.Source`.
 
     Raises:
-        UserError: there is no such data, or it has changed since the earlier run.
+        UserError: the dataset does not exist, has changed since the earlier run, or differs from the chief's.
     """
     earlier = run or _repeated(config)
     source = audit.open_source(
@@ -117,28 +142,55 @@ def open_source(config, run=None):
     if earlier and earlier.changed_versions:
         versions = ", ".join(earlier.changed_versions)
         print(f"warning: started with {versions}: results may differ slightly", file=sys.stderr)
+    multi_worker.check_same_data(strategy, source)
     return source
 
 
 @contextlib.contextmanager
 def writing(run):
-    """Turns an error of a full or failing disk into one line.
+    """Within this context a run is written: disk errors become one line, and at its end the run is unlocked.
+
+    Args:
+        run: the `Run`; None at a worker that writes nothing.
 
     Raises:
-        UserError: something could not be written; what was written before is complete.
+        UserError: the disk is full or failing; what was written before is complete.
     """
     try:
         yield
-    except OSError as error:
+    except (OSError, tf.errors.OpError) as error:
+        reason = _reason(error, run)
+        if reason is None:
+            raise
         raise UserError(
-            f"{run.path}: cannot be written ({error.strerror or error}); correct that and rerun the command "
-            "to resume from the last checkpoint"
+            f"{run.path}: cannot be written ({reason}); correct that and rerun the command to resume from "
+            "the last checkpoint"
         ) from error
+    finally:
+        if run and run.lock:
+            run.lock.close()
+
+
+def _reason(error, run):
+    """Why a file of a run could not be written; None for any other error."""
+    if run is None:
+        return None
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    # Event files are written by TensorFlow: "/runs/x/tensorboard/events…; No space left on device".
+    path, _, reason = error.message.partition("; ")
+    return reason.splitlines()[0] if reason and str(run.path) in path else None
+
+
+def finish(run):
+    """Completes a run: deletes what only resuming needs."""
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
 def _same_settings(config, root):
-    """Unfinished runs in `root` with the same settings, newest first; damaged ones are reported."""
-    for path in sorted(pathlib.Path(root).glob("*/config.json"), key=os.path.getmtime, reverse=True):
+    """Unfinished runs in `root` with the same settings, newest first; reports and skips damaged ones."""
+    records = [path for path in pathlib.Path(root).glob("*/config.json") if path.is_file()]
+    for path in sorted(records, key=os.path.getmtime, reverse=True):
         run = Run(path.parent)
         try:
             if not run.complete and not _differences(run, config):
@@ -148,7 +200,7 @@ def _same_settings(config, root):
 
 
 def _new_path(config, source, root):
-    """The folder of a new run: the one that is asked for, one that was only created, or a new one."""
+    """The folder of a new run: the one that was asked for, one that was only created, or a new one."""
     if config.run_dir is not None:
         return pathlib.Path(config.run_dir).expanduser()
     created = next((run.path for run in _same_settings(config, root) if _only_created(run)), None)
@@ -166,19 +218,19 @@ def _repeated(config):
 
 
 def _locked(run):
-    """The run, locked until this process ends, however it ends. Removes what a killed process was writing.
+    """The run, locked until this process ends or closes the lock. Removes what a killed process was writing.
 
     Raises:
         UserError: another process holds the lock, or the folder cannot be written.
     """
     try:
-        # This file is never replaced, and a lock is held on the file, not on its name.
+        # This file is never replaced: a lock is held on the file, not on its name.
         file = open(run.labels_file, "a+b")  # noqa: SIM115  (closing it would release the lock)
         try:
             if os.name == "nt":
                 import msvcrt
 
-                file.seek(2**30)  # Others must be able to read what the file holds.
+                file.seek(2**30)  # Beyond the contents, which others must be able to read.
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
             else:
                 import fcntl

@@ -1,4 +1,4 @@
-"""On which devices a training runs, and in which precision it computes."""
+"""Devices and precision: the distribution strategy of a training run and what follows from it."""
 
 import contextlib
 
@@ -10,24 +10,41 @@ from recycle_tf.models.recompute import RecomputedModel
 from recycle_tf.training import multi_worker
 from recycle_tf.training.accumulation import Accumulation
 
-SMALL_SHARE = 32
-"""Pictures of a batch on one device below which their statistics alone are too noisy to normalise with."""
+
+def set_up(config):
+    """Sets strategy, precision and determinism of this process as a configuration wants them.
+
+    Args:
+        config: a `TrainConfig`.
+
+    Returns:
+        The `tf.distribute.Strategy`.
+
+    Raises:
+        UserError: the strategy needs other devices, or the configuration does not fit their number.
+    """
+    strategy = make_strategy(config.strategy, config.logical_cpus)
+    set_precision(config.mixed_precision)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    validate(config, strategy.num_replicas_in_sync)
+    return strategy
 
 
 def make_strategy(name, logical_cpus=1):
-    """The scope in which a model is built.
+    """Creates a distribution strategy.
 
     Args:
-        name: `auto` (mirrored over all GPUs if there are several, else one device), `one_device`,
-            `mirrored`, `multi_worker` (the hosts that `TF_CONFIG` names, with all their GPUs).
-        logical_cpus: cut the CPU into this many devices first, to try `mirrored` without GPUs. Only before
+        name: `auto` (mirrored over all GPUs if there are several, else one device), `one_device`, `mirrored`
+            or `multi_worker` (the hosts in `TF_CONFIG`, with all their GPUs).
+        logical_cpus: number of devices to split the CPU into, to try `mirrored` without GPUs; only before
             TensorFlow has used a device.
 
     Returns:
-        A `tf.distribute.Strategy`; `tf.distribute.get_strategy()` for one device.
+        A `tf.distribute.Strategy`; that of `tf.distribute.get_strategy()` for one device.
 
     Raises:
-        UserError: `mirrored` with a single device, or no right `TF_CONFIG`.
+        UserError: `mirrored` with a single device, or an invalid `TF_CONFIG`.
     """
     if name == "multi_worker":
         return multi_worker.make_strategy()
@@ -39,7 +56,8 @@ def make_strategy(name, logical_cpus=1):
     devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
     if name == "mirrored" and len(devices) == 1:
         raise UserError(
-            "--strategy=mirrored: only one device here; use --strategy=auto, or try it with --logical_cpus=2"
+            "`strategy=mirrored`: only one device is available; use `strategy=auto`, or try it with "
+            "`logical_cpus=2`"
         )
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         return tf.distribute.MirroredStrategy(devices)
@@ -47,70 +65,65 @@ def make_strategy(name, logical_cpus=1):
 
 
 def validate(config, replicas):
-    """Holds a configuration against the devices that there are.
+    """Checks a configuration against the number of devices.
 
     Args:
         config: a `TrainConfig`.
-        replicas: how many devices compute.
+        replicas: number of devices.
 
     Raises:
-        UserError: a batch that cannot be divided, or XLA on several devices.
+        UserError: the batch cannot be divided evenly, or XLA was asked for on several devices.
     """
     if config.batch_size % (replicas * config.accumulate):
-        passes = f" times --accumulate={config.accumulate}" if config.accumulate > 1 else ""
-        raise UserError(f"--batch_size={config.batch_size}: not a multiple of the {replicas} devices{passes}")
+        passes = f" times `accumulate={config.accumulate}`" if config.accumulate > 1 else ""
+        raise UserError(
+            f"`batch_size={config.batch_size}`: not a multiple of the {replicas} device(s){passes}"
+        )
     if config.jit == "on" and replicas > 1:
         raise UserError(
-            f"--jit=on: XLA cannot train on {replicas} devices; take --jit=auto, or --strategy=one_device"
+            f"`jit=on`: XLA cannot train on {replicas} devices; use `jit=auto` or `strategy=one_device`"
         )
 
 
 def scope(strategy):
-    """`strategy.scope()`, or nothing on one device: Keras then chooses XLA and layouts by itself."""
+    """`strategy.scope()`; an empty context on one device, where Keras then chooses XLA and layouts itself."""
     return strategy.scope() if strategy.num_replicas_in_sync > 1 else contextlib.nullcontext()
 
 
 def model_class(strategy, remat, accumulate):
-    """The class of the model that is trained: `keras.Model` and what these ask for beside it."""
+    """Builds the class of the model that is trained.
+
+    Args:
+        strategy: the run's distribution strategy.
+        remat: whether activations are recomputed in the backward pass.
+        accumulate: number of passes per batch.
+
+    Returns:
+        `keras.Model` or a subclass.
+    """
     bases = [RecomputedModel if remat else keras.Model]
     if accumulate > 1:
         bases.insert(0, type("Accumulation", (Accumulation,), {"passes": accumulate}))
-    if multi_worker.share(strategy)[1] > 1:
-        bases.insert(0, multi_worker.MultiWorker)
+    if multi_worker.index_and_count(strategy)[1] > 1:
+        bases.insert(0, multi_worker.MultiWorkerModel)
     return bases[0] if len(bases) == 1 else type("TrainedModel", tuple(bases), {})
 
 
-def synchronise(model, strategy, wanted, share):
-    """Decides whether batch normalisation takes its statistics over the whole batch or each device's part.
-
-    Args:
-        model: what is trained.
-        strategy: of the training.
-        wanted: `auto` (where a device's part is small), `on`, `off`.
-        share: pictures of a batch on one device.
-    """
-    several = strategy.num_replicas_in_sync > 1
-    on = several and (wanted == "on" or (wanted == "auto" and share < SMALL_SHARE))
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = on
-
-
 def set_precision(name):
-    """Sets the precision that layers compute in; variables and logits stay float32.
+    """Sets the precision in which layers compute; variables and logits remain float32.
 
     Args:
-        name: `auto`, `bfloat16`, `float16` or `off`. `auto` is bfloat16 on GPUs from compute capability
-            8.0 on, which have it in hardware, and float32 elsewhere.
+        name: `auto`, `bfloat16`, `float16` or `off`. `auto` is bfloat16 on GPUs of compute capability 8.0 or
+            higher, which support it in hardware, and float32 elsewhere.
 
     Returns:
-        The name of the Keras policy that is now in force.
+        The name of the Keras dtype policy that was set.
     """
     if name == "auto":
         gpus = tf.config.list_physical_devices("GPU")
-        capability = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-        modern = capability and all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in capability)
-        name = "bfloat16" if modern else "off"
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        supported = details and all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in details)
+        name = "bfloat16" if supported else "off"
     policy = "float32" if name == "off" else f"mixed_{name}"
     keras.config.set_dtype_policy(policy)
     return policy

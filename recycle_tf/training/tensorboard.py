@@ -1,31 +1,31 @@
-"""What TensorBoard shows of a training beyond the curves that Keras' own callback writes."""
+"""TensorBoard summaries in addition to the curves that Keras' own callback writes."""
 
 import collections
-import itertools
 
 import keras
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
+from recycle_tf.training.keras_internals import compiled_metric
+
 SHOWN, MEASURED = 12, 16
-"""Pictures of the batch that are shown, and those whose gradients are measured."""
+"""Images of the sample batch that are shown, and those whose gradients are measured."""
 
 TIMES = 10
-"""How often, evenly over the epochs, what takes longer is written: histograms and the confusion matrix."""
+"""How often, evenly over all epochs, histograms and the confusion matrix are written, which take longer."""
+
+HISTOGRAM_VALUES = 100_000
+"""Values of a stage's weights or gradients in a histogram, evenly strided if the stage has more."""
 
 
-VALUES = 100_000
-"""Of a stage's weights or gradients, that a histogram is made of: evenly chosen, where there are more."""
+class ConfusionMatrix(keras.metrics.Metric):
+    """Counts examples per true class (rows) and predicted class, for the first classifier.
 
-
-class Confusion(keras.metrics.Metric):
-    """Counts of each true class (rows) and predicted class, of the first classifier.
-
-    After an epoch it holds those of the validation: no second pass over its pictures is needed. It has no
-    result of its own, so that progress bar and history stay as they are.
+    At the end of an epoch it holds the counts of the validation split, without a second pass over its images.
+    It has no result, so that progress bar and history remain as they are.
 
     Args:
-        num_classes: its height and width.
+        num_classes: height and width of the matrix.
     """
 
     def __init__(self, num_classes, name="confusion", **kwargs):
@@ -34,7 +34,7 @@ class Confusion(keras.metrics.Metric):
         self.counts = self.add_variable((num_classes, num_classes), "zeros", name="counts")
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Adds a batch of labels and logits."""
+        """Counts a batch of labels `[batch, classes]` and logits."""
         logits = y_pred[:, 0] if len(y_pred.shape) == 3 else y_pred
         true, predicted = (
             keras.ops.one_hot(keras.ops.argmax(values, axis=-1), self.num_classes)
@@ -47,35 +47,36 @@ class Confusion(keras.metrics.Metric):
         return {}
 
 
-class Watching(keras.callbacks.Callback):
-    """Writes recall, confusion matrix, gradients and weights a stage, augmented pictures and the graph.
+class TrainingSummaries(keras.callbacks.Callback):
+    """Writes recall, confusion matrix, augmented images, the graph, and gradients and weights per stage.
 
-    Nothing that it does changes the training. Recall and gradient norms come with every epoch, the rest
-    `TIMES` times; the gradients are those of one batch, in the training's mode.
+    It does not change the training run. Recall and gradient norms are written in every epoch, the rest
+    `TIMES` times. The gradients are those of one batch, with the model in training mode.
 
     Args:
-        run: the `Run`; None at a worker that is not the chief: of several all have to read variables for one
-            to write them.
+        run: the `runs.Run`; None at a worker that is not the chief: it writes nothing, but all workers must
+            read variables together.
         labels: names of the classes.
-        training: a `loop.Training`; of its model without auxiliary classifiers the graph is written.
-        sample: `(images, labels)`, a batch of the training.
-        draw: `draw(counts, labels, title)`, a picture of a confusion matrix as pixels.
+        training: a `loop.Training`; the graph is that of its model without auxiliary classifiers.
+        sample: `(images, labels)`, one training batch.
+        draw_confusion: `draw_confusion(counts, labels, title)`, which returns an image of a confusion matrix,
+            uint8 `[height, width, 4]`.
     """
 
-    def __init__(self, run, labels, training, sample, draw):
+    def __init__(self, run, labels, training, sample, draw_confusion):
         super().__init__()
         self.run = run
         self.labels = labels
         self.inference_model = training.inference_model
         self.sample = sample
-        self.draw = draw
+        self.draw_confusion = draw_confusion
         self.last = training.epochs - 1
         self.every = max(1, training.epochs // TIMES)
         self.gradients = tf.function(self._gradients)
 
     def on_train_begin(self, logs=None):
-        """Opens a file, one a phase; a run that begins gets its pictures and its graph."""
-        # Beside the folders of Keras' callback, because TensorBoard reads one file a folder at a time.
+        """Opens an event file, one per phase; a new run gets its augmented images and its graph."""
+        # Beside the folders of Keras' callback: TensorBoard reads one file per folder at a time.
         run = self.run
         self.writer = (
             tf.summary.create_file_writer(str(run.tensorboard)) if run else tf.summary.create_noop_writer()
@@ -84,22 +85,19 @@ class Watching(keras.callbacks.Callback):
             return
         forward = tf.function(lambda images: self.inference_model(images, training=False))
         with self.writer.as_default(step=0):
-            pictures = self.sample[0][:SHOWN] / 255
-            tf.summary.image("augmented", pictures, max_outputs=SHOWN)
+            images = self.sample[0][:SHOWN] / 255
+            tf.summary.image("augmented", images, max_outputs=SHOWN)
             tf.summary.graph(
                 forward.get_concrete_function(tf.TensorSpec(self.inference_model.input_shape)).graph
             )
         self.writer.flush()
 
     def on_test_end(self, logs=None):
-        """Notes the counts of the validation; after it, averaged weights may be evaluated too."""
-        # The metrics that a model is compiled with are within one of Keras' own.
-        metrics = itertools.chain.from_iterable(getattr(m, "metrics", ()) for m in self.model.metrics)
-        confusion = next(metric for metric in metrics if isinstance(metric, Confusion))
-        self.counts = confusion.counts.numpy()
+        """Reads the counts of the validation split, before averaged weights are evaluated too."""
+        self.counts = compiled_metric(self.model, ConfusionMatrix).counts.numpy()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes, and leaves nothing in memory that a killed process would lose."""
+        """Writes the epoch, and flushes it so that a killed process does not lose it."""
         weights = [tf.convert_to_tensor(v.value) for v in self.model.trainable_variables]
         state = [tf.convert_to_tensor(v.value) for v in self.model.non_trainable_variables]
         gradients = self.gradients(weights, state, *(part[:MEASURED] for part in self.sample))
@@ -111,18 +109,19 @@ class Watching(keras.callbacks.Callback):
             if epoch % self.every == 0 or epoch == self.last:
                 for kind, parts in (("gradients", gradients), ("weights", weights)):
                     for stage, values in self._by_stage(parts).items():
-                        tf.summary.histogram(f"{kind}/{stage}", values[:: 1 + len(values) // VALUES])
+                        strided = values[:: 1 + len(values) // HISTOGRAM_VALUES]
+                        tf.summary.histogram(f"{kind}/{stage}", strided)
                 title = f"validation, epoch {epoch + 1}"
-                picture = self.draw(self.counts.astype(int), self.labels, title)
-                tf.summary.image("confusion", picture[None])
+                image = self.draw_confusion(self.counts.astype(int), self.labels, title)
+                tf.summary.image("confusion", image[None])
         self.writer.flush()
 
     def on_train_end(self, logs=None):
-        """Closes the file."""
+        """Closes the event file."""
         self.writer.close()
 
     def _gradients(self, weights, state, images, labels):
-        """Of the training's loss, with statistics and dropout of a training step, which are forgotten."""
+        """Gradients of the training loss, in training mode; updates of state are discarded."""
         with tf.GradientTape() as tape:
             tape.watch(weights)
             logits, _ = self.model.stateless_call(weights, state, images, training=True)
@@ -130,19 +129,19 @@ class Watching(keras.callbacks.Callback):
         return tape.gradient(loss, weights)
 
     def _by_stage(self, values):
-        """`{"stage1": all of its values in one vector, …}` of what is a list a trainable variable."""
-        found = collections.defaultdict(list)
+        """Concatenates one tensor per trainable variable to one vector per stage: `{"stage1": …}`."""
+        stages = collections.defaultdict(list)
         for variable, value in zip(self.model.trainable_variables, values, strict=True):
-            found[variable.path.split("/")[0].split("_")[0]].append(tf.reshape(value, [-1]))
-        return {stage: tf.concat(parts, axis=0) for stage, parts in found.items()}
+            stages[variable.path.split("/")[0].split("_")[0]].append(tf.reshape(value, [-1]))
+        return {stage: tf.concat(parts, axis=0) for stage, parts in stages.items()}
 
 
-def write_outcome(run, summary):
-    """Writes what is known when a training has ended: its settings beside its figures, and its mistakes.
+def write_results(run, summary):
+    """Writes the results of a complete run: its settings with its final metrics, and plots of its mistakes.
 
     Args:
-        run: the `Run`, with its report.
-        summary: of the test split, as `metrics.summarise` gives it.
+        run: the `runs.Run`, with its report.
+        summary: metrics of the test split, as `metrics.summarise` returns them.
     """
     settings = {name: value for name, value in run.config.items() if value is not None}
     writer = tf.summary.create_file_writer(str(run.tensorboard))
@@ -151,6 +150,6 @@ def write_outcome(run, summary):
         for name in ("accuracy", "log_loss", "calibration_error"):
             tf.summary.scalar(f"test/{name}", summary[name])
         for name in ("confusion_matrix", "worst_mistakes"):
-            picture = tf.io.decode_png(tf.io.read_file(str(run.report / f"{name}.png")))
-            tf.summary.image(f"test/{name}", picture[None])
+            image = tf.io.decode_png(tf.io.read_file(str(run.report / f"{name}.png")))
+            tf.summary.image(f"test/{name}", image[None])
     writer.close()

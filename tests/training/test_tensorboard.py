@@ -1,4 +1,4 @@
-"""What TensorBoard shows, read from the event files and asked of TensorBoard itself."""
+"""What TensorBoard shows, read from the event files and from a running TensorBoard."""
 
 import itertools
 import json
@@ -17,13 +17,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from recycle_tf import create_model, runs
 from recycle_tf.config import TrainConfig
 from recycle_tf.training import loop
-from recycle_tf.training.tensorboard import Confusion, Watching
+from recycle_tf.training.tensorboard import ConfusionMatrix, TrainingSummaries
 
 STAGES = ["stem", "stage1", "stage2", "stage3", "stage4", "logits"]
 
 
 def read(folder):
-    """An `EventAccumulator` of a folder, which keeps everything."""
+    """An `EventAccumulator` of a folder, with all its events."""
     events = EventAccumulator(str(folder), {"tensors": 0})
     events.Reload()
     return events
@@ -42,8 +42,8 @@ def test_event_files(finished_run):
     assert steps(events, "confusion") == list(range(6))
     assert steps(events, "augmented") == [0]
     assert steps(events, "test/confusion_matrix") == steps(events, "test/worst_mistakes") == [5]
-    width, height, *pictures = events.Tensors("augmented")[0].tensor_proto.string_val
-    assert (width, height, len(pictures)) == (b"32", b"32", 8)
+    width, height, *images = events.Tensors("augmented")[0].tensor_proto.string_val
+    assert (width, height, len(images)) == (b"32", b"32", 8)
     nodes = " ".join(node.name for node in events.Graph().node)
     for layer in ("stem_conv", "stage4_block1_conv3", "logits"):
         assert f"/{layer}" in nodes
@@ -53,8 +53,15 @@ def test_event_files(finished_run):
     assert written == pytest.approx(metrics["accuracy"])
 
 
-def test_recall_is_that_of_the_validation(finished_run):
-    """Every class has as many validation pictures, so that the mean of the recalls is the accuracy."""
+def test_scalars_of_keras(finished_run):
+    training, validation = (read(finished_run / "tensorboard" / name) for name in ("train", "validation"))
+    for tag in ("epoch_loss", "epoch_accuracy", "epoch_learning_rate", "epoch_images_per_second"):
+        assert steps(training, tag) == list(range(6)), tag
+    assert steps(validation, "epoch_accuracy") == list(range(6))
+
+
+def test_recall_is_that_of_the_validation_split(finished_run):
+    """All classes have equally many validation images, so that the mean recall is the accuracy."""
     events = read(finished_run / "tensorboard")
     labels = (finished_run / "labels.txt").read_text().split()
     recalls = [
@@ -66,8 +73,8 @@ def test_recall_is_that_of_the_validation(finished_run):
 
 @pytest.fixture(scope="module")
 def board(finished_run):
-    """`board(route, **query)`: what a TensorBoard that watches the run answers."""
-    # Port 0 would be as free, but is not told.
+    """`board(route, **query)`: the answer of a TensorBoard that shows the run."""
+    # From Python, because the command does not report the port that it has chosen.
     code = (
         "from tensorboard import program\n"
         "import sys, time\n"
@@ -93,7 +100,7 @@ def board(finished_run):
     while len(json.loads(ask("runs"))) < 3:
         assert time.time() < deadline
         time.sleep(0.2)
-    time.sleep(2)  # It knows a run before it has read all of it.
+    time.sleep(2)  # A run is listed before all of it is read.
     yield ask
     process.kill()
     process.communicate()
@@ -115,8 +122,8 @@ def test_tensorboard_serves_images(board, tag):
     assert tag in json.loads(board("plugin/images/tags"))["tensorboard"]
     shown = json.loads(board("plugin/images/images", run="tensorboard", tag=tag, sample=0))
     query = urllib.parse.parse_qs(shown[-1]["query"])
-    picture = board("plugin/images/individualImage", **{key: value[0] for key, value in query.items()})
-    assert picture.startswith(b"\x89PNG")
+    image = board("plugin/images/individualImage", **{key: value[0] for key, value in query.items()})
+    assert image.startswith(b"\x89PNG")
 
 
 def test_tensorboard_serves_histograms(board):
@@ -132,28 +139,28 @@ def test_tensorboard_serves_the_graph(board):
     assert b"stage4_block1_conv3" in board("plugin/graphs/graph", run="tensorboard")
 
 
-def test_tensorboard_serves_settings_beside_the_figures(board, finished_run):
+def test_tensorboard_serves_settings_with_the_metrics(board, finished_run):
     experiment = json.loads(board("plugin/hparams/experiment", request="{}"))
     assert {"arch", "learning_rate"} <= {info["name"] for info in experiment["hparamInfos"]}
     assert "test/accuracy" in {info["name"]["tag"] for info in experiment["metricInfos"]}
-    asked = {
+    request = {
         "allowedStatuses": ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"],
         "sliceSize": 10,
     }
-    answer = json.loads(board("plugin/hparams/session_groups", request=json.dumps(asked)))
+    answer = json.loads(board("plugin/hparams/session_groups", request=json.dumps(request)))
     (group,) = answer["sessionGroups"]
     assert group["hparams"]["arch"] == "test_resnet"
-    figures = {figure["name"]["tag"]: figure["value"] for figure in group["metricValues"]}
+    values = {value["name"]["tag"]: value["value"] for value in group["metricValues"]}
     metrics = json.loads((finished_run / "report" / "metrics.json").read_text())
-    assert figures["test/accuracy"] == pytest.approx(metrics["accuracy"])
+    assert values["test/accuracy"] == pytest.approx(metrics["accuracy"])
 
 
-def test_confusion_counts_the_first_classifier():
+def test_the_confusion_matrix_counts_the_first_classifier():
     labels = np.eye(3, dtype=np.float32)[[0, 0, 1, 2]]
     logits = np.eye(3, dtype=np.float32)[[0, 1, 1, 0]]
     expected = [[1, 1, 0], [0, 1, 0], [1, 0, 0]]
     for outputs in (logits, np.stack([logits, logits[::-1]], axis=1)):
-        confusion = Confusion(3)
+        confusion = ConfusionMatrix(3)
         confusion.update_state(labels[:3], outputs[:3])
         confusion.update_state(labels[3:], outputs[3:])
         assert keras.ops.convert_to_numpy(confusion.counts).tolist() == expected
@@ -170,22 +177,22 @@ def sample():
 @pytest.mark.parametrize(
     ("arch", "remat"), [("test_resnet", False), ("test_resnet", True), ("test_googlenet", False)]
 )
-def test_gradients_are_those_of_a_training_step_and_change_nothing(tmp_path, sample, arch, remat):
+def test_gradients_are_those_of_a_training_step_and_leave_the_model_unchanged(tmp_path, sample, arch, remat):
     keras.utils.set_random_seed(0)
-    kept = create_model(arch, 3, 64)
+    inference_model = create_model(arch, 3, 64)
     config = TrainConfig(remat=remat, epochs="40")
-    training = loop.prepare(kept, config, tf.distribute.get_strategy(), np.ones(3), 1, None)
+    training = loop.prepare(inference_model, config, tf.distribute.get_strategy(), np.ones(3), 1, None)
     model, run = training.model, runs.Run(tmp_path)
-    drawn = np.zeros((2, 2, 4), np.uint8)
-    watching = Watching(run, ["can", "jar", "tube"], training, sample, lambda *_: drawn)
-    watching.set_model(model)
+    plot = np.zeros((2, 2, 4), np.uint8)
+    summaries = TrainingSummaries(run, ["can", "jar", "tube"], training, sample, lambda *_: plot)
+    summaries.set_model(model)
     before = [variable.numpy() for variable in model.variables]
-    watching.on_train_begin()
+    summaries.on_train_begin()
     model.test_on_batch(*sample)
-    watching.on_test_end()
+    summaries.on_test_end()
     for epoch in (0, 1, 4, 39):
-        watching.on_epoch_end(epoch)
-    watching.on_train_end()
+        summaries.on_epoch_end(epoch)
+    summaries.on_train_end()
     for variable, value in zip(model.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
 
@@ -194,12 +201,12 @@ def test_gradients_are_those_of_a_training_step_and_change_nothing(tmp_path, sam
     gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
     events = read(run.tensorboard)
     for stage in ("stem", "logits"):
-        own = [
+        expected = [
             gradient
             for variable, gradient in zip(model.trainable_variables, gradients, strict=True)
             if variable.path.startswith(stage)
         ]
         written = tf.make_ndarray(events.Tensors(f"gradient_norm/{stage}")[0].tensor_proto)
-        assert written == pytest.approx(float(tf.linalg.global_norm(own)), rel=1e-4)
+        assert written == pytest.approx(float(tf.linalg.global_norm(expected)), rel=1e-4)
     assert steps(events, "gradient_norm/stem") == [0, 1, 4, 39]
     assert steps(events, "confusion") == steps(events, "weights/stem") == [0, 4, 39]

@@ -1,0 +1,60 @@
+"""Devices and precision."""
+
+import pytest
+
+from recycle_tf.config import TrainConfig
+from recycle_tf.errors import UserError
+from recycle_tf.training import strategy
+from tests.conftest import run_python, tiny_training
+from tests.training.test_tensorboard import read, steps
+
+
+def test_mirrored_needs_two_devices():
+    with pytest.raises(UserError, match="`strategy=mirrored`"):
+        strategy.make_strategy("mirrored")
+    assert strategy.make_strategy("auto").num_replicas_in_sync == 1
+
+
+def test_auto_precision_is_float32_on_a_cpu():
+    assert strategy.set_precision("auto") == "float32"
+    try:
+        assert strategy.set_precision("bfloat16") == "mixed_bfloat16"
+    finally:
+        strategy.set_precision("off")
+
+
+@pytest.mark.parametrize(
+    ("settings", "replicas", "names"),
+    [
+        ({"batch_size": 9}, 2, ["`batch_size=9`", "2 device"]),
+        ({"batch_size": 8, "accumulate": 3}, 1, ["`batch_size=8`", "`accumulate=3`"]),
+        ({"batch_size": 12, "accumulate": 3}, 2, None),
+        ({"batch_size": 12, "accumulate": 3}, 3, ["`batch_size=12`", "`accumulate=3`"]),
+        ({"jit": "on"}, 2, ["`jit=on`", "2 devices"]),
+        ({"jit": "on"}, 1, None),
+    ],
+)
+def test_the_configuration_has_to_fit_the_devices(settings, replicas, names):
+    config = TrainConfig(**settings)
+    if names is None:
+        strategy.validate(config, replicas)
+        return
+    with pytest.raises(UserError) as caught:
+        strategy.validate(config, replicas)
+    assert all(name in str(caught.value) for name in names)
+
+
+@pytest.mark.parametrize(
+    "precision", ["off", *(pytest.param(p, marks=pytest.mark.slow) for p in ("bfloat16", "float16"))]
+)
+def test_training_on_two_logical_cpus(photos, tmp_path, precision):
+    """Nine validation images and batches of eight: the second device would get none of the last batch."""
+    run = tmp_path / "run"
+    flags = ("--epochs=1", "--strategy=mirrored", "--logical_cpus=2", f"--mixed_precision={precision}")
+    flags += ("--arch=test_resnet_a", f"--run_dir={run}")
+    result = run_python("train.py", *tiny_training(photos), *flags)
+    assert result.returncode == 0, result.stderr
+    assert "2 device(s)" in result.stdout
+    assert (run / "model.keras").is_file()
+    events = read(run / "tensorboard")
+    assert steps(events, "recall/jar") == steps(events, "gradient_norm/stage1") == [0]
