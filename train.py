@@ -44,6 +44,7 @@ def train(config):
     import tensorflow as tf
 
     from recycle_tf import create_model
+    from recycle_tf.commands.audit import command_line
     from recycle_tf.data import audit, cache, pipeline, sources
     from recycle_tf.evaluation import metrics, report, temperature
     from recycle_tf.models import registry
@@ -76,8 +77,8 @@ def train(config):
     print(f"data      {source.name}: {len(source.labels)} classes, {split_sizes}")
     if source.ignored:
         print(f"          {len(source.ignored)} file(s) ignored, for example {source.ignored[0]}")
-    for line in [] if run else audit.leaks(source, config):
-        cli.warn(line)
+    for line in [] if run else audit.leaks(source):
+        cli.warn(f"{line} (see: {command_line(config)})")
 
     # ---- model
     train_split, validation, test = (source.splits[name] for name in ("train", "validation", "test"))

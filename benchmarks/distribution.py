@@ -41,7 +41,7 @@ def weights_of(photos, strategy_name, logical_cpus):
     from recycle_tf.training.strategy import make_strategy
 
     strategy = make_strategy(strategy_name, logical_cpus)
-    split = sources.subset(sources.from_folder(photos).splits["train"], np.arange(PICTURES))
+    split = sources.subset(sources.open_source(photos).splits["train"], np.arange(PICTURES))
     return {
         f"{network}, {setting}": trained(strategy, split, *NETWORKS[network], SETTINGS[setting])
         for network, setting in CASES

@@ -1,6 +1,6 @@
 """The data that a run is evaluated on: its own, with the split it was trained with, or another dataset."""
 
-from recycle_tf.data import audit
+from recycle_tf.data import sources
 from recycle_tf.errors import UserError
 
 
@@ -21,9 +21,9 @@ def open_source(run, dataset=None, manual_dir=None, data_dir=None):
     """
     own = dataset is None
     config = run.config
-    source = audit.open_source(
+    source = sources.open_source(
         config["dataset"] if own else dataset,
-        config["on_bad_image"],
+        on_bad_image=config["on_bad_image"],
         manual_dir=manual_dir or config["manual_dir"],
         data_dir=data_dir or config["data_dir"],
         seed=config["seed"],

@@ -25,7 +25,7 @@ class Classifier:
         predict: uint8 RGB `[image_size, image_size, 3]` -> probabilities `[num_classes]`, float32.
         labels: names of the classes.
         image_size: height and width it takes, in pixels.
-        resize: how a picture becomes square, one of `decode.RESIZES`.
+        resize: how a picture becomes square, one of `options.RESIZES`.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]

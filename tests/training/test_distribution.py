@@ -130,7 +130,7 @@ def test_what_several_workers_could_not_do_alike(settings, message):
 
 
 def test_a_worker_with_other_pictures_is_refused(photos, monkeypatch):
-    strategy, source = tf.distribute.get_strategy(), sources.from_folder(photos)
+    strategy, source = tf.distribute.get_strategy(), sources.open_source(photos)
     multi_worker.refuse_other_data(strategy, source)
     monkeypatch.setattr(multi_worker, "from_chief", lambda strategy, value: value + 1)
     with pytest.raises(UserError, match="photos: not the pictures that the chief has"):
@@ -144,7 +144,7 @@ def test_a_batch_has_to_be_divided(photos, tmp_path):
 
 @pytest.mark.parametrize("mix", ["none", "both"])
 def test_the_parts_of_workers_make_up_the_batch(photos, mix):
-    split = sources.from_folder(photos).splits["train"]
+    split = sources.open_source(photos).splits["train"]
 
     def batches(**share):
         made = pipeline.build_training(split, 3, 32, 12, augment="trivial", mix=mix, epochs=2, **share)

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from recycle_tf import runs
 from recycle_tf.config import TrainConfig, duration
-from recycle_tf.data import audit
+from recycle_tf.data import sources
 from recycle_tf.errors import UserError
 from recycle_tf.training import callbacks, resume
 from tests.conftest import ROOT, run_python, tiny_training, write_photos
@@ -177,7 +177,7 @@ def test_two_processes_in_one_run(stopped):
 
 
 def test_two_processes_that_begin_one_run(photos, tmp_path):
-    source = audit.open_source(str(photos), "error", seed=0)
+    source = sources.open_source(str(photos), seed=0)
     config = TrainConfig(dataset=str(photos), run_dir=str(tmp_path / "run"))
     first = resume.create(config, source)
     with pytest.raises(UserError, match="another process is training here"):
