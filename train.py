@@ -109,12 +109,13 @@ def already_complete(run):
 
 def print_data(source, config, resumed):
     """Prints the dataset, and for a new run warnings about it."""
+    from recycle_tf.commands.audit import command_line
     from recycle_tf.data import audit
     from recycle_tf.training import preflight
 
     print(f"data      {preflight.describe_data(source)}")
-    for line in [] if resumed else audit.leaks(source, config):
-        cli.warn(line)
+    for line in [] if resumed else audit.leaks(source):
+        cli.warn(f"{line} (see: {command_line(config)})")
 
 
 def find_learning_rate(training, batches):
