@@ -1,1 +1,1 @@
-"""From a run to files that a phone or a server answers with, each proven on the test split."""
+"""Exports a run to files for phones, servers and browsers, and verifies each on the test split."""

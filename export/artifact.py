@@ -1,6 +1,8 @@
-"""What an exported file promises: uint8 RGB pixels in, probabilities out, its labels inside."""
+"""What every exported file provides: uint8 RGB pixels in, probabilities out, its labels inside."""
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import pathlib
@@ -8,7 +10,8 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from . import korean
+from . import locales
+from .settings import DYNAMIC
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,11 +19,11 @@ class Artifact:
     """An exported file or folder.
 
     Attributes:
-        format: its name in `--formats`.
-        path: where it lies.
-        bytes: its size, of all files of a folder.
-        spec: what an app has to know, as in `spec.json`.
-        operations: how often each operation occurs in the graph of a `.tflite`; None elsewhere.
+        format: name of its format.
+        path: its path.
+        bytes: its size; of a folder, the size of all its files.
+        spec: what an app needs to know, as in `spec.json`.
+        operations: how often each operation occurs in the graph of a `.tflite`; else None.
     """
 
     format: str
@@ -30,20 +33,20 @@ class Artifact:
     operations: dict | None = None
 
 
-def make_spec(run, model, labels_ko=None, author=None, license=None, calibration=None, batch=1):
-    """What an app's developer has to know, for JSON: input, resize rule, labels, origin.
+def make_spec(run, model, translations=None, author=None, license=None, calibration=None, batch=1):
+    """What an app developer needs to know, for JSON: input, resizing, labels, origin.
 
     Args:
-        run: the `runs.Run` the model comes from.
-        model: its best model.
-        labels_ko: Korean names of the classes, or None.
-        author: who made the model, or None.
-        license: its licence, or None.
-        calibration: as `calibrate.calibrate` gives it, or None.
-        batch: how many pictures it takes at once, or `"dynamic"`; a SavedModel takes any number.
+        run: the `runs.Run` that the model comes from.
+        model: its calibrated model.
+        translations: `{locale: class names}`, or None.
+        author: author of the model, or None.
+        license: its license, or None.
+        calibration: as returned by `temperature.calibrate`, or None.
+        batch: batch size of the artifact, or `"dynamic"`; a SavedModel takes any number of images.
 
     Returns:
-        A dict without what is None. The formats add their name to it.
+        A dict without the entries that are None. Each format adds its name.
     """
     spec = {
         "arch": model.name,
@@ -57,8 +60,8 @@ def make_spec(run, model, labels_ko=None, author=None, license=None, calibration
         "normalization": {"mean": 0, "std": 1},
         "output": f"float32 probabilities, [{batch}, number of labels]",
         "labels": run.labels,
-        "labels_locale": "en" if set(run.labels) <= set(korean.NAMES) else None,
-        "labels_ko": labels_ko,
+        "labels_locale": locales.locale_of(run.labels),
+        **{f"labels_{locale}": names for locale, names in (translations or {}).items()},
         "author": author,
         "license": license,
         **(calibration or {"temperature": 1.0}),
@@ -66,14 +69,30 @@ def make_spec(run, model, labels_ko=None, author=None, license=None, calibration
     return {key: value for key, value in spec.items() if value is not None}
 
 
+def translations(spec):
+    """`{locale: class names}` of a spec."""
+    return {
+        key.removeprefix("labels_"): value
+        for key, value in spec.items()
+        if key.startswith("labels_") and isinstance(value, list)
+    }
+
+
+def label_files(spec):
+    """Text files with one label per line: `{"labels.txt": text, "labels_ko.txt": text, …}`."""
+    names = {"labels.txt": spec["labels"]}
+    names |= {f"labels_{locale}.txt": translated for locale, translated in translations(spec).items()}
+    return {file: "".join(f"{name}\n" for name in content) for file, content in names.items()}
+
+
 def answer(model, pixels):
-    """The whole of an artifact's graph: pixels 0..255, `[batch, height, width, 3]`, to probabilities."""
+    """The graph of every artifact: pixels 0..255, `[batch, height, width, 3]`, to probabilities."""
     return keras.ops.softmax(model(tf.cast(pixels, tf.float32), training=False))
 
 
-def open_batch(spec):
+def batch_dimension(spec):
     """The first dimension of an artifact's input: a number, or None for any."""
-    return None if spec["batch"] == "dynamic" else spec["batch"]
+    return None if spec["batch"] == DYNAMIC else spec["batch"]
 
 
 def size_of(path):
@@ -81,10 +100,10 @@ def size_of(path):
     return sum(file.stat().st_size for file in _files(path))
 
 
-def digests(path):
-    """SHA-256 of a file, or of all files in a folder: `{path below the folder it lies in: digest}`."""
+def digests(path, root):
+    """SHA-256 of a file, or of all files in a folder: `{path relative to root: digest}`."""
     return {
-        file.relative_to(path.parent).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        file.relative_to(root).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in _files(path)
     }
 
@@ -93,11 +112,15 @@ def _files(path):
     return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
 
 
-def lines(names):
-    """A text of one name a line."""
-    return "".join(f"{name}\n" for name in names)
-
-
 def as_json(value):
-    """A text of JSON that people can read, whatever their script."""
+    """Readable JSON, without escapes for letters of other scripts."""
     return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Turns TensorFlow's error for a failed write, e.g. on a full or read-only disk, into an `OSError`."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(errno.EIO, error.message.splitlines()[0], str(path)) from error

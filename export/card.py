@@ -1,107 +1,120 @@
-"""The model card: what the files are, how well they answer, and what they must not be taken for."""
+"""The model card: the exported files, how well they answer, and their limits."""
+
+import re
 
 from recycle_tf.evaluation import metrics
 
+from .artifact import translations
+
 CARD = """# {arch}, run {run}
 
-Says which of {number} classes of rubbish a photograph shows.
+Classifies a photograph of waste into one of {number} classes.
 
 ## Details
 
 {details}
 
-| index | label |{korean_head}
-| --- | --- |{korean_rule}
+| index | label |{locale_heads}
+| --- | --- |{locale_rules}
 {labels}
 
-Input: {input}, the pixels as they are. A picture is made square by: {resize}. Output: {output}, in the order
-above.
+Input: {input}, values 0..255, not normalized. Resizing to a square: {resize}. Output: {output}, in
+the order of the table.
 
-## How well it answers
+## Accuracy
 
 {measured}
 
-## How sure it is
+## Confidence
 
 {calibration}
 
 ## Limits
 
-It always answers with one of its classes, also for what is none of them. The figures hold for pictures like
-those of its data set, {dataset}; other cameras, lights, grounds and countries have to be measured first.
+The model always answers with one of its classes, also for an object that belongs to none of them. The figures
+hold for images like those of its dataset, {dataset}. Measure it before you use it with other cameras,
+lighting, backgrounds or countries.
 """
 
-MEASURED = """The Keras model on the {examples} pictures of the test split of {source}:
+MEASURED = """The Keras model on the {examples} images of the test split of {source}:
 
 ```
 {table}
 ```
 
-Each exported file, replayed over the same pictures:
+Each exported file on the same images; flips are answers that differ from those of the Keras model:
 
-| file | bytes | accuracy | points lost | other answers than Keras | largest gap of a probability | verdict |
+| file | bytes | accuracy | points lost | flips | largest difference of a probability | verdict |
 | --- | --- | --- | --- | --- | --- | --- |
 {artifacts}"""
 
-NOT_MEASURED = "Nothing was measured: no data set was at hand when the files were written."
+NOT_MEASURED = "Nothing was measured: the dataset was not available when the files were exported."
 
-CALIBRATED = """The logits are divided by a temperature of {temperature:.3f}, found on the {examples} pictures
-of the validation split: there the log loss went from {log_loss_before:.3f} to {log_loss_after:.3f}, the
-expected calibration error from {calibration_error_before:.3f} to {calibration_error_after:.3f}.
+CALIBRATED = """The logits are divided by a temperature of {temperature:.3f}, found on the {examples} images
+of the validation split. There, log loss went from {log_loss_before:.3f} to {log_loss_after:.3f}, and expected
+calibration error from {calibration_error_before:.3f} to {calibration_error_after:.3f}.
 
-Below a probability of {threshold:.3f} an app should say "not sure": {share_above_threshold:.0%} of those
-pictures are at or above it, and {right}."""
+Below a probability of {threshold:.3f} an app should say "not sure". Of the validation images,
+{share_above_threshold:.0%} are at or above it{right}."""
 
-NOT_CALIBRATED = "The temperature is 1: the probabilities have been compared with no data."
+NOT_CALIBRATED = "The temperature is 1: the probabilities were not calibrated on data."
 
 
-def make_card(spec, record, source=None, summary=None):
+def make_card(spec, rows, source=None, summary=None):
     """The text of `card.md`.
 
     Args:
-        spec: of the model, as `artifact.make_spec` gives it.
-        record: the rows of `export.json`.
-        source: name of the data set that the files were verified on, or None.
+        spec: as returned by `artifact.make_spec`.
+        rows: rows of `export.json`.
+        source: name of the dataset that the files were verified on, or None.
         summary: `metrics.summarise` of the Keras model on the test split, or None.
     """
     details = {
         "author": spec.get("author", "not stated"),
-        "licence": spec.get("license", "not stated"),
+        "license": spec.get("license", "not stated"),
         "trained on": f"{spec['dataset']}, fingerprint {spec['dataset_fingerprint']}",
         "input size": f"{spec['image_size']} x {spec['image_size']} pixels",
     }
-    korean = spec.get("labels_ko")
-    labels = [
-        f"| {index} | {label} |" + (f" {korean[index]} |" if korean else "")
-        for index, label in enumerate(spec["labels"])
-    ]
+    names = translations(spec)
+    columns = zip(spec["labels"], *names.values(), strict=True)
     return CARD.format(
-        **{key: spec[key] for key in ("arch", "run", "input", "output", "resize", "dataset")},
+        **{key: escape(spec[key]) for key in ("arch", "run", "dataset")},
+        **{key: spec[key] for key in ("input", "output", "resize")},
         number=len(spec["labels"]),
-        details="\n".join(f"- {name}: {value}" for name, value in details.items()),
-        korean_head=" Korean |" if korean else "",
-        korean_rule=" --- |" if korean else "",
-        labels="\n".join(labels),
-        measured=_measured(record, source, summary) if summary else NOT_MEASURED,
+        details="\n".join(f"- {name}: {escape(value)}" for name, value in details.items()),
+        locale_heads="".join(f" {locale} |" for locale in names),
+        locale_rules=" --- |" * len(names),
+        labels="\n".join(
+            f"| {' | '.join([str(index), *map(escape, column)])} |" for index, column in enumerate(columns)
+        ),
+        measured=_measured(rows, source, summary) if summary else NOT_MEASURED,
         calibration=_calibration(spec),
     )
 
 
-def _measured(record, source, summary):
-    artifacts = [
+def escape(text):
+    """A text as Markdown on one line: without markup, HTML or cell borders."""
+    return re.sub(r"([\\`*_\[\]<>|&~])", r"\\\1", " ".join(text.split()))
+
+
+def _measured(rows, source, summary):
+    return MEASURED.format(
+        examples=summary["examples"],
+        source=escape(source),
+        table=metrics.table(summary),
+        artifacts="\n".join(map(_artifact, rows)),
+    )
+
+
+def _artifact(row):
+    verdict = row["verification"]
+    if not verdict:
+        return f"| `{row['path']}` | {row['bytes']} | | | | | not verified |"
+    return (
         f"| `{row['path']}` | {row['bytes']} | {verdict['accuracy']:.4f} | {verdict['drop']:.2f} "
         # A row of an earlier version has no flips.
         f"| {verdict.get('flips', 'not counted')} | {verdict['max_gap']:.1e} "
         f"| {verdict['failure'] or 'verified'} |"
-        if (verdict := row["verification"])
-        else f"| `{row['path']}` | {row['bytes']} | | | | | not verified |"
-        for row in record
-    ]
-    return MEASURED.format(
-        examples=summary["examples"],
-        source=source,
-        table=metrics.table(summary),
-        artifacts="\n".join(artifacts),
     )
 
 
@@ -109,9 +122,7 @@ def _calibration(spec):
     if "calibration" not in spec:
         return NOT_CALIBRATED
     accuracy = spec["calibration"]["accuracy_above_threshold"]
-    right = (
-        "none of those is right often enough" if accuracy is None else f"{accuracy:.1%} of these are right"
-    )
+    right = "" if accuracy is None else f"; {accuracy:.1%} of these are classified correctly"
     return CALIBRATED.format(
         temperature=spec["temperature"], threshold=spec["threshold"], right=right, **spec["calibration"]
     )

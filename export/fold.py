@@ -1,16 +1,17 @@
-"""Fewer operations for the same answers: a network rewritten for inference, before it is converted.
+"""Rewrites a network for inference before conversion: the same outputs with fewer operations.
 
-Normalisations, `preprocess` among them, are not computed where they stand but carried along, channel by
-channel, until something takes them up:
+Normalizations, including `preprocess`, are not computed where they stand. Their scale and offset per channel
+are carried along until another layer absorbs them:
 
-* convolutions and dense layers take scales into their kernel, from before and from behind them, and offsets
-  into their bias; but not an offset from before padding, whose zeros have none: it is added;
-* a ReLU lets positive scales pass, relu(a x + c) = a relu(x + c / a), so that of a normalisation in front of
-  a convolution (DenseNet, pre-activated ResNets) one addition is left;
-* poolings let them pass.
+* Convolutions and dense layers absorb scales before and after them into their kernel, and offsets into their
+  bias. An offset before a convolution with padding cannot be absorbed, because the zeros of the padding do
+  not have it: it is computed as an addition.
+* A positive scale passes a ReLU, relu(a x + c) = a relu(x + c / a), so that a normalization in front of a
+  convolution (DenseNet, pre-activation ResNets) becomes one addition.
+* Scale and offset pass pooling layers.
 
-An average pooling behind a 1x1 convolution moves in front of it, which saves three of four multiply-adds:
-both are linear.
+An average pooling after a 1x1 convolution moves in front of it, which saves three of four multiply-adds; the
+order does not matter because both are linear.
 """
 
 import collections
@@ -24,7 +25,7 @@ from keras import layers
 from recycle_tf.layers import DropPath
 
 LARGEST_SHIFT = 1e4
-"""Of c / a: more might not fit into the numbers of a float16 file."""
+"""Limit of c / a; a larger number might overflow in a float16 file."""
 
 AVERAGES = (layers.AveragePooling2D, layers.GlobalAveragePooling2D)
 
@@ -34,9 +35,9 @@ class Affine:
     """`scale * tensor + offset`, not computed yet.
 
     Attributes:
-        tensor: of a model, `[batch, …, channels]`.
-        scale: of each channel.
-        offset: of each channel.
+        tensor: a tensor of a model, `[batch, …, channels]`.
+        scale: a number per channel.
+        offset: a number per channel.
     """
 
     tensor: keras.KerasTensor
@@ -44,18 +45,18 @@ class Affine:
     offset: np.ndarray
 
     def of(self, tensor):
-        """The same scale and offset of another tensor."""
+        """Another tensor with the same scale and offset."""
         return Affine(tensor, self.scale, self.offset)
 
     @functools.cached_property
     def without_offset(self):
-        """The same values, as a positive multiple of a tensor."""
+        """The same values as a positive multiple of a tensor."""
         if not ((self.scale > 0).all() and (abs(self.offset) < LARGEST_SHIFT * self.scale).all()):
             return Affine(self.computed, *_identity(self.tensor))
         tensor = self.tensor
         if self.offset.any():
             shift = np.float32(self.offset / self.scale)
-            # The picture's three channels are repeated along its width: a long row is added much faster.
+            # For the three channels of an image the offset is repeated along the width: long rows add faster.
             tensor = tensor + (np.tile(shift, (tensor.shape[2], 1)) if len(shift) < 4 else shift)
         return Affine(tensor, self.scale, 0 * self.offset)
 
@@ -67,12 +68,15 @@ class Affine:
 
 
 def fold(model, through_relu=True):
-    """A model that answers as `model` does at inference, in fewer operations.
+    """Rewrites a model for inference.
 
     Args:
-        model: a functional model; it stays as it is, and shares the layers that are not rewritten.
-        through_relu: let scales pass ReLUs. The maps that then lie side by side differ in their ranges, which
-            integers, having one range for all of them, cannot afford.
+        model: a functional model; it is not changed, and shares the layers that are not rewritten.
+        through_relu: whether scales pass ReLUs. Feature maps in front of a convolution then differ in range,
+            which quantized activations, with one range per tensor, represent badly.
+
+    Returns:
+        A model with the same outputs at inference.
     """
     return keras.models.clone_model(
         model, clone_function=lambda layer: layer, call_function=_Folding(model, through_relu)
@@ -80,11 +84,11 @@ def fold(model, through_relu=True):
 
 
 class _Folding:
-    """Calls the operations of a model anew, on tensors and on values that are not computed yet."""
+    """Calls the operations of a model on tensors and on values that are not computed yet."""
 
     def __init__(self, model, through_relu):
         self.through_relu = through_relu
-        self.taken_up = set()
+        self.absorbed = set()
         self.readers = collections.defaultdict(list)
         for operation in model.operations:
             if not isinstance(operation, layers.InputLayer):
@@ -93,7 +97,7 @@ class _Folding:
 
     def __call__(self, operation, *args, **kwargs):
         x = args[0]
-        if operation.name in self.taken_up or _does_nothing(operation):
+        if operation.name in self.absorbed or _does_nothing(operation):
             return x
         if isinstance(operation, layers.BatchNormalization | layers.Rescaling):
             before = x if isinstance(x, Affine) else Affine(x, *_identity(x))
@@ -112,7 +116,7 @@ class _Folding:
         return operation(*args, **kwargs)
 
     def _multiply(self, layer, x):
-        """A convolution or dense layer that takes up what stands before and behind it."""
+        """A convolution or dense layer that absorbs the scales and offsets before and after it."""
         kernel = np.float64(layer.kernel)
         bias = np.float64(layer.bias) if layer.use_bias else np.zeros(layer.output.shape[-1])
         depthwise = isinstance(layer, layers.DepthwiseConv2D)
@@ -132,11 +136,11 @@ class _Folding:
                 x = reader(x)
             else:
                 break
-            self.taken_up.add(reader.name)
+            self.absorbed.add(reader.name)
         return _call(layer.__class__.from_config({**layer.get_config(), "use_bias": True}), x, kernel, bias)
 
     def _only_readers(self, operation):
-        """What alone reads an operation's output, what alone reads that, and so on."""
+        """The only operation that reads an operation's output, the only one that reads that, and so on."""
         while len(readers := self.readers[id(operation.output)]) == 1:
             operation = readers[0]
             yield operation
@@ -154,12 +158,12 @@ def _computed(x):
 
 
 def _identity(tensor):
-    """Scale and offset that change nothing."""
+    """The scale and offset of the identity."""
     return np.ones(tensor.shape[-1]), np.zeros(tensor.shape[-1])
 
 
 def _constants(layer):
-    """Scale and offset, of each channel, of a layer that does nothing else."""
+    """Scale and offset per channel of a normalization at inference."""
     if isinstance(layer, layers.Rescaling):
         return np.float64(layer.scale), np.float64(layer.offset)
     gamma, beta, mean, variance = (np.float64(one) for one in layer.get_weights())
@@ -168,16 +172,16 @@ def _constants(layer):
 
 
 def _of_inputs(layer, numbers):
-    """Numbers of a layer's input channels, in the shape in which they multiply its kernel."""
+    """Numbers per input channel, in the shape in which they multiply the layer's kernel."""
     if isinstance(layer, layers.Conv2D):
-        # Each group of filters sees its own share of the channels.
+        # Each group of filters reads its own part of the channels.
         shares = numbers.reshape(layer.groups, -1)
         return np.repeat(shares, layer.filters // layer.groups, axis=0).T
     return numbers[:, None]
 
 
 def _does_nothing(operation):
-    """At inference."""
+    """Whether an operation is the identity at inference."""
     if isinstance(operation, layers.ZeroPadding2D):
         return not np.any(operation.padding)
     return isinstance(operation, layers.Identity | layers.Dropout | DropPath)

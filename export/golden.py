@@ -1,4 +1,4 @@
-"""A few pictures with the answers to expect, so that an app's developers can test their side."""
+"""A few test images with expected probabilities, with which app developers can test their code."""
 
 import hashlib
 import json
@@ -8,19 +8,22 @@ import string
 import tensorflow as tf
 
 from recycle_tf.data import decode
-from recycle_tf.files import replacing
+from recycle_tf.errors import UserError
 
-PICTURES = 10
+MAX_IMAGES = 10
 PAGE = pathlib.Path(__file__).parent / "golden_page.md"
 RESIZE = {
-    "stretch": ("stretched to it, whatever its aspect", ""),
+    "stretch": ("stretched to that size", ""),
     "letterbox": (
-        "as large as fits in it, centred, on black",
-        " It stretches; pad with black first.",
+        "scaled to fit, centered on black",
+        " It stretches the image: pad the image with black to a square first.",
     ),
-    "crop": ("its middle square alone", " It stretches; cut the middle square out first."),
+    "crop": (
+        "cropped to the square at its center",
+        " It stretches the image: crop the square at its center first.",
+    ),
 }
-"""How a picture becomes square, and what `prepare` on the page leaves to do for it."""
+"""How an image becomes square, and what to do before calling `prepare` of the page."""
 
 
 def choose(split):
@@ -31,42 +34,55 @@ def choose(split):
             firsts.append(index)
         elif label not in {split.labels[i] for i in seconds}:
             seconds.append(index)
-    return (firsts + seconds)[:PICTURES]
+    return (firsts + seconds)[:MAX_IMAGES]
 
 
-def write(directory, split, spec, answers):
-    """Writes the pictures as they came, `expected.json`, and `README.md`, which says how to use them.
+def read(folder):
+    """The probabilities that an earlier export wrote: `{SHA-256 of the pixels: {format: probabilities}}`.
+
+    Raises:
+        UserError: `expected.json` is damaged.
+    """
+    path = folder / "expected.json"
+    if not path.is_file():
+        return {}
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return {row["input_sha256"]: dict(row["probabilities"]) for row in rows}
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(f"{path}: damaged, cannot be read; delete {folder} and rerun the command") from error
+
+
+def write(folder, split, spec, answers, earlier):
+    """Writes the original image files, `expected.json`, and `README.md`, which explains their use.
 
     Args:
-        directory: the folder `golden`; answers of other formats that stand there are kept.
-        split: the `sources.Split` the pictures are of.
-        spec: of the model, as `artifact.make_spec` gives it.
+        folder: the folder `golden`, to create.
+        split: the `sources.Split` of the images.
+        spec: as returned by `artifact.make_spec`.
         answers: `{format: probabilities [len(split), num_classes]}`.
+        earlier: as returned by `read`: probabilities of formats that are not exported this time.
     """
-    directory.mkdir(exist_ok=True)
-    path = directory / "expected.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    earlier = {row["file"]: row["probabilities"] for row in before}
+    folder.mkdir()
     expected = []
     for number, index in enumerate(choose(split), start=1):
         file = f"{number:02d}_{pathlib.PurePath(split.ids[index]).name}"
         encoded = split.encoded(tf.constant(index, tf.int64))
-        with replacing(directory / file) as temporary:
-            temporary.write_bytes(encoded.numpy())
+        (folder / file).write_bytes(encoded.numpy())
         pixels = decode.decode(encoded, spec["image_size"], spec["resize"])
+        digest = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
         expected.append(
             {
                 "file": file,
                 "label": spec["labels"][split.labels[index]],
-                "input_sha256": hashlib.sha256(pixels.numpy().tobytes()).hexdigest(),
-                "probabilities": earlier.get(file, {})
+                "input_sha256": digest,
+                "probabilities": earlier.get(digest, {})
                 | {name: found[index].round(6).tolist() for name, found in answers.items()},
             }
         )
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(expected, indent=1) + "\n", encoding="utf-8")
-    with replacing(directory / "README.md") as temporary:
-        page = string.Template(PAGE.read_text(encoding="utf-8"))
-        resize, first = RESIZE[spec["resize"]]
-        text = page.substitute(size=spec["image_size"], resize=resize, first=first)
-        temporary.write_text(text, encoding="utf-8")
+    text = json.dumps(expected, indent=1) + "\n"
+    (folder / "expected.json").write_text(text, encoding="utf-8")
+    resize, first = RESIZE[spec["resize"]]
+    page = string.Template(PAGE.read_text(encoding="utf-8"))
+    text = page.substitute(size=spec["image_size"], resize=resize, first=first)
+    (folder / "README.md").write_text(text, encoding="utf-8")

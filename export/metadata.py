@@ -1,9 +1,10 @@
-"""TFLite metadata: what MediaPipe Tasks, and whoever opens a `.tflite` without us, reads of it.
+"""TFLite metadata, which MediaPipe Tasks and other programs read from a `.tflite`.
 
-It is a FlatBuffer of its own inside the network's (schema `metadata_schema.fbs`, identifier M001), and names
-files that follow the network as an uncompressed zip archive. No package that can be installed beside this
-TensorFlow writes it, so its few tables are built here. A table is a tuple of its fields in the order of the
-schema, up to the last that is set; None is a field that is not, and a union is two fields, type and table.
+Metadata is a FlatBuffer (schema `metadata_schema.fbs`, identifier M001) stored in a buffer of the network. It
+names associated files, which follow the network as an uncompressed zip archive. No package that can be
+installed together with this TensorFlow writes it, so its few tables are built here. A table is a tuple of its
+fields in the order of the schema, up to the last one that is set; None is a field that is not set, and a
+union is two fields, type and table.
 """
 
 import io
@@ -14,12 +15,12 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-from .artifact import as_json, lines
+from .artifact import as_json, label_files, translations
 
 BUFFER_NAME = "TFLITE_METADATA"
 IDENTIFIER = b"M001"
 PARSER_VERSION = "1.0.0"
-"""Of the schema's fields that are used here; only later ones need a later parser."""
+"""Version of the schema that introduced the fields used here."""
 
 # Values of the schema's enumerations and unions.
 DESCRIPTIONS, TENSOR_AXIS_LABELS = np.uint8(1), np.uint8(2)
@@ -29,14 +30,14 @@ RGB = np.uint8(1)
 
 
 def attach(network, spec):
-    """Puts labels, `spec.json` and metadata into a network.
+    """Adds labels, `spec.json` and metadata to a network.
 
     Args:
-        network: bytes of a `.tflite` that takes one image and returns one row of probabilities.
-        spec: as `artifact.make_spec` gives it.
+        network: bytes of a `.tflite` with one input, images, and one output, probabilities.
+        spec: as returned by `artifact.make_spec`.
 
     Returns:
-        Bytes of a `.tflite`; the same ones for the same arguments.
+        Bytes of a `.tflite`; the same bytes for the same arguments.
     """
     model = flatbuffer_utils.convert_bytearray_to_object(network)
     entry, buffer = schema.MetadataT(), schema.BufferT()
@@ -45,13 +46,11 @@ def attach(network, spec):
     model.metadata.append(entry)
     model.buffers.append(buffer)
 
-    files = {"labels.txt": lines(spec["labels"]), "spec.json": as_json(spec)}
-    if "labels_ko" in spec:
-        files["labels_ko.txt"] = lines(spec["labels_ko"])
+    files = {**label_files(spec), "spec.json": as_json(spec)}
     content = io.BytesIO(flatbuffer_utils.convert_object_to_bytearray(model))
     with zipfile.ZipFile(content, "a", zipfile.ZIP_STORED) as archive:
         for name, text in files.items():
-            # A fixed date: the same model gives the same bytes.
+            # A fixed date, so that the same model gives the same bytes.
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
     return content.getvalue()
 
@@ -59,16 +58,16 @@ def attach(network, spec):
 def _describe(spec):
     """The table ModelMetadata."""
     size = np.uint32(spec["image_size"])
-    labels = [("labels.txt", "names of the classes", TENSOR_AXIS_LABELS, spec.get("labels_locale"))]
-    if "labels_ko" in spec:
-        labels.append(("labels_ko.txt", "their Korean names", TENSOR_AXIS_LABELS, "ko"))
+    locales = {"labels.txt": spec.get("labels_locale")}
+    locales |= {f"labels_{locale}.txt": locale for locale in translations(spec)}
+    labels = [(file, "names of the classes", TENSOR_AXIS_LABELS, locale) for file, locale in locales.items()]
     image = (
         "image",
-        f"{spec['input']}; made square by: {spec['resize']}",
+        f"{spec['input']}; resized by: {spec['resize']}",
         None,
-        # Content of an image: its colours and its size.
+        # Content of an image: its color space and its size.
         (IMAGE_PROPERTIES, (RGB, (size, size))),
-        # What the network was trained to subtract and divide by is in its graph.
+        # The identity: normalization is part of the graph.
         [(NORMALIZATION_OPTIONS, (np.float32([0]), np.float32([1])))],
         (np.float32([255]), np.float32([0])),
     )
@@ -88,7 +87,7 @@ def _describe(spec):
         [(None, None, [image], [probabilities])],
         spec.get("author"),
         spec.get("license"),
-        [("spec.json", "how to prepare pictures, and where the network comes from", DESCRIPTIONS)],
+        [("spec.json", "how to prepare images, and the origin of the network", DESCRIPTIONS)],
         PARSER_VERSION,
     )
 
@@ -111,7 +110,7 @@ def _write(builder, value):
         for offset in reversed(offsets):
             builder.PrependUOffsetTRelative(offset)
         return builder.EndVector()
-    # What a table refers to has to be written before it.
+    # The objects that a table refers to must be written before it.
     fields = [one if one is None or isinstance(one, np.number) else _write(builder, one) for one in value]
     builder.StartObject(len(fields))
     for slot, field in enumerate(fields):

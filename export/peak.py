@@ -1,4 +1,4 @@
-"""Peak memory of a `.tflite`, measured in a process of its own: `python export/peak.py FILE`."""
+"""Peak memory of a `.tflite`, measured in a separate process: `python export/peak.py FILE`."""
 
 import pathlib
 import subprocess
@@ -8,20 +8,20 @@ STATUS = pathlib.Path("/proc/self/status")
 
 
 def measure(path):
-    """Bytes that loading a file and asking it once take at most, beyond what the runtime alone takes.
+    """Peak memory that loading a file and one inference add to that of the runtime, in bytes.
 
-    They are resident memory of a fresh process with one thread: the file's own pages, weights that LiteRT
-    packs for itself, and activations.
+    This is resident memory of a fresh process with one thread: the pages of the file, the weights that LiteRT
+    repacks, and activations.
 
     Args:
-        path: of the `.tflite`.
+        path: path of the `.tflite`.
 
     Returns:
-        Bytes, or None where the system does not say (it does on Linux).
+        Bytes, or None if the operating system does not report it (Linux does).
     """
     if not STATUS.is_file():
         return None
-    # -P: what lies beside this file must not be taken for modules.
+    # -P: modules beside this file must not hide installed ones of the same name.
     command = [sys.executable, "-P", __file__, str(path)]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 

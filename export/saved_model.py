@@ -1,35 +1,41 @@
-"""SavedModel, for servers: one signature for pixels, one for the bytes of a JPEG or PNG."""
-
-import errno
-import os
+"""SavedModel, for servers: one signature takes pixels, another encoded images (JPEG, PNG)."""
 
 import keras
 import tensorflow as tf
 
 from recycle_tf.data import decode
 
-from .artifact import Artifact, answer, size_of
+from .artifact import Artifact, answer, size_of, writing
 
-FORMATS = ("saved_model",)
 TOP = 5
+"""How many of the most probable classes are returned in order."""
 
 
-def export(spec, model, format_name, directory):
-    """Writes `directory/saved_model`.
+def why_not(model, name):
+    """None: every network can be exported as a SavedModel."""
 
-    Its signatures: `serve_pixels` takes uint8 `[batch, image_size, image_size, 3]`, `serve_bytes` encoded
-    pictures `[batch]`, which it resizes as the training did. Both return `probabilities`
-    `[batch, num_classes]`, `labels` `[num_classes]` in the same order, `label` `[batch]`, and the likeliest
-    classes, best first: `top_labels` and `top_probabilities`, `[batch, min(5, num_classes)]`.
+
+def export(spec, model, name, folder):
+    """Writes `folder/saved_model`.
+
+    Signature `serve_pixels` takes uint8 `[batch, image_size, image_size, 3]`; `serve_bytes` takes encoded
+    images, `[batch]`, and resizes them as in training. Both return `probabilities` and `labels`,
+    `[batch, num_classes]` in the same order; `label`, `[batch]`; and the most probable classes in descending
+    order, `top_labels` and `top_probabilities`, `[batch, min(5, num_classes)]`. The labels are repeated for
+    every image because the row format of TensorFlow Serving requires that all outputs have the batch
+    dimension.
 
     Args:
-        spec: of the model, as `artifact.make_spec` gives it.
-        model: a Keras model with logits.
-        format_name: `"saved_model"`.
-        directory: an existing folder.
+        spec: as returned by `artifact.make_spec`.
+        model: a Keras model that returns logits.
+        name: `"saved_model"`.
+        folder: an existing folder.
+
+    Returns:
+        The `Artifact`.
 
     Raises:
-        OSError: the disk is full.
+        OSError: it could not be written.
     """
     image_size, resize = spec["image_size"], spec["resize"]
     names = tf.constant(spec["labels"])
@@ -40,7 +46,7 @@ def export(spec, model, format_name, directory):
         top_labels = tf.gather(names, top_indices)
         return {
             "probabilities": probabilities,
-            "labels": names,
+            "labels": tf.tile(names[None], [tf.shape(pixels)[0], 1]),
             "label": top_labels[:, 0],
             "top_labels": top_labels,
             "top_probabilities": top_probabilities,
@@ -56,16 +62,13 @@ def export(spec, model, format_name, directory):
     pixels = tf.TensorSpec([None, image_size, image_size, 3], tf.uint8, name="pixels")
     archive.add_endpoint("serve_pixels", serve_pixels, [pixels])
     archive.add_endpoint("serve_bytes", serve_bytes, [tf.TensorSpec([None], tf.string, name="encoded")])
-    path = directory / "saved_model"
-    try:
+    path = folder / "saved_model"
+    with writing(path):
         archive.write_out(path, verbose=False)
-    except tf.errors.ResourceExhaustedError as error:
-        # TensorFlow's own name of a full disk.
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-    return Artifact(format_name, path, size_of(path), {"format": format_name, **spec})
+    return Artifact(name, path, size_of(path), {"format": name, **spec})
 
 
 def load(path):
-    """Pixels `[batch, image_size, image_size, 3]` -> probabilities, through `tf.saved_model`."""
+    """A function from pixels `[batch, image_size, image_size, 3]` to probabilities, in TensorFlow."""
     served = tf.saved_model.load(str(path))
     return lambda pixels: served.serve_pixels(tf.constant(pixels))["probabilities"].numpy()

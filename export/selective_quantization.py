@@ -1,4 +1,4 @@
-"""Which layers lose most in integers; and int8 with those left in float, where int8 alone fails its gate."""
+"""Finds the layers that lose most by quantization, and exports int8 with these layers in float."""
 
 import csv
 import dataclasses
@@ -11,67 +11,64 @@ from tensorflow.lite.tools import flatbuffer_utils
 from recycle_tf import cli
 
 from . import tflite
-from .artifact import open_batch
+from .artifact import batch_dimension
 
 SHARES = (0.05, 0.15, 0.3)
-"""Of the layers, the worst of which are tried in float."""
+"""Shares of the layers, worst first, that are tried in float."""
 
 NAMED = 5
-"""Layers that are named where nothing helped."""
+"""Layers that are named if none of the attempts passes."""
 
-MEASURED_PICTURES = 16
+MEASURED_IMAGES = 16
 
 
-def rescue(model, calibration, artifact, answers, verdict, prove):
-    """Exports int8 again, the layers that lose most in float; first few, then more, until it passes.
+def rescue(model, images, artifact, verdict, judge):
+    """Exports int8 again with the worst layers in float: first a few, then more, until a file passes.
 
     Args:
         model: as in `tflite.export`.
-        calibration: as in `tflite.export`.
-        artifact: the `Artifact` in integers throughout, which failed.
-        answers: its probabilities.
-        verdict: the `Verdict` on it.
-        prove: `prove(artifact) -> (answers, verdict)`.
+        images: the representative images, as in `tflite.export`.
+        artifact: the `Artifact` with all layers in int8, which failed.
+        verdict: its `Verdict`.
+        judge: `judge(artifact) -> Verdict`, on the validation split: the test split must not select.
 
     Returns:
-        `(artifact, answers, verdict)` of the first that passes; its spec has `float_layers`. If none does,
-        those it was given, `worst_layers` in the spec and in the failure.
+        `(artifact, verdict)` of the first file that passes; its spec has `float_layers`. If none passes: the
+        given ones, with `worst_layers` in the spec.
     """
-    whole = artifact.path.read_bytes()
-    with tflite.converting(artifact.spec, model, artifact.format, calibration, in_part=True) as converter:
+    original = artifact.path.read_bytes()
+    with tflite.converting(artifact.spec, model, tflite.MIXED, images) as converter:
         debugger = tf.lite.experimental.QuantizationDebugger(converter=converter)
-    batch = open_batch(artifact.spec) or 1
-    lost = measure(debugger, [np.repeat(one[None], batch, 0) for one in calibration[:MEASURED_PICTURES]])
+    batch = batch_dimension(artifact.spec) or 1
+    lost = measure(debugger, [np.repeat(image[None], batch, 0) for image in images[:MEASURED_IMAGES]])
     readers = _readers(debugger.calibrated_model)
     for share in SHARES:
         worst = list(lost)[: max(1, round(share * len(lost)))]
-        # Left in float alone, a layer's output would be rounded in front of the next one all the same.
+        # The output of a layer in float would be rounded for the next layer, so that stays in float as well.
         nodes = sorted({node for tensor in worst for node in (tensor, *readers[tensor])})
         with cli.hushed(1, 2):
             debugger.options = tf.lite.experimental.QuantizationDebugOptions(denylisted_nodes=nodes)
             flat_buffer = debugger.get_nondebug_quantized_model()
         spec = {**artifact.spec, "float_layers": list(dict.fromkeys(map(_layer, nodes)))}
         mixed = tflite.write(flat_buffer, spec, artifact.format, artifact.path.parent)
-        found, judged = prove(mixed)
+        judged = judge(mixed)
         if not judged.failure:
-            return mixed, found, judged
-    artifact.path.write_bytes(whole)
+            return mixed, judged
+    artifact.path.write_bytes(original)
     worst = {_layer(tensor): round(lost[tensor], 4) for tensor in list(lost)[:NAMED]}
-    failure = f"{verdict.failure}; float for its worst layers does not help: {', '.join(worst)}"
-    artifact = dataclasses.replace(artifact, spec={**artifact.spec, "worst_layers": worst})
-    return artifact, answers, dataclasses.replace(verdict, failure=failure)
+    return dataclasses.replace(artifact, spec={**artifact.spec, "worst_layers": worst}), verdict
 
 
 def measure(debugger, batches):
-    """What each layer's rounding loses, worst first.
+    """Measures what each layer loses by rounding, worst first.
 
     Args:
         debugger: a `QuantizationDebugger` with a converter.
         batches: uint8, each `[batch, image_size, image_size, 3]`.
 
     Returns:
-        `{name of the layer's tensor: share}`: of the variance of its channels, on their average, what is
-        error if the layer alone computes in integers; 0 to 1.
+        `{name of the layer's output tensor: loss}`. The loss is the variance of the error, if this layer
+        alone computes in integers, as a share of the variance of the output; averaged over channels, 0..1.
     """
     with cli.hushed(1, 2):
         measuring = tf.lite.experimental.QuantizationDebugger(
@@ -90,7 +87,7 @@ def measure(debugger, batches):
 
 
 def _lost(exact, rounded, scale, zero_point):
-    """Channel by channel: a channel of small numbers beside one of large ones is what integers ruin."""
+    """The loss per channel: quantization ruins channels of small numbers beside those of large ones."""
     exact = np.float64(exact).reshape(-1, exact.shape[-1])
     errors = ((np.float64(rounded).reshape(exact.shape) - zero_point) * scale - exact) ** 2
     variance = (exact**2).mean(axis=0)
@@ -111,7 +108,7 @@ def _readers(flat_buffer):
 
 
 def _layer(tensor):
-    """The layer's name in a tensor's: `resnet18_1/stem_conv_act_1/Relu;…` is of `stem_conv_act`."""
+    """The layer's name in a tensor's name: `resnet18_1/stem_conv_act_1/Relu;…` is of `stem_conv_act`."""
     parts = tensor.partition(";")[0].split("/")
-    # The converter has names of its own for what leaves the graph.
+    # The converter renames the outputs of the graph.
     return parts[1].removesuffix("_1") if len(parts) > 1 else "probabilities"

@@ -1,12 +1,13 @@
-"""TFLite, for phones: float32, float16, int8 weights, or integers throughout (activations of 8 or 16 bits).
+"""TFLite, for phones: float32, float16, int8 weights, or integer arithmetic (8- or 16-bit activations).
 
-The Keras model becomes a SavedModel with a fixed batch of one, and that a flat buffer: asking the converter
-for a Keras 3 model's concrete functions gives a file that answers NaN, and an open batch leaves shape
-arithmetic in the graph. Only the runtime's builtin operations are allowed.
+The Keras model becomes a SavedModel with a fixed batch size, and that becomes a flat buffer. Two shorter ways
+do not work: converting the concrete functions of a Keras 3 model gives a file that returns NaN, and an
+unknown batch size leaves shape arithmetic in the graph. Only the runtime's built-in operations are allowed.
 """
 
 import collections
 import contextlib
+import dataclasses
 import tempfile
 
 import keras
@@ -18,105 +19,142 @@ from recycle_tf import cli, layers
 from recycle_tf.evaluation import litert
 
 from . import fold, metadata
-from .artifact import Artifact, answer, open_batch, size_of
+from .artifact import Artifact, answer, batch_dimension, size_of, writing
 
-FORMATS = ("tflite_float32", "tflite_float16", "tflite_dynamic", "tflite_int8", "tflite_int16x8")
-CALIBRATED = ("tflite_int8", "tflite_int16x8")
-"""Those whose integers get their ranges from the activations of pictures."""
 THREADS = 2
+"""Threads with which an artifact is compared with Keras."""
 
 
-def export(spec, model, format_name, directory, calibration=None):
-    """Writes `directory/model_….tflite`, with labels, `spec.json` and TFLite metadata inside.
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """Settings of the converter for one format.
+
+    Attributes:
+        optimize: whether weights are stored in fewer bits.
+        types: types in which the converter may store weights; () for int8.
+        operations: operations that the graph may contain.
+        representative: whether activations are quantized, to ranges measured on representative images.
+        integer_input: whether the converter adds the conversion of the uint8 input; otherwise the graph casts
+            the pixels to float.
+    """
+
+    optimize: bool = True
+    types: tuple = ()
+    operations: tuple = (tf.lite.OpsSet.TFLITE_BUILTINS,)
+    representative: bool = False
+    integer_input: bool = False
+
+
+MIXED = Conversion(representative=True)
+"""int8, except operations that are to stay in float."""
+
+CONVERSIONS = {
+    "tflite_float32": Conversion(optimize=False),
+    "tflite_float16": Conversion(types=(tf.float16,)),
+    "tflite_dynamic": Conversion(),
+    "tflite_int8": Conversion(
+        operations=(tf.lite.OpsSet.TFLITE_BUILTINS_INT8,), representative=True, integer_input=True
+    ),
+    "tflite_int16x8": Conversion(
+        operations=(
+            # For the cast of the pixels, the only operation in float.
+            tf.lite.OpsSet.TFLITE_BUILTINS,
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+        ),
+        representative=True,
+    ),
+}
+
+
+def why_not(model, name):
+    """Why a network cannot be exported to a format, or None."""
+    deformable = any(isinstance(layer, layers.DeformableConv2D) for layer in model.layers)
+    if CONVERSIONS[name].representative and deformable:
+        return (
+            f"{model.name} samples its feature maps at computed coordinates, which integers would round; "
+            "tflite_dynamic keeps them in float"
+        )
+    return None
+
+
+def export(spec, model, name, folder, representative_images=None):
+    """Writes `folder/model_….tflite`, with labels, `spec.json` and TFLite metadata inside.
 
     Args:
-        spec: of the model, as `artifact.make_spec` gives it.
-        model: a Keras model with logits.
-        format_name: one of `FORMATS`.
-        directory: an existing folder.
-        calibration: for those in `CALIBRATED`, uint8 pictures `[examples, image_size, image_size, 3]` whose
-            activations give the ranges of the integers.
+        spec: as returned by `artifact.make_spec`.
+        model: a Keras model that returns logits.
+        name: name of the format.
+        folder: an existing folder.
+        representative_images: uint8 images `[examples, image_size, image_size, 3]` on which the ranges of
+            activations are measured, if the format quantizes them.
+
+    Returns:
+        The `Artifact`.
+
+    Raises:
+        OSError: it could not be written.
     """
-    with converting(spec, model, format_name, calibration) as converter:
+    conversion = CONVERSIONS[name]
+    with converting(spec, model, conversion, representative_images) as converter:
         flat_buffer = converter.convert()
-    artifact = write(flat_buffer, spec, format_name, directory)
-    if format_name == "tflite_int8" and _input_quantisation(artifact.path) != (1.0, 0):
-        scaled = _input_quantisation(artifact.path)
-        raise RuntimeError(f"{artifact.path}: takes pixels scaled by {scaled}, not as they are")
+    artifact = write(flat_buffer, spec, name, folder)
+    if conversion.integer_input:
+        scale = litert.open_interpreter(artifact.path).get_input_details()[0]["quantization"]
+        if scale != (1.0, 0):
+            raise RuntimeError(f"{artifact.path}: expects pixels scaled by {scale}, not 0..255")
     return artifact
 
 
 @contextlib.contextmanager
-def converting(spec, model, format_name, calibration=None, in_part=False):
-    """Yields the converter of a model, and hides what it says.
+def converting(spec, model, conversion, representative_images=None):
+    """Yields the converter of a model, and hides its messages.
 
     Args:
         spec: as in `export`.
         model: as in `export`.
-        format_name: as in `export`.
-        calibration: as in `export`.
-        in_part: leave operations in float that are told to stay so, between others in integers.
+        conversion: a `Conversion`.
+        representative_images: as in `export`.
     """
-    integer = format_name == "tflite_int8" and not in_part
-    image_size = model.input_shape[1]
-    # The converter itself puts the uint8 input before an integer graph; elsewhere it is cast in the graph.
-    batch = open_batch(spec)
-    pixels = tf.TensorSpec(
-        [batch, image_size, image_size, 3], tf.float32 if integer else tf.uint8, name="pixels"
-    )
-    folded = fold.fold(model, through_relu=format_name not in CALIBRATED)
+    batch, image_size = batch_dimension(spec), model.input_shape[1]
+    dtype = tf.float32 if conversion.integer_input else tf.uint8
+    pixels = tf.TensorSpec([batch, image_size, image_size, 3], dtype, name="pixels")
+    folded = fold.fold(model, through_relu=not conversion.representative)
     archive = keras.export.ExportArchive()
     archive.add_endpoint("serve", lambda pixels: {"probabilities": answer(folded, pixels)}, [pixels])
     with tempfile.TemporaryDirectory() as folder, cli.hushed(1, 2):
-        archive.write_out(folder, verbose=False)
+        with writing(folder):
+            archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if format_name != "tflite_float32":
+        converter.target_spec.supported_ops = list(conversion.operations)
+        converter.target_spec.supported_types = list(conversion.types)
+        if conversion.optimize:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if format_name == "tflite_float16":
-            converter.target_spec.supported_types = [tf.float16]
-        if format_name == "tflite_int16x8":
-            # The cast of the pixels alone stays with the float operations.
-            converter.target_spec.supported_ops.append(
-                tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-            )
-        if format_name in CALIBRATED:
-            # Two plain pictures let the input's range be exactly 0..255, so that it takes pixels as they are.
-            plain = [np.full_like(calibration[0], value) for value in (0, 255)]
-            pictures = [*plain, *calibration]
-            converter.representative_dataset = lambda: (
-                [np.repeat(one[None], batch or 1, axis=0).astype(pixels.dtype.as_numpy_dtype)]
-                for one in pictures
-            )
-        if integer:
-            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if conversion.representative:
+            converter.representative_dataset = _batches(representative_images, batch or 1, dtype)
+        if conversion.integer_input:
             converter.inference_input_type = tf.uint8
         yield converter
 
 
-def write(flat_buffer, spec, format_name, directory):
-    """Writes what a converter gave as `directory/model_….tflite`, with all that belongs inside."""
-    path = directory / f"model_{format_name.removeprefix('tflite_')}.tflite"
-    spec = {"format": format_name, **spec}
+def _batches(images, batch, dtype):
+    """The representative dataset as the converter expects it."""
+    # Two uniform images make the input's range exactly 0..255, so that pixels need no scaling.
+    uniform = [np.full_like(images[0], value) for value in (0, 255)]
+    return lambda: (
+        [np.repeat(image[None], batch, axis=0).astype(dtype.as_numpy_dtype)] for image in [*uniform, *images]
+    )
+
+
+def write(flat_buffer, spec, name, folder):
+    """Writes the converter's result as `folder/model_….tflite`, with labels, spec and metadata inside."""
+    path = folder / f"model_{name.removeprefix('tflite_')}.tflite"
+    spec = {"format": name, **spec}
     path.write_bytes(metadata.attach(flat_buffer, spec))
-    return Artifact(format_name, path, size_of(path), spec, _operations(flat_buffer))
-
-
-def why_not(model, format_name, without_pictures=False):
-    """Why a network cannot be had in a format, or None."""
-    deformable = any(isinstance(layer, layers.DeformableConv2D) for layer in model.layers)
-    if format_name in CALIBRATED and deformable:
-        return (
-            f"{model.name} samples its maps at computed coordinates, which integers would round; "
-            "tflite_dynamic keeps them in float"
-        )
-    if format_name in CALIBRATED and without_pictures:
-        return "the ranges of its integers are measured on training pictures; tflite_dynamic needs none"
-    return None
+    return Artifact(name, path, size_of(path), spec, _operations(flat_buffer))
 
 
 def load(path):
-    """Pixels `[batch, image_size, image_size, 3]` -> probabilities, through LiteRT."""
+    """A function from pixels `[batch, image_size, image_size, 3]` to probabilities, in LiteRT."""
     interpreter = litert.open_interpreter(path, THREADS)
     image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     fixed = image["shape_signature"][0]
@@ -129,7 +167,7 @@ def load(path):
         found = []
         for start in range(0, len(pixels), size):
             part = pixels[start : start + size]
-            # The last batch is filled up with pictures that have been asked about.
+            # `np.resize` repeats images to fill the last batch; their results are dropped.
             interpreter.set_tensor(image["index"], np.resize(part, (size, *part.shape[1:])))
             interpreter.invoke()
             found.append(interpreter.get_tensor(probabilities["index"])[: len(part)])
@@ -146,7 +184,3 @@ def _operations(flat_buffer):
         for operator in graph.operators
     )
     return dict(collections.Counter(names).most_common())
-
-
-def _input_quantisation(path):
-    return litert.open_interpreter(path).get_input_details()[0]["quantization"]

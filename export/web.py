@@ -1,7 +1,7 @@
-"""A web page that answers in the browser: files for any static server, none of them fetched from elsewhere.
+"""A web page that classifies images in the browser: static files, none of them loaded from another site.
 
-The network runs in LiteRT.js, Google's `.tflite` runtime compiled to WebAssembly. It is megabytes, so it
-comes from npm, in the version and with the bytes that are written here, and npm's own cache keeps it.
+The network runs in LiteRT.js, Google's `.tflite` runtime compiled to WebAssembly. Its archives have
+megabytes, so they are downloaded from npm, in the version and with the SHA-256 given here; npm caches them.
 """
 
 import hashlib
@@ -16,9 +16,8 @@ from recycle_tf.errors import UserError
 from . import tflite
 from .artifact import Artifact, as_json, size_of
 
-FORMATS = ("web",)
 NETWORK = "tflite_float16"
-"""What the page computes with: every network can be had in it, and it answers like Keras to three digits."""
+"""Format of the page's network: every network can be exported to it, and probabilities agree to 1e-2."""
 
 PACKAGES = {
     "@litertjs/core@2.5.3": "a97660833e9e7e1063c95e12016718881240b14f7438728a2f62785e912d30fd",
@@ -28,32 +27,36 @@ PACKAGES = {
 
 RUNTIME = {
     "litert.js": ("@litertjs/core@2.5.3", "dist/index.js"),
-    # Its licence, Apache 2.0, and where it comes from.
+    # Its license, Apache 2.0, and its origin.
     "package.json": ("@litertjs/core@2.5.3", "package.json"),
     "wasm-utils.js": ("@litertjs/wasm-utils@2.5.3", "dist/index.js"),
-    # The second is for browsers without relaxed SIMD, such as older Safaris.
+    # The second is for browsers without relaxed SIMD, for example older versions of Safari.
     **{
         name: ("@litertjs/core@2.5.3", f"wasm/{name}")
         for stem in ("litert_wasm_internal", "litert_wasm_compat_internal")
         for name in (f"{stem}.js", f"{stem}.wasm")
     },
 }
-"""Files of the page's folder `runtime`: package, and path in it."""
+"""Files of the page's folder `runtime`: package, and path in its archive."""
 
 PAGE = pathlib.Path(__file__).parent / "web_page"
+
+
+def why_not(model, name):
+    """None: every network can be exported to `NETWORK`."""
 
 
 def open_runtime(folder=None):
     """The files of the page's folder `runtime`.
 
     Args:
-        folder: where the archives of `PACKAGES` lie; without one, npm fetches them or has them in its cache.
+        folder: folder with the archives of `PACKAGES`; None to get them from npm or its cache.
 
     Returns:
         `{name: bytes}`.
 
     Raises:
-        UserError: npm or the network is missing, or an archive is missing or another one.
+        UserError: npm is not installed or cannot download, or an archive is missing or has another SHA-256.
     """
     with tempfile.TemporaryDirectory() as temporary:
         place = pathlib.Path(folder).expanduser() if folder else _pack(temporary)
@@ -64,62 +67,69 @@ def open_runtime(folder=None):
         }
         for archive in archives.values():
             archive.close()
-    # A browser does not know where npm puts packages.
+    # A browser cannot resolve the names of npm packages.
     own = files["litert.js"].replace(b'"@litertjs/wasm-utils"', b'"./wasm-utils.js"')
     return {**files, "litert.js": own}
 
 
-def export(spec, model, format_name, directory, runtime):
-    """Writes `directory/web`: page, runtime, network and `spec.json`.
+def export(spec, model, name, folder, web_runtime):
+    """Writes `folder/web`: page, runtime, network and `spec.json`.
 
     Args:
-        spec: of the model, as `artifact.make_spec` gives it.
-        model: a Keras model with logits.
-        format_name: `"web"`.
-        directory: an existing folder.
-        runtime: as `open_runtime` gives it.
+        spec: as returned by `artifact.make_spec`.
+        model: a Keras model that returns logits.
+        name: `"web"`.
+        folder: an existing folder.
+        web_runtime: as returned by `open_runtime`.
+
+    Returns:
+        The `Artifact`.
+
+    Raises:
+        OSError: it could not be written.
     """
-    # It asks about one picture at a time.
-    path, spec = directory / "web", {"format": format_name, **spec, "batch": 1}
+    # The page classifies one image at a time.
+    path, spec = folder / "web", {"format": name, **spec, "batch": 1}
     shutil.copytree(PAGE, path)
     (path / "runtime").mkdir()
-    for name, content in runtime.items():
-        (path / "runtime" / name).write_bytes(content)
+    for file, content in web_runtime.items():
+        (path / "runtime" / file).write_bytes(content)
     tflite.export(spec, model, NETWORK, path).path.rename(path / "model.tflite")
     (path / "spec.json").write_text(as_json(spec), encoding="utf-8")
-    return Artifact(format_name, path, size_of(path), spec)
+    return Artifact(name, path, size_of(path), spec)
 
 
 def load(path):
-    """Pixels `[batch, image_size, image_size, 3]` -> probabilities, of the page's network in LiteRT."""
+    """A function from pixels `[batch, image_size, image_size, 3]` to probabilities: the network in LiteRT."""
     return tflite.load(path / "model.tflite")
 
 
 def _pack(folder):
-    """Lets npm put the archives into a folder; returns it."""
+    """Downloads the archives into a folder with npm; returns the folder."""
     npm = shutil.which("npm")
     if npm is None:
-        raise UserError(f"--formats=web: npm, which fetches LiteRT.js, is not installed; {_offline()}")
+        raise UserError(f"`formats=web`: npm, which downloads LiteRT.js, is not installed; {_offline()}")
     command = [npm, "pack", "--silent", "--prefer-offline", f"--pack-destination={folder}", *PACKAGES]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise UserError(f"--formats=web: npm could not fetch LiteRT.js; is there a network? {_offline()}")
+        raise UserError(f"`formats=web`: npm could not download LiteRT.js; check the network; {_offline()}")
     return pathlib.Path(folder)
 
 
 def _offline():
     return (
-        "elsewhere `npm pack "
-        + " ".join(PACKAGES)
-        + "` writes two archives: put them into a folder, and add --web_runtime=FOLDER"
+        f"or run `npm pack {' '.join(PACKAGES)}` on another machine, copy the two archives into a folder, "
+        "and add `web_runtime=FOLDER`"
     )
 
 
 def _open_archive(path, package):
     if not path.is_file():
-        raise UserError(f"--web_runtime={path.parent}: has no {path.name}; `npm pack {package}` writes it")
+        raise UserError(
+            f"`web_runtime={path.parent}`: {path.name} not found; `npm pack {package}` downloads it"
+        )
     if hashlib.sha256(path.read_bytes()).hexdigest() != PACKAGES[package]:
-        raise UserError(f"{path}: not the bytes of {package}; `npm pack {package}` writes them")
+        raise UserError(f"{path}: its SHA-256 is not that of {package}; `npm pack {package}` downloads it")
     return tarfile.open(path)
 
 

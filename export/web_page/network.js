@@ -1,4 +1,4 @@
-/** The exported network in LiteRT.js, all of it from files beside this one. */
+/** Runs the exported network in LiteRT.js; all files are loaded from beside this one. */
 
 import {Tensor, loadAndCompile, loadLiteRt} from "./runtime/litert.js";
 
@@ -10,7 +10,7 @@ async function open() {
   const model = await loadAndCompile("model.tflite", {accelerator: "wasm"});
   const shape = [1, spec.image_size, spec.image_size, 3];
 
-  /** Uint8Array of RGB pixels to Float32Array of probabilities. */
+  /** Maps RGB pixels (Uint8Array) to probabilities (Float32Array). */
   async function predict(pixels) {
     const input = new Tensor(pixels, shape);
     const [output] = await model.run(input);
@@ -20,7 +20,7 @@ async function open() {
     return probabilities;
   }
 
-  // The first call prepares what all others use.
+  // The first call is slower: it prepares what the others use.
   await predict(new Uint8Array(spec.image_size ** 2 * 3));
   return {spec, predict};
 }

@@ -1,15 +1,15 @@
-/** The page: a picture comes in, the network answers, and everything is said in the chosen language. */
+/** The page: takes an image, runs the network, and shows the answer in the chosen language. */
 
 import {bin} from "./bins.js";
 import {network} from "./network.js";
-import {decode, draw, prepare} from "./picture.js";
+import {decode, draw, prepare} from "./image.js";
 import {TEXTS} from "./texts.js";
 
 const find = (id) => document.getElementById(id);
-const [picture, video] = [find("picture"), find("video")];
-/** What is shown; every change goes through `show`. */
+const [photo, video] = [find("photo"), find("video")];
+/** State of the page; every change goes through `show`. */
 const shown = {language: navigator.language.startsWith("ko") ? "ko" : "en", state: "loading"};
-let asked = 0;
+let requests = 0;
 
 function show(changes) {
   Object.assign(shown, changes);
@@ -17,17 +17,17 @@ function show(changes) {
   document.body.dataset.state = state;
   document.documentElement.lang = language;
   document.title = text("title");
-  for (const element of document.querySelectorAll("[data-text]")) element.textContent = text(element.dataset.text);
+  for (const node of document.querySelectorAll("[data-text]")) node.textContent = text(node.dataset.text);
   for (const button of document.querySelectorAll(".languages button")) {
     button.setAttribute("aria-pressed", String(button.lang === language));
   }
-  picture.alt = text("picture");
-  picture.hidden = !picture.src || state === "live";
+  photo.alt = text("photo");
+  photo.hidden = !photo.src || state === "live";
   video.hidden = state !== "live";
   find("camera").hidden = find("choose").hidden = state === "live";
   find("shutter").hidden = find("stop").hidden = state !== "live";
   find("camera").disabled = find("choose").disabled = !spec || state === "computing";
-  find("answer").replaceChildren(...(state === "answered" ? answer() : [say("p", "notice", text(noticed()))]));
+  find("answer").replaceChildren(...(state === "answered" ? answer() : [element("p", "notice", text(notice()))]));
   find("likelihoods").hidden = find("speed").hidden = state !== "answered";
   if (state === "answered") {
     find("likelihoods").replaceChildren(...likelihoods());
@@ -41,12 +41,12 @@ function text(key, values = {}) {
   return TEXTS[shown.language][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-/** Which text stands where the answer will. */
-function noticed() {
+/** Key of the text that is shown instead of an answer. */
+function notice() {
   return shown.state === "live" ? "ready" : shown.state;
 }
 
-function say(tag, name, content) {
+function element(tag, name, content) {
   return Object.assign(document.createElement(tag), {className: name, textContent: content});
 }
 
@@ -55,17 +55,17 @@ function percent(share, digits = 0) {
   return new Intl.NumberFormat(shown.language, style).format(share);
 }
 
-/** A class by its number: its bin and what it is called. */
+/** The class with an index: its color, drawing, and name in the chosen language. */
 function named(index) {
-  const {labels, labels_ko: korean} = shown.spec;
-  const name = shown.language === "ko" && korean ? korean[index] : labels[index];
-  return {...bin(labels[index], index), name};
+  const {labels} = shown.spec;
+  const names = shown.spec[`labels_${shown.language}`] ?? labels;
+  return {...bin(labels[index], index), name: names[index]};
 }
 
-function drawing(of) {
-  const icon = say("span", "icon", "");
-  icon.innerHTML = of.drawing;
-  return icon;
+function icon(of) {
+  const span = element("span", "icon", "");
+  span.innerHTML = of.drawing;
+  return span;
 }
 
 function answer() {
@@ -77,33 +77,33 @@ function answer() {
   if (!sure) {
     const names = {first: named(first).name, second: named(second).name};
     return [
-      say("span", "icon question", "?"),
-      say("p", "name", text("notSure")),
-      say("p", "perhaps", text("perhaps", names)),
-      say("p", "advice", text("advice")),
+      element("span", "icon question", "?"),
+      element("p", "name", text("notSure")),
+      element("p", "perhaps", text("perhaps", names)),
+      element("p", "advice", text("advice")),
     ];
   }
   const best = named(first);
-  card.style.setProperty("--bin", best.colour);
-  const bar = say("span", "bar", "");
+  card.style.setProperty("--bin", best.color);
+  const bar = element("span", "bar", "");
   bar.style.setProperty("--share", probability);
   return [
-    drawing(best),
-    say("p", "over", text("goesIn")),
-    say("p", "name", best.name),
+    icon(best),
+    element("p", "over", text("goesIn")),
+    element("p", "name", best.name),
     bar,
-    say("p", "sure", text("sure", {percent: percent(Math.min(probability, 0.99))})),
+    element("p", "sure", text("sure", {percent: percent(Math.min(probability, 0.99))})),
   ];
 }
 
 function likelihoods() {
   return shown.order.map((index) => {
-    const [one, row, bar] = [named(index), say("li", "", ""), say("span", "bar", "")];
+    const [one, row, bar] = [named(index), element("li", "", ""), element("span", "bar", "")];
     row.dataset.label = shown.spec.labels[index];
-    row.style.setProperty("--bin", one.colour);
+    row.style.setProperty("--bin", one.color);
     bar.style.setProperty("--share", shown.probabilities[index]);
-    const share = say("span", "share", percent(shown.probabilities[index], 1));
-    row.append(drawing(one), say("span", "name", one.name), bar, share);
+    const share = element("span", "share", percent(shown.probabilities[index], 1));
+    row.append(icon(one), element("span", "name", one.name), bar, share);
     return row;
   });
 }
@@ -126,16 +126,16 @@ function about() {
     });
   }
   rows.limits = text("limit");
-  return Object.entries(rows).flatMap(([key, value]) => [say("dt", "", text(key)), say("dd", "", value)]);
+  return Object.entries(rows).flatMap(([key, value]) => [element("dt", "", text(key)), element("dd", "", value)]);
 }
 
-/** Asks the network about pixels that `read` gives, while the picture at `url` is shown. */
-async function ask(url, read) {
-  const number = ++asked;
-  URL.revokeObjectURL(picture.src);
-  picture.src = url;
+/** Classifies the pixels that `read` returns, and shows the image at `url`. */
+async function classify(url, read) {
+  const number = ++requests;
+  URL.revokeObjectURL(photo.src);
+  photo.src = url;
   show({state: "computing"});
-  // What has been drawn shows before the computing holds the page up.
+  // Lets the browser draw the page before the computation blocks it.
   await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
   try {
     const {spec, predict} = await network;
@@ -144,22 +144,22 @@ async function ask(url, read) {
     const prepared = performance.now();
     const probabilities = await predict(pixels);
     const computed = performance.now();
-    if (number !== asked) return;
+    if (number !== requests) return;
     const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
-    const milliseconds = {picture: Math.round(prepared - start), network: (computed - prepared).toFixed(1)};
+    const milliseconds = {read: Math.round(prepared - start), network: (computed - prepared).toFixed(1)};
     show({state: "answered", probabilities, order, milliseconds});
   } catch {
-    picture.removeAttribute("src");
+    photo.removeAttribute("src");
     show({state: "unreadable"});
   }
 }
 
-function askFile(file) {
-  if (file) ask(URL.createObjectURL(file), () => decode(file));
+function classifyFile(file) {
+  if (file) classify(URL.createObjectURL(file), () => decode(file));
 }
 
 async function startCamera() {
-  // Browsers give a live camera to https and localhost alone; elsewhere the phone's own camera takes over.
+  // Browsers allow a live camera only over https or on localhost; otherwise the camera app is opened.
   if (!navigator.mediaDevices) return find("snapshot").click();
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({
@@ -182,7 +182,7 @@ find("camera").addEventListener("click", startCamera);
 find("choose").addEventListener("click", () => find("file").click());
 find("stop").addEventListener("click", () => {
   stopCamera();
-  show({state: shown.order && picture.src ? "answered" : "ready"});
+  show({state: shown.order && photo.src ? "answered" : "ready"});
   find("camera").focus();
 });
 find("shutter").addEventListener("click", async () => {
@@ -190,12 +190,12 @@ find("shutter").addEventListener("click", async () => {
   stopCamera();
   const canvas = Object.assign(document.createElement("canvas"), {width: image.width, height: image.height});
   canvas.getContext("2d").putImageData(image, 0, 0);
-  await ask(canvas.toDataURL("image/jpeg"), () => image);
+  await classify(canvas.toDataURL("image/jpeg"), () => image);
   find("camera").focus();
 });
 for (const input of [find("file"), find("snapshot")]) {
   input.addEventListener("change", () => {
-    askFile(input.files[0]);
+    classifyFile(input.files[0]);
     input.value = "";
   });
 }
@@ -205,7 +205,7 @@ for (const button of document.querySelectorAll(".languages button")) {
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   event.preventDefault();
-  if (shown.spec && shown.state !== "live") askFile(event.dataTransfer.files[0]);
+  if (shown.spec && shown.state !== "live") classifyFile(event.dataTransfer.files[0]);
 });
 
 show({});

@@ -1,8 +1,5 @@
 """Temperature and threshold."""
 
-import hashlib
-import json
-
 import numpy as np
 import pytest
 
@@ -65,39 +62,3 @@ def test_a_temperature_divides_the_logits_of_every_family(arch):
     before = np.array(model(pictures))
     calibrate.set_temperature(model, 2.5)
     np.testing.assert_allclose(np.array(model(pictures)), before / 2.5, rtol=1e-4, atol=1e-6)
-
-
-def test_files_say_how_they_were_calibrated(exported, finished_run):
-    from recycle_tf import runs
-    from recycle_tf.data import cache
-    from recycle_tf.evaluation import datasets
-
-    directory, _ = exported
-    spec = json.loads((directory / "spec.json").read_text(encoding="utf-8"))
-    run = runs.open_run(finished_run)
-    validation = datasets.open_source(run).splits["validation"]
-    model = run.load_model()
-    logits = np.array(model(cache.decode_all(validation, 32)))
-    assert spec["temperature"] == pytest.approx(
-        calibrate.find_temperature(logits, validation.labels), rel=1e-3
-    )
-    assert spec["calibration"]["examples"] == len(validation)
-    assert 0 < spec["threshold"] <= 1.01
-    card = (directory / "card.md").read_text(encoding="utf-8")
-    assert f"divided by a temperature of {spec['temperature']:.3f}, found on the 9 pictures" in card
-    for row in json.loads((directory / "export.json").read_text()):
-        assert row["temperature"] == spec["temperature"]
-
-    # And they answer so: the golden probabilities are those of the Keras model at that temperature.
-    golden = json.loads((directory / "golden" / "expected.json").read_text())[0]
-    pixels = cache.decode_all(datasets.open_source(run).splits["test"], 32)
-    expected = calibrate.softmax(np.array(model(pixels)) / spec["temperature"])
-    assert np.abs(expected - golden["probabilities"]["tflite_float32"]).sum(axis=1).min() < 1e-4
-
-
-def test_files_have_their_digests(exported):
-    directory, _ = exported
-    files = json.loads((directory / "spec.json").read_text(encoding="utf-8"))["files"]
-    assert {"model_int8.tflite", "saved_model/saved_model.pb"} <= set(files)
-    for name, digest in files.items():
-        assert hashlib.sha256((directory / name).read_bytes()).hexdigest() == digest

@@ -1,48 +1,46 @@
-"""`python -m export`, and what its gates let through."""
+"""`python -m export`: what it writes and what it refuses."""
 
 import hashlib
 import json
 import re
 import shutil
-import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from export.__main__ import FORMATS
-from export.__main__ import _formats as formats_of
-from recycle_tf import create_model, list_models
+from export import artifact, exporting, golden, tflite
+from export.formats import FORMATS
+from export.settings import ExportSettings
+from recycle_tf import create_model, list_models, options, runs
+from recycle_tf.commands import predict
+from recycle_tf.data import decode
+from recycle_tf.evaluation.predictor import open_classifier
 from tests.conftest import run_python, tiny_training
-from tests.export.conftest import FILES, run_export
-from tests.test_train import check_refused
+from tests.export.conftest import FILES, check_error, check_whole, export, rows_of, run_command, succeed
 
 
-def record(exported):
-    return {row["format"]: row for row in json.loads((exported[0] / "export.json").read_text())}
-
-
-def test_every_format_is_there_and_verified(exported):
-    directory, output = exported
-    rows = record(exported)
+def test_every_format_is_written_and_verified(exported):
+    folder, output = exported
+    rows = rows_of(folder.parent)
     assert set(rows) == {"saved_model", *FILES}
     for name, row in rows.items():
         assert row["verification"]["failure"] is None
-        assert (directory / row["path"]).exists()
-        assert f"{name:16} verified" in output
+        assert (folder / row["path"]).exists()
+        assert re.search(rf"(?m)^{name} +verified$", output)
     assert rows["tflite_float32"]["verification"]["max_gap"] < 1e-4
     assert rows["tflite_int8"]["bytes"] < rows["tflite_float32"]["bytes"]
-    assert not [path for path in directory.iterdir() if path.name.startswith(".partial")]
+    check_whole(folder.parent)
 
 
-def test_what_is_recorded_of_each(exported):
-    rows = record(exported)
+def test_what_is_recorded_for_each(exported):
+    rows = rows_of(exported[0].parent)
     for name, row in rows.items():
         verification = row["verification"]
         assert set(verification["recall_change"]) == {"can", "jar", "tube"}
         assert verification["examples"] == 9
-        kept = list((exported[0] / "flips" / name).glob("*"))
-        assert len(kept) == verification["flips"]
+        saved = list((exported[0] / "flips" / name).glob("*"))
+        assert len(saved) == verification["flips"]
         assert re.search(rf"(?m)^{name} .* {verification['accuracy']:.4f} ", exported[1])
     for name in FILES:
         assert rows[name]["operations"]["CONV_2D"] > 1
@@ -52,6 +50,13 @@ def test_what_is_recorded_of_each(exported):
         assert "processors" in rows[name]["machine"]
     assert "QUANTIZE" in rows["tflite_int8"]["operations"]
     assert "QUANTIZE" not in rows["tflite_float32"]["operations"]
+
+
+def test_files_have_their_digests(exported):
+    files = json.loads((exported[0] / "spec.json").read_text(encoding="utf-8"))["files"]
+    assert {"model_int8.tflite", "saved_model/saved_model.pb"} <= set(files)
+    for name, digest in files.items():
+        assert hashlib.sha256((exported[0] / name).read_bytes()).hexdigest() == digest
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -69,235 +74,147 @@ def test_contract_of_the_file(exported, name):
     assert not [op for op in operations if op.startswith("Flex")]
 
 
-def test_golden_pictures_give_the_expected_probabilities(exported):
-    from recycle_tf.data import decode
-    from recycle_tf.evaluation.predictor import open_classifier
-
-    golden = exported[0] / "golden"
-    expected = json.loads((golden / "expected.json").read_text())
+def test_golden_images_give_the_expected_probabilities(exported):
+    folder = exported[0] / "golden"
+    expected = json.loads((folder / "expected.json").read_text())
     assert {row["label"] for row in expected} == {"can", "jar", "tube"}
     for name, file in FILES.items():
         classifier = open_classifier(exported[0] / file)
         assert classifier.labels == ["can", "jar", "tube"]
         for row in expected:
-            pixels = decode.decode(
-                (golden / row["file"]).read_bytes(), classifier.image_size, classifier.resize
-            )
+            encoded = (folder / row["file"]).read_bytes()
+            pixels = decode.decode(encoded, classifier.image_size, classifier.resize)
             np.testing.assert_allclose(classifier(pixels.numpy()), row["probabilities"][name], atol=1e-5)
             assert hashlib.sha256(pixels.numpy().tobytes()).hexdigest() == row["input_sha256"]
 
 
 def test_the_golden_page_has_code_for_this_network(exported):
     page = (exported[0] / "golden" / "README.md").read_text(encoding="utf-8")
-    for text in ("32 x 32, row by row, the picture stretched", "const val SIZE = 32", "let size = 32"):
+    for text in ("32 x 32", "stretched to that size", "const val SIZE = 32", "let size = 32"):
         assert text in page
-    assert "map { ($0.0, $0.1 * one) }" in page
+    assert "map { ($0.0, $0.1 * norm) }" in page
     assert "$$" not in page
 
 
 def test_the_golden_page_knows_every_resize():
-    from export import golden
-    from recycle_tf import options
-
     assert set(golden.RESIZE) == set(options.RESIZES)
 
 
-def test_saved_model_needs_nothing_of_ours(exported):
-    picture = next((exported[0] / "golden").glob("*.png"))
-    expected = json.loads((exported[0] / "golden" / "expected.json").read_text())
-    code = f"""
-import json, sys
-import tensorflow as tf
-sys.modules["recycle_tf"] = None  # as if it were not installed
-served = tf.saved_model.load({str(exported[0] / "saved_model")!r})
-assert {{"serve_bytes", "serve_pixels"}} <= set(served.signatures)
-answer = served.signatures["serve_bytes"](tf.constant([open({str(picture)!r}, "rb").read()]))
-pixels = served.signatures["serve_pixels"](tf.zeros([2, 32, 32, 3], tf.uint8))
-assert {{key: tuple(value.shape) for key, value in pixels.items()}} == {{
-    "probabilities": (2, 3), "labels": (3,), "label": (2,), "top_labels": (2, 3), "top_probabilities": (2, 3)
-}}
-assert answer["top_labels"][0, 0] == answer["label"][0]
-print(json.dumps([
-    answer["label"][0].numpy().decode(),
-    answer["probabilities"][0].numpy().tolist(),
-    dict(zip(
-        (name.decode() for name in answer["top_labels"][0].numpy()),
-        answer["top_probabilities"][0].numpy().tolist(),
-    )),
-    [name.decode() for name in answer["labels"].numpy()],
-]))
-"""
-    result = run_python("-c", code, cwd=exported[0])
-    assert result.returncode == 0, result.stderr
-    label, probabilities, top, labels = json.loads(result.stdout.splitlines()[-1])
-    assert labels == ["can", "jar", "tube"]
-    assert list(top.values()) == sorted(probabilities, reverse=True)
-    assert top == dict(zip(labels, probabilities, strict=True))
-    row = next(row for row in expected if row["file"] == picture.name)
-    np.testing.assert_allclose(probabilities, row["probabilities"]["keras"], atol=1e-5)
-    assert label == ["can", "jar", "tube"][int(np.argmax(row["probabilities"]["keras"]))]
-
-
 def test_predict_with_a_tflite(exported):
-    golden = exported[0] / "golden"
-    result = run_python("-m", "recycle_tf", "predict", f"--model={exported[0] / 'model_int8.tflite'}", golden)
-    assert result.returncode == 0, result.stderr
-    assert len(result.stdout.splitlines()) == len(list(golden.glob("*.png")))
+    folder = exported[0] / "golden"
+    result = run_command(predict.main, f"--model={exported[0] / 'model_int8.tflite'}", folder)
+    assert result.status == 0, result.errors
+    assert len(result.output.splitlines()) == len(list(folder.glob("*.png")))
 
 
 def test_exporting_one_again_gives_the_same_bytes_and_keeps_the_others(exported, tmp_path):
-    directory = shutil.copytree(exported[0].parent, tmp_path / "run") / "export"
+    run = shutil.copytree(exported[0].parent, tmp_path / "run")
+    (run / "export" / "notes.txt").write_text("of the user")
 
-    def digest():
-        return hashlib.sha256((directory / "model_float16.tflite").read_bytes()).hexdigest()
+    def digest(name):
+        return hashlib.sha256((run / "export" / name).read_bytes()).hexdigest()
 
-    before, answers = digest(), (directory / "golden" / "expected.json").read_text()
-    result = run_export(directory.parent, "--formats=tflite_float16")
-    assert result.returncode == 0, result.stderr
-    assert digest() == before
-    assert {row["format"] for row in json.loads((directory / "export.json").read_text())} == {
-        "saved_model",
-        *FILES,
-    }
-    assert json.loads((directory / "golden" / "expected.json").read_text()) == json.loads(answers)
+    before = {name: digest(name) for name in ("model_float16.tflite", "golden/expected.json")}
+    names = f"--translations=ko:{run / 'korean.txt'}"
+    succeed(run, "--formats=tflite_float16", names, "--author=A. Author")
+    assert {name: digest(name) for name in before} == before
+    assert set(rows_of(run)) == {"saved_model", *FILES}
+    assert (run / "export" / "notes.txt").read_text() == "of the user"
+    check_whole(run)
+
+
+def test_a_deleted_file_is_no_longer_listed(exported, tmp_path):
+    run = shutil.copytree(exported[0].parent, tmp_path / "run")
+    (run / "export" / "model_int8.tflite").unlink()
+    succeed(run, "--formats=tflite_float16")
+    assert set(rows_of(run)) == {"saved_model", *FILES} - {"tflite_int8"}
 
 
 def test_a_run_in_bfloat16_is_exported_in_float32(photos, tmp_path):
     run = tmp_path / "run"
     flags = (*tiny_training(photos), "--epochs=1", "--mixed_precision=bfloat16", f"--run_dir={run}")
     assert run_python("train.py", *flags).returncode == 0
-    result = run_python("-m", "export", f"--run={run}", "--formats=tflite_float32")
-    assert result.returncode == 0, result.stderr
-    assert "tflite_float32   verified" in result.stdout
+    assert "tflite_float32   verified" in succeed(run, "--formats=tflite_float32")
 
 
-def test_deformable_networks_are_not_had_in_integers(photos, tmp_path):
-    run = tmp_path / "run"
-    flags = (*tiny_training(photos), "--epochs=1", "--arch=test_deformable", f"--run_dir={run}")
-    result = run_python("train.py", *flags)
-    assert result.returncode == 0, result.stderr
-    export = ("-m", "export", f"--run={run}")
-    check_refused(
-        run_python(*export, "--formats=tflite_float32,tflite_int16x8"),
-        "--formats=tflite_int16x8: test_deformable samples its maps at computed coordinates",
-    )
-    assert not (run / "export").exists()
-    result = run_python(*export, "--max_drop=100")
-    assert result.returncode == 0, result.stderr
-    assert "tflite_int8      left out: test_deformable samples" in result.stdout
-    assert "int16x8" not in result.stdout
-    assert {row["format"] for row in json.loads((run / "export" / "export.json").read_text())} == {
-        "saved_model",
-        "tflite_float32",
-        "tflite_float16",
-        "tflite_dynamic",
-    }
+def settings(**given):
+    return ExportSettings(run="run", **given)
 
 
-def test_all_formats_are_those_that_the_network_can(capsys):
-    values = types.SimpleNamespace(formats=["all"], choose=False, unverified=False)
-    assert formats_of(values, create_model("test_resnet", 3), None) == list(FORMATS)
-    found = formats_of(values, create_model("test_deformable", 3), None)
-    assert found == [name for name in FORMATS if name not in ("tflite_int8", "tflite_int16x8")]
-    assert "tflite_int16x8   left out: test_deformable samples its maps" in capsys.readouterr().out
+def test_all_formats_are_those_that_the_network_supports(capsys):
+    found = exporting.select_formats(settings(formats="all"), create_model("test_resnet", 3))
+    assert [one.name for one in found] == list(FORMATS)
+    found = exporting.select_formats(settings(formats="all"), create_model("test_deformable", 3))
+    integers = ("tflite_int8", "tflite_int16x8")
+    assert [one.name for one in found] == [name for name in FORMATS if name not in integers]
+    output = capsys.readouterr().out
+    for name in integers:
+        assert re.search(rf"(?m)^{name} +not exported: test_deformable ", output)
 
 
-def test_choosing(finished_run, tmp_path):
-    run = shutil.copytree(finished_run, tmp_path / "run")
-    export = (
-        "-m",
-        "export",
-        f"--run={run}",
-        "--choose",
-        "--formats=saved_model,tflite_float32,tflite_float16",
-    )
-    check_refused(run_python(*export, "--max_mb=0.01"), "--choose: no format could fit")
-    assert not (run / "export").exists()
+def test_default_formats_need_no_further_packages():
+    found = exporting.select_formats(settings(), create_model("test_resnet", 3))
+    assert [one.name for one in found] == ["saved_model", *list(FILES)[:4]]
+
+
+def test_a_format_that_the_network_does_not_support(copy, monkeypatch):
+    monkeypatch.setattr(tflite, "why_not", lambda model, name: "reason" if name == "tflite_int8" else None)
+    result = export(copy, "--formats=tflite_float32,tflite_int8")
+    check_error(result, "--formats=tflite_int8: reason")
+    assert not (copy / "export").exists()
+
+
+def test_choosing(copy):
+    flags = ("--choose", "--formats=saved_model,tflite_float32,tflite_float16")
+    check_error(export(copy, *flags, "--max_mb=0.01"), "--formats")
+    assert not (copy / "export").exists()
     largest = create_model("test_resnet", 3).count_params() * 3.9 / 1e6
-    result = run_python(*export, f"--max_mb={largest}")
-    assert result.returncode == 0, result.stderr
-    assert "tflite_float32   left out: its weights alone take" in result.stdout
-    assert result.stdout.splitlines()[-1].startswith("choice: model_float16.tflite, the only one that fits")
-    assert [path.name for path in (run / "export").glob("*.tflite")] == ["model_float16.tflite"]
+    output = succeed(copy, *flags, f"--max_mb={largest}")
+    assert re.search(r"(?m)^tflite_float32 +not exported: .*--max_mb", output)
+    assert output.splitlines()[-1].startswith("choice: model_float16.tflite, the only one")
+    assert [path.name for path in (copy / "export").glob("*.tflite")] == ["model_float16.tflite"]
 
 
 def test_integers_take_dark_pixels_as_they_are(finished_run, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
-    from export import artifact, tflite
-    from recycle_tf import runs
-
-    model = runs.open_run(finished_run).load_model()
-    spec = artifact.make_spec(runs.open_run(finished_run), model)
+    run = runs.open_run(finished_run)
+    model = run.load_model()
     dark = np.random.default_rng(0).integers(0, 60, (8, 32, 32, 3)).astype(np.uint8)
-    exported = tflite.export(spec, model, "tflite_int8", tmp_path, dark)
-    assert Interpreter(model_path=str(exported.path)).get_input_details()[0]["quantization"] == (1.0, 0)
+    path = tflite.export(artifact.make_spec(run, model), model, "tflite_int8", tmp_path, dark).path
+    assert Interpreter(model_path=str(path)).get_input_details()[0]["quantization"] == (1.0, 0)
 
 
-def test_a_format_that_differs_is_rejected(finished_run, tmp_path):
-    run = shutil.copytree(finished_run, tmp_path / "run")
-    export = ("-m", "export", f"--run={run}", "--formats=tflite_int8")
-    assert run_python(*export, "--max_drop=12").returncode == 0
-    result = run_python(*export, "--max_drop=-101")
-    assert result.returncode == 2
-    assert result.stderr.strip().splitlines()[-1].startswith("error: tflite_int8: rejected")
-    assert (run / "export" / "rejected" / "model_int8.tflite").is_file()
-    assert not (run / "export" / "model_int8.tflite").exists()
+def test_a_format_that_differs_is_rejected(copy):
+    succeed(copy, "--formats=tflite_dynamic,tflite_float32", "--max_drop=100")
+    check_error(export(copy, "--formats=tflite_dynamic", "--max_drop=-101"), "tflite_dynamic", "rejected")
+    assert (copy / "export" / "rejected" / "model_dynamic.tflite").is_file()
+    assert not (copy / "export" / "model_dynamic.tflite").exists()
+    assert "rejected" in (copy / "export" / "card.md").read_text(encoding="utf-8")
+    check_whole(copy)
+    succeed(copy, "--formats=tflite_dynamic", "--max_drop=100")
+    assert (copy / "export" / "model_dynamic.tflite").is_file()
+    assert not (copy / "export" / "rejected" / "model_dynamic.tflite").exists()
 
 
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ([], "--run: missing"),
-        (["--run=/no/run", "--formats="], "--formats: empty"),
-        (["--run=/no/run", "--max_drop=nan"], "--max_drop=nan: expected points"),
-        (["--run=/no/run", "--choose", "--unverified"], "--choose: asks what pictures show"),
-        (["--run=/no/run", "--max_mb=5"], "--max_mb=5: goes with --choose"),
-        (["--run=/no/run", "--choose", "--max_ms=0"], "--max_ms=0: expected a number above 0"),
-        (["--run=/no/run", "more"], "more: not a flag"),
-        (["--run=/no/run"], "--run=/no/run: no such folder"),
-        (
-            ["--run=/no/run", "--formats=tflite_int4"],
-            "--formats=tflite_int4: no such format, did you mean tflite_int8",
-        ),
-    ],
-)
-def test_mistakes(flags, message):
-    check_refused(run_python("-m", "export", *flags), message)
+def test_a_run_without_a_model(copy):
+    (copy / "model.keras").unlink()
+    check_error(export(copy), "no model yet")
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "not a text file in UTF-8"),
-        ("캔\n병\n", "has 2 names on 2 lines, expected one a line for each of can, jar, tube"),
-        ("캔\n\n튜브\n", "has 2 names on 3 lines"),
-    ],
-)
-def test_korean_names_that_do_not_fit(tmp_path, content, message):
-    from export import korean
-    from recycle_tf.errors import UserError
-
-    file = tmp_path / "korean.txt"
-    if content is not None:
-        file.write_text(content, encoding="utf-8")
-    with pytest.raises(UserError, match=message):
-        korean.translate(["can", "jar", "tube"], file)
+def predict_with(content, folder):
+    (folder / "network.tflite").write_bytes(content)
+    Image.new("RGB", (8, 8)).save(folder / "x.png")
+    return run_command(predict.main, f"--model={folder / 'network.tflite'}", folder / "x.png")
 
 
-def test_a_run_without_a_model(finished_run, tmp_path):
-    run = shutil.copytree(finished_run, tmp_path / "run")
-    (run / "model.keras").unlink()
-    check_refused(run_python("-m", "export", f"--run={run}"), "no model yet")
+def test_a_tflite_of_another_program_has_no_labels(tmp_path):
+    check_error(predict_with(b"TFL3", tmp_path), "network.tflite", "labels")
 
 
-def test_a_tflite_of_somebody_else_has_no_labels(tmp_path):
-    (tmp_path / "other.tflite").write_bytes(b"TFL3")
-    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
-    result = run_python(
-        "-m", "recycle_tf", "predict", f"--model={tmp_path / 'other.tflite'}", tmp_path / "x.png"
-    )
-    check_refused(result, "has no labels in it")
+def test_a_damaged_tflite(exported, tmp_path):
+    content = (exported[0] / "model_int8.tflite").read_bytes()
+    check_error(predict_with(bytes(400) + content[400:], tmp_path), "network.tflite", "damaged")
 
 
 @pytest.mark.parametrize("arch", list_models("test_*"))
@@ -312,25 +229,10 @@ def test_every_row_converts_and_agrees(arch, tmp_path, finished_run):
 
 
 def convert_and_compare(arch, folder, run):
-    """The converter is told to use builtin operations alone: any other one fails it."""
-    from export import artifact, tflite
-    from recycle_tf import runs
-
+    """The converter may only use built-in operations: any other one makes it fail."""
     model = create_model(arch, 3)
     spec = artifact.make_spec(runs.open_run(run), model)
-    exported = tflite.export(spec, model, "tflite_float32", folder)
+    path = tflite.export(spec, model, "tflite_float32", folder).path
     size = model.input_shape[1]
-    pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
-    logits = np.array(model(pictures))
-    exponentials = np.exp(logits - logits.max(1, keepdims=True))
-    expected = exponentials / exponentials.sum(1, keepdims=True)
-    np.testing.assert_allclose(tflite.load(exported.path)(pictures), expected, atol=1e-4)
-
-
-def test_a_damaged_tflite(exported, tmp_path):
-    content = bytearray((exported[0] / "model_int8.tflite").read_bytes())
-    content[:400] = bytes(400)
-    (tmp_path / "damaged.tflite").write_bytes(content)
-    picture = next((exported[0] / "golden").glob("*.png"))
-    result = run_python("-m", "recycle_tf", "predict", f"--model={tmp_path / 'damaged.tflite'}", picture)
-    check_refused(result, "damaged, LiteRT cannot load it")
+    images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
+    np.testing.assert_allclose(tflite.load(path)(images), artifact.answer(model, images), atol=1e-4)

@@ -1,4 +1,4 @@
-"""Folding for inference: the same answers, in fewer operations."""
+"""Folding for inference: the same outputs with fewer operations."""
 
 import collections
 
@@ -6,11 +6,13 @@ import keras
 import numpy as np
 import pytest
 
+from export import fold, tflite
 from recycle_tf import create_model, list_models
+from tests.export.conftest import SPEC
 
 
-def worn(arch, seed=0, least_gamma=-1.5):
-    """A network whose norms look as after a training, but with more negative and tiny scales."""
+def trained_like(arch, seed=0, least_gamma=-1.5):
+    """A network with norms as after training, but with more negative and tiny scales."""
     keras.utils.set_random_seed(seed)
     rng = np.random.default_rng(seed)
     model = create_model(arch, 3)
@@ -27,7 +29,7 @@ def worn(arch, seed=0, least_gamma=-1.5):
     return model
 
 
-def pictures(model):
+def images_for(model):
     return np.random.default_rng(1).integers(0, 256, (3, *model.input_shape[1:])).astype("float32")
 
 
@@ -36,7 +38,7 @@ def kinds(model):
 
 
 @pytest.mark.parametrize("arch", list_models("test_*"))
-def test_the_answers_are_the_same(arch):
+def test_the_outputs_are_the_same(arch):
     compare(arch, least_gamma=-1.5)
 
 
@@ -47,10 +49,8 @@ def test_positive_scales_pass_a_relu(arch, through_relu):
 
 
 def compare(arch, least_gamma, through_relu=True):
-    from export import fold
-
-    model = worn(arch, least_gamma=least_gamma)
-    before, images = model.get_weights(), pictures(model)
+    model = trained_like(arch, least_gamma=least_gamma)
+    before, images = model.get_weights(), images_for(model)
     folded = fold.fold(model, through_relu)
     expected = model(images, training=False).numpy()
     np.testing.assert_allclose(folded(images, training=False), expected, atol=1e-5 * abs(expected).max())
@@ -62,63 +62,45 @@ def compare(arch, least_gamma, through_relu=True):
 @pytest.mark.parametrize(
     ("arch", "least_gamma", "expected"),
     [
-        # One addition for the picture's mean; beside it those of the residual blocks,
+        # One addition for the mean of the image, and one per residual block.
         ("test_resnet", 0.1, {"ADD": 1 + 4}),
         ("test_resnet", -1.5, {"ADD": 1 + 4}),
-        # of the norms before convolutions: 8 dense blocks, 3 transitions, the last one,
+        # One per norm before a convolution: 8 dense blocks, 3 transitions, the last one;
         ("test_densenet", 0.1, {"ADD": 1 + 12, "AVERAGE_POOL_2D": 3}),
-        # each also a multiplication where a scale is negative;
+        # and a multiplication for each if a scale is negative.
         ("test_densenet", -1.5, {"ADD": 1 + 12, "MUL": 12, "AVERAGE_POOL_2D": 3}),
-        # of 5 blocks and of the norms before them and of the last one.
+        # 5 blocks, the norms before them, and the last one.
         ("test_preact", 0.1, {"ADD": 1 + 5 + 6}),
-        # Swish and the gates of squeeze and excitation are multiplications.
+        # Swish and the gates of squeeze-and-excitation are multiplications.
         ("test_efficientnet", -1.5, {"ADD": 1 + 1, "MUL": 13 + 4}),
         ("test_efficientnet_lite", -1.5, {"ADD": 1 + 1}),
     ],
 )
-def test_what_is_left(arch, least_gamma, expected, tmp_path):
-    from export import tflite
-
-    spec = dict.fromkeys(("arch", "run", "input", "output", "resize"), "") | {
-        "labels": [],
-        "image_size": 32,
-        "batch": 1,
-    }
-    model = worn(arch, least_gamma=least_gamma)
-    operations = tflite.export(spec, model, "tflite_float32", tmp_path).operations
+def test_remaining_operations(arch, least_gamma, expected, tmp_path):
+    model = trained_like(arch, least_gamma=least_gamma)
+    operations = tflite.export(SPEC, model, "tflite_float32", tmp_path).operations
     names = ("ADD", "SUB", "MUL", "AVERAGE_POOL_2D", "TRANSPOSE", "SHAPE", "PACK")
     assert {name: operations[name] for name in names if name in operations} == expected
 
 
-def test_a_first_convolution_that_pads_nothing_takes_up_the_mean():
-    from export import fold
-
-    model = worn("test_alexnet")
+def test_a_first_convolution_without_padding_absorbs_the_mean():
+    model = trained_like("test_alexnet")
     folded = fold.fold(model)
     assert folded.get_layer("stem_conv").input.name == "image"
 
 
 def test_pooling_moves_before_a_pointwise_convolution():
-    from export import fold
-
-    model = worn("test_densenet")
+    model = trained_like("test_densenet")
     size = model.get_layer("stage2_transition_conv").output.shape[1]
     assert fold.fold(model).get_layer("stage2_transition_conv").output.shape[1] == size // 2
 
 
 def test_integers_are_not_converted_back_and_forth_between_dense_blocks(tmp_path):
-    from export import tflite
-
-    spec = dict.fromkeys(("arch", "run", "input", "output", "resize"), "") | {
-        "labels": [],
-        "image_size": 32,
-        "batch": 1,
-    }
-    model = worn("test_densenet", least_gamma=0.1)
+    model = trained_like("test_densenet", least_gamma=0.1)
     images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3)).astype(np.uint8)
-    exported = tflite.export(spec, model, "tflite_int8", tmp_path, images)
+    exported = tflite.export(SPEC, model, "tflite_int8", tmp_path, images)
     assert exported.operations["CONCATENATION"] == 8
-    # Into the graph, and out of it.
+    # At the input and at the output of the graph.
     assert (exported.operations["QUANTIZE"], exported.operations["DEQUANTIZE"]) == (1, 1)
     assert exported.operations["MUL"] == 12
     expected = np.array(keras.ops.softmax(model(images.astype("float32"))))

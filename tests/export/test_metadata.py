@@ -1,4 +1,4 @@
-"""The files in the hands of others: MediaPipe runs them, and its schema reads their metadata."""
+"""Other programs can use the files: MediaPipe runs them, and its schema reads their metadata."""
 
 import json
 import zipfile
@@ -6,12 +6,19 @@ import zipfile
 import numpy as np
 import pytest
 
+from export import artifact
+from recycle_tf import create_model
 from recycle_tf.data import decode
-from tests.export.conftest import FILES
+from tests.export.conftest import FILES, require
+
+
+@pytest.fixture
+def mediapipe():
+    require("mediapipe")
 
 
 def classify(path, pixels, locale="en"):
-    """What MediaPipe Tasks answers: `[(index, label, display name, probability)]`, in index order."""
+    """The answer of MediaPipe Tasks: `[(index, label, display name, probability)]`, in index order."""
     import mediapipe
     from mediapipe.tasks.python import BaseOptions, vision
 
@@ -25,7 +32,7 @@ def classify(path, pixels, locale="en"):
 
 
 def describe(path):
-    """The metadata of a file, read with MediaPipe's own schema."""
+    """The metadata of a file, read with MediaPipe's schema."""
     from ai_edge_litert import schema_py_generated as tflite
     from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
 
@@ -37,7 +44,7 @@ def describe(path):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_mediapipe_answers_as_expected(exported, name):
+def test_mediapipe_answers_as_expected(exported, name, mediapipe):
     golden = exported[0] / "golden"
     rows = json.loads((golden / "expected.json").read_text())
     assert len(rows) >= 3
@@ -49,7 +56,7 @@ def test_mediapipe_answers_as_expected(exported, name):
         np.testing.assert_allclose(probabilities, row["probabilities"][name], atol=1e-5)
 
 
-def test_mediapipe_speaks_korean(exported):
+def test_mediapipe_displays_translated_names(exported, mediapipe):
     found = classify(exported[0] / "model_int8.tflite", np.zeros((32, 32, 3), np.uint8), locale="ko")
     assert [(label, display) for _, label, display, _ in found] == [
         ("can", "캔"),
@@ -59,7 +66,7 @@ def test_mediapipe_speaks_korean(exported):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_metadata(exported, name):
+def test_metadata(exported, name, mediapipe):
     from mediapipe.tasks.metadata import metadata_schema_py_generated as schema
 
     found = describe(exported[0] / FILES[name])
@@ -95,33 +102,18 @@ def test_files_inside_are_the_ones_beside(exported, name):
     assert spec["labels_ko"] == ["캔", "병", "튜브"]
 
 
-def test_known_classes_have_korean_names():
-    from export import korean
-
-    assert korean.translate(["paper", "trash"]) == ["종이", "일반 쓰레기"]
-    assert korean.translate(["paper", "can"]) is None
-
-
-def test_english_labels_are_marked_so(finished_run):
-    from export import artifact
-    from recycle_tf import create_model
-
+def test_the_spec_marks_english_labels(finished_run):
     class Run:
         path = finished_run
         config = {"dataset": "trashnet", "resize": "stretch"}
         fingerprint = "0"
         labels = ["glass", "paper"]
 
-    spec = artifact.make_spec(Run, create_model("test_resnet", 2))
+    spec = artifact.make_spec(Run, create_model("test_resnet", 2), {"de": ["Glas", "Papier"]})
     assert spec["labels_locale"] == "en"
     assert "author" not in spec
-
-
-def test_the_card_says_what_is_there(exported):
-    card = (exported[0] / "card.md").read_text(encoding="utf-8")
-    assert "| 1 | jar | 병 |" in card
-    assert "- author: A. Author" in card
-    assert "- licence: not stated" in card
-    assert "on the 9 pictures of the test split of photos:" in card
-    for file in FILES.values():
-        assert f"| `{file}` |" in card
+    assert artifact.translations(spec) == {"de": ["Glas", "Papier"]}
+    assert artifact.label_files(spec) == {
+        "labels.txt": "glass\npaper\n",
+        "labels_de.txt": "Glas\nPapier\n",
+    }

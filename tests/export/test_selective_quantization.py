@@ -1,4 +1,4 @@
-"""Layers that integers ruin: found, left in float, and named where that does not help."""
+"""Layers that quantization ruins: found, kept in float, and named if that does not help."""
 
 import dataclasses
 
@@ -6,12 +6,16 @@ import keras
 import numpy as np
 import pytest
 
-from recycle_tf import create_model
+from export import selective_quantization, tflite, verify
+from recycle_tf import create_model, runs
+from recycle_tf.data import cache
+from recycle_tf.evaluation import datasets
+from tests.export.conftest import SPEC, check_error, export, rows_of, succeed
 
 
 @pytest.fixture(scope="module")
 def ruined():
-    """A network, one channel of which is a thousand times as large as those beside it, in one place."""
+    """A network in which one channel of one layer is a thousand times as large as its other channels."""
     keras.utils.set_random_seed(0)
     model = create_model("test_plain", 3, image_size=32)
     norm, conv = model.get_layer("stage2_block1_conv1_norm"), model.get_layer("stage2_block1_conv2")
@@ -23,43 +27,27 @@ def ruined():
     return model
 
 
-@pytest.fixture
-def pictures():
-    return np.random.default_rng(0).integers(0, 256, (24, 32, 32, 3)).astype(np.uint8)
+def prepare(model, images, folder, max_gap):
+    """Arguments of `rescue`; the gate is the largest difference, because the network is not trained."""
+    expected = np.array(keras.ops.softmax(model(images.astype("float32"))))
 
-
-def prepare(model, pictures, folder, max_gap):
-    """`rescue`'s arguments; the gate is a gap of a probability, because nothing was learned."""
-    from export import tflite, verify
-
-    spec = dict.fromkeys(("arch", "run", "input", "output", "resize"), "") | {
-        "labels": [],
-        "image_size": 32,
-        "batch": 1,
-    }
-    expected = np.array(keras.ops.softmax(model(pictures.astype("float32"))))
-
-    def prove(artifact):
-        found = tflite.load(artifact.path)(pictures)
-        verdict = verify.judge(
-            artifact.format, found, expected, expected.argmax(1), ["a", "b", "c"], max_drop=100
-        )
+    def judge(artifact):
+        found = tflite.load(artifact.path)(images)
+        verdict = verify.judge(found, expected, expected.argmax(1), ["a", "b", "c"], max_drop=100)
         bad = abs(found - expected).max() > max_gap
-        return found, dataclasses.replace(verdict, failure="too far" if bad else None)
+        return dataclasses.replace(verdict, failure="too far" if bad else None)
 
-    artifact = tflite.export(spec, model, "tflite_int8", folder, pictures)
-    return model, pictures, artifact, *prove(artifact), prove
+    artifact = tflite.export(SPEC, model, "tflite_int8", folder, images)
+    return model, images, artifact, judge(artifact), judge
 
 
-def test_the_ruined_layer_is_left_in_float(ruined, pictures, tmp_path):
+def test_the_ruined_layer_is_kept_in_float(ruined, images, tmp_path):
     from ai_edge_litert.interpreter import Interpreter
 
-    from export import selective_quantization
-
-    arguments = prepare(ruined, pictures, tmp_path, 0.02)
-    first, verdict = arguments[2], arguments[4]
+    arguments = prepare(ruined, images, tmp_path, 0.02)
+    first, verdict = arguments[2], arguments[3]
     assert verdict.failure == "too far"
-    artifact, answers, verdict = selective_quantization.rescue(*arguments)
+    artifact, verdict = selective_quantization.rescue(*arguments)
     assert verdict.failure is None
     assert verdict.max_gap < 0.02
     assert "stage2_block1_conv1_act" in artifact.spec["float_layers"]
@@ -69,16 +57,49 @@ def test_the_ruined_layer_is_left_in_float(ruined, pictures, tmp_path):
     assert (image["dtype"], list(image["shape"])) == (np.uint8, [1, 32, 32, 3])
 
 
-def test_layers_are_named_where_float_does_not_help(ruined, pictures, tmp_path):
-    from export import selective_quantization
-
-    arguments = prepare(ruined, pictures, tmp_path, max_gap=0)
+def test_layers_are_named_if_float_does_not_help(ruined, images, tmp_path):
+    arguments = prepare(ruined, images, tmp_path, max_gap=0)
     first = arguments[2].path.read_bytes()
-    artifact, answers, verdict = selective_quantization.rescue(*arguments)
+    artifact, verdict = selective_quantization.rescue(*arguments)
     names = list(artifact.spec["worst_layers"])
-    # The maps of the one, and the kernel of the next, which is as uneven.
+    # The feature maps of the one, and the kernel of the next one, which is as uneven.
     assert set(names[:2]) == {"stage2_block1_conv1_act", "stage2_block1_act"}
     assert artifact.spec["worst_layers"][names[0]] > 0.1
-    assert verdict.failure == f"too far; float for its worst layers does not help: {', '.join(names)}"
+    assert verdict == arguments[3]
     assert artifact.path.read_bytes() == first
-    assert answers is arguments[3]
+
+
+@pytest.fixture
+def splits_read(copy, monkeypatch):
+    """Names of the splits on which files are run, in order."""
+    splits = datasets.open_source(runs.open_run(copy)).splits
+    known = {name: cache.decode_all(splits[name], 32) for name in ("validation", "test")}
+    names, replay = [], verify.replay
+
+    def recorded(predict, images, progress):
+        names.extend(name for name, own in known.items() if np.array_equal(own, images))
+        return replay(predict, images, progress)
+
+    monkeypatch.setattr(verify, "replay", recorded)
+    return names
+
+
+def test_a_rescue_selects_on_the_validation_split(copy, splits_read):
+    result = export(copy, "--formats=tflite_int8", "--max_drop=-101")
+    check_error(result, "tflite_int8", "rejected")
+    # The file itself and three attempts; then the gate, once.
+    assert splits_read == ["validation"] * 4 + ["test"]
+    row = rows_of(copy)["tflite_int8"]
+    assert row["worst_layers"]
+    assert "--max_drop=-101" in row["selection"]["failure"].replace("`max", "--max")
+    assert f"worst layers in float does not help: {next(iter(row['worst_layers']))}" in result.output
+
+
+def test_a_choice_selects_on_the_validation_split(copy, splits_read):
+    succeed(copy, "--choose", "--formats=tflite_float32,tflite_float16")
+    assert splits_read == ["validation", "test"] * 2
+
+
+def test_other_files_are_only_run_on_the_test_split(copy, splits_read):
+    succeed(copy, "--formats=tflite_dynamic", "--max_drop=100")
+    assert splits_read == ["test"]

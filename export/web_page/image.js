@@ -1,6 +1,6 @@
-/** A picture as the network was trained to see it: upright, square, resampled as TensorFlow does. */
+/** Prepares an image as in training: upright, square, resampled as TensorFlow does. */
 
-/** The pixels of an image file, turned as its Exif says, on white paper where it is transparent. */
+/** The pixels of an image file, rotated according to its Exif data, on white where it is transparent. */
 export async function decode(file) {
   const bitmap = await createImageBitmap(file, {
     imageOrientation: "from-image",
@@ -20,14 +20,14 @@ export function draw(image, width, height) {
 }
 
 /**
- * RGB bytes of a square, row by row.
+ * Resizes an image to a square; returns its RGB bytes, row by row.
  *
- * A canvas' own resizing differs from browser to browser and skips pixels where it shrinks much, so the
- * bilinear filter, widened where it shrinks, is computed here: `tf.image.resize(antialias=True)`, in its order
- * and precision, to the same bytes.
+ * The resizing of a canvas differs between browsers and skips pixels when it shrinks an image a lot. So the
+ * antialiased bilinear filter is computed here: `tf.image.resize(antialias=True)`, in the same order of
+ * operations and precision, which gives the same bytes.
  *
  * @param image ImageData.
- * @param size side of the square.
+ * @param size side of the square in pixels.
  * @param resize "stretch", "letterbox" or "crop", as in spec.json.
  */
 export function prepare(image, size, resize) {
@@ -75,21 +75,21 @@ export function prepare(image, size, resize) {
   return square;
 }
 
-/** For each of `to` samples, the first of `from` pixels that it is made of, and their weights. */
+/** For each of `to` output samples: the first of the `from` input pixels it depends on, and their weights. */
 function taps(from, to) {
   const {fround} = Math;
   const scale = fround(from / to);
   const radius = Math.max(scale, 1);
   const narrowing = fround(1 / radius);
   return Array.from({length: to}, (_, i) => {
-    const centre = fround((i + 0.5) * scale);
-    const first = Math.max(0, Math.ceil(centre - radius - 0.5));
-    const last = Math.min(from - 1, Math.floor(centre + radius - 0.5));
+    const center = fround((i + 0.5) * scale);
+    const first = Math.max(0, Math.ceil(center - radius - 0.5));
+    const last = Math.min(from - 1, Math.floor(center + radius - 0.5));
     const weights = Array.from({length: last - first + 1}, (_, j) => {
-      const distance = fround(fround(first + j + 0.5 - centre) * narrowing);
+      const distance = fround(fround(first + j + 0.5 - center) * narrowing);
       return Math.max(0, fround(1 - Math.abs(distance)));
     });
-    const one = fround(1 / weights.reduce((a, b) => fround(a + b)));
-    return {first, weights: weights.map((weight) => fround(weight * one))};
+    const norm = fround(1 / weights.reduce((a, b) => fround(a + b)));
+    return {first, weights: weights.map((weight) => fround(weight * norm))};
   });
 }

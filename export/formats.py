@@ -1,0 +1,65 @@
+"""The exported formats, one row each. Imports nothing heavy, so that `--help` can list them quickly."""
+
+import dataclasses
+import importlib
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """An exported format and how it is verified.
+
+    Every format belongs to a module of this package, and all of these have the same functions:
+
+    * `why_not(model, name)`: why a Keras model cannot be exported to the format, or None;
+    * `export(spec, model, name, folder, **inputs)`: writes the file and returns an `artifact.Artifact`;
+      `inputs` are the arguments that `needs` lists;
+    * `load(path)`: a function from uint8 images `[batch, size, size, 3]` to probabilities
+      `[batch, num_classes]`, computed by the runtime in which the file will be used.
+
+    Attributes:
+        name: its name in the setting `formats`.
+        module: name of its module.
+        needs: arguments that `export` takes beyond the model: `representative_images`, `web_runtime`.
+        default: whether it is exported if no formats are given.
+        max_gap: gate of a float format: the largest allowed difference of a probability from the Keras model.
+            None for quantized formats, whose gates are accuracy and flips; see `verify.judge`.
+        bytes_per_parameter: of a `.tflite` for devices: such files are timed and can be chosen. Else None.
+        selective: whether a file that fails its gates is exported again with its most sensitive layers in
+            float; see `selective_quantization`.
+    """
+
+    name: str
+    module: str
+    needs: tuple = ()
+    default: bool = True
+    max_gap: float | None = None
+    bytes_per_parameter: int | None = None
+    selective: bool = False
+
+    @property
+    def timed(self):
+        """Whether latency and peak memory are measured."""
+        return self.bytes_per_parameter is not None
+
+    def load_module(self):
+        """Imports the module of the format."""
+        return importlib.import_module(f".{self.module}", __package__)
+
+
+_IMAGES = ("representative_images",)
+# Not exported by default: int16x8, because LiteRT computes it tens of times slower on a CPU; ONNX and the web
+# page, because they need further packages.
+FORMATS = {
+    one.name: one
+    for one in (
+        Format("saved_model", "saved_model", max_gap=1e-4),
+        Format("tflite_float32", "tflite", max_gap=1e-4, bytes_per_parameter=4),
+        Format("tflite_float16", "tflite", max_gap=1e-2, bytes_per_parameter=2),
+        Format("tflite_dynamic", "tflite", bytes_per_parameter=1),
+        Format("tflite_int8", "tflite", needs=_IMAGES, bytes_per_parameter=1, selective=True),
+        Format("tflite_int16x8", "tflite", needs=_IMAGES, bytes_per_parameter=1, default=False),
+        Format("onnx", "onnx", max_gap=1e-4, default=False),
+        Format("web", "web", needs=("web_runtime",), max_gap=1e-2, default=False),
+    )
+}
+"""Name -> `Format`, in the order in which they are exported."""

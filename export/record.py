@@ -1,0 +1,100 @@
+"""`export.json`: what was exported and how well it agrees with the Keras model; and its table."""
+
+import dataclasses
+import json
+import os
+import platform
+
+from recycle_tf.errors import UserError
+
+FILE = "export.json"
+
+
+def read(folder):
+    """The rows that earlier exports wrote, without those whose files were deleted.
+
+    Args:
+        folder: the export folder.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return []
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        for row in rows:
+            if not {"format", "bytes", "verification"} <= set(row):
+                raise ValueError(row)
+        return [row for row in rows if (folder / row["path"]).exists()]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(f"{path}: damaged, cannot be read; delete {folder} and rerun the command") from error
+
+
+def make_row(exported, folder, latency, peak_memory):
+    """The row of an exported file.
+
+    Args:
+        exported: an `exporting.Exported`.
+        folder: the export folder.
+        latency: `{"threads_1": milliseconds, "threads_2": milliseconds}`, or None.
+        peak_memory: bytes, or None.
+
+    Returns:
+        A dict for JSON.
+    """
+    artifact = exported.artifact
+    return {
+        "path": artifact.path.relative_to(folder).as_posix(),
+        "bytes": artifact.bytes,
+        **artifact.spec,
+        "operations": artifact.operations,
+        "verification": exported.verdict and dataclasses.asdict(exported.verdict),
+        "selection": exported.selection and dataclasses.asdict(exported.selection),
+        "latency_ms": latency,
+        "peak_memory": peak_memory,
+        "machine": f"{platform.machine()} with {os.cpu_count()} processors",
+    }
+
+
+def table(rows, keras_accuracy, examples):
+    """The rows as lines of text.
+
+    Args:
+        rows: rows with a verification.
+        keras_accuracy: accuracy of the Keras model on the test split, 0..1.
+        examples: images in the test split.
+    """
+    lines = [
+        f"{'format':16} {'MB':>6} {'ops':>4} {'accuracy':>8} {'drop':>6} {'worst recall':>17} {'flips':>5} "
+        f"{'margin':>6} {'max gap':>8} {'mean gap':>8} {'1 thread':>8} {'2':>6} {'peak MB':>7}",
+        *map(_line, rows),
+        f"{'Keras':16} {'':11} {keras_accuracy:8.4f}   on {examples} images of the test split",
+    ]
+    for row in rows:
+        if "float_layers" in row:
+            lines.append(f"{row['format']}: layers kept in float: {', '.join(row['float_layers'])}")
+        if "worst_layers" in row:
+            worst = ", ".join(row["worst_layers"])
+            lines.append(f"{row['format']}: keeping its worst layers in float does not help: {worst}")
+    lines.append(
+        "drop and worst recall in points; margin: largest of Keras among the flips; threads: ms on this "
+        "machine; peak: resident memory of a fresh process without that of the runtime"
+    )
+    return "\n".join(lines)
+
+
+def _line(row):
+    verdict, times, peak = row["verification"], row["latency_ms"], row["peak_memory"]
+    change, label = min(
+        (change, label) for label, change in verdict["recall_change"].items() if change is not None
+    )
+    operations = sum(row["operations"].values()) if row["operations"] else ""
+    milliseconds = f"{times['threads_1']:8.2f} {times['threads_2']:6.2f}" if times else ""
+    return (
+        f"{row['format']:16} {row['bytes'] / 1e6:6.2f} {operations:4} {verdict['accuracy']:8.4f} "
+        f"{verdict['drop']:6.2f} {label[:10]:>10} {change:6.2f} {verdict['flips']:5} "
+        f"{verdict['largest_margin']:6.3f} {verdict['max_gap']:8.1e} {verdict['mean_gap']:8.1e} "
+        f"{milliseconds} {f'{peak / 1e6:7.1f}' if peak else ''}"
+    ).rstrip()

@@ -1,0 +1,50 @@
+"""The model card."""
+
+from export import card
+from tests.export.conftest import FILES
+
+
+def test_the_card_lists_what_was_exported(exported):
+    text = (exported[0] / "card.md").read_text(encoding="utf-8")
+    assert "| 1 | jar | 병 |" in text
+    assert "- author: A. Author" in text
+    assert "- license: not stated" in text
+    assert "9 images of the test split of photos" in text
+    for file in FILES.values():
+        assert f"| `{file}` |" in text
+
+
+def make(**given):
+    spec = {
+        "arch": "resnet18",
+        "run": "run",
+        "dataset": "photos",
+        "dataset_fingerprint": "0",
+        "image_size": 32,
+        "resize": "stretch",
+        "input": "pixels",
+        "output": "probabilities",
+        "labels": ["can", "jar"],
+        "temperature": 1.0,
+    }
+    return card.make_card({**spec, **given}, [])
+
+
+def test_labels_author_and_license_are_escaped():
+    text = make(
+        labels=["a|b", "<script>alert(1)</script>"],
+        labels_ko=["캔|", "`병`"],
+        author="A\n\n# Heading",
+        license="[x](javascript:y) & *z* _u_",
+    )
+    assert "| 0 | a\\|b | 캔\\| |" in text
+    assert "| 1 | \\<script\\>alert(1)\\</script\\> | \\`병\\` |" in text
+    assert "- author: A # Heading" in text
+    assert "- license: \\[x\\](javascript:y) \\& \\*z\\* \\_u\\_" in text
+    assert text.count("\n# ") == 0
+
+
+def test_a_column_per_locale():
+    text = make(labels_ko=["캔", "병"], labels_de=["Dose", "Glas"])
+    assert "| index | label | ko | de |" in text
+    assert "| 1 | jar | 병 | Glas |" in text
