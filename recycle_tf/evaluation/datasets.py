@@ -29,35 +29,41 @@ class EvaluationSet:
     left_out: tuple = ()
 
 
-def open_source(run, manual_dir=None, data_dir=None):
-    """Opens a run's own data, with the split it was trained with.
+def open_source(run, dataset=None, manual_dir=None, data_dir=None):
+    """Opens a run's own data, with the split it was trained with; or another dataset with the same classes.
 
     Args:
         run: a `runs.Run`.
+        dataset: as in `train.py`; None for the run's own.
         manual_dir: as in `train.py`; None for the run's own.
         data_dir: as in `train.py`; None for the run's own.
 
     Returns:
-        A `data.sources.Source`.
+        A `data.sources.Source` with the run's labels, in the run's order.
 
     Raises:
         UserError: the data is missing or has other classes than the run.
     """
     config = run.config
+    own = dataset in (None, config["dataset"])
     source = sources.open_source(
-        config["dataset"],
+        config["dataset"] if own else dataset,
         on_bad_image=config["on_bad_image"],
         manual_dir=manual_dir or config["manual_dir"],
         data_dir=data_dir or config["data_dir"],
         seed=config["seed"],
-        manifest=run.manifest if run.manifest.is_file() else None,
+        manifest=run.manifest if own and run.manifest.is_file() else None,
     )
-    if list(source.labels) != run.labels:
+    if set(source.labels) != set(run.labels):
         raise UserError(
-            f"{config['dataset']}: its classes are {', '.join(source.labels)}, the run's are "
+            f"{dataset or config['dataset']}: its classes are {', '.join(source.labels)}, the run's are "
             f"{', '.join(run.labels)}"
         )
-    return source
+    index = np.array([run.labels.index(label) for label in source.labels])
+    splits = {
+        name: dataclasses.replace(split, labels=index[split.labels]) for name, split in source.splits.items()
+    }
+    return dataclasses.replace(source, labels=tuple(run.labels), splits=splits)
 
 
 def open_set(run, dataset=None, split=None, manual_dir=None, data_dir=None, ignore_unknown=False):
@@ -81,7 +87,7 @@ def open_set(run, dataset=None, split=None, manual_dir=None, data_dir=None, igno
             of its classes.
     """
     if dataset is None or dataset == run.config["dataset"]:
-        source = open_source(run, manual_dir, data_dir)
+        source = open_source(run, None, manual_dir, data_dir)
         name = split or "test"
         return EvaluationSet(source.name, name, source.splits[name], own=True)
     source = sources.open_unsplit(

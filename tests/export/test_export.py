@@ -15,7 +15,7 @@ from export.settings import ExportSettings
 from recycle_tf import create_model, list_models, options, runs
 from recycle_tf.commands import predict
 from recycle_tf.data import decode
-from recycle_tf.evaluation.predictor import open_classifier
+from recycle_tf.evaluation.predictor import open_predictor
 from tests.conftest import run_python, tiny_training
 from tests.export.conftest import FILES, check_error, check_whole, export, rows_of, run_command, succeed
 
@@ -79,12 +79,13 @@ def test_golden_images_give_the_expected_probabilities(exported):
     expected = json.loads((folder / "expected.json").read_text())
     assert {row["label"] for row in expected} == {"can", "jar", "tube"}
     for name, file in FILES.items():
-        classifier = open_classifier(exported[0] / file)
-        assert classifier.labels == ["can", "jar", "tube"]
+        predictor = open_predictor(exported[0] / file)
+        assert predictor.labels == ["can", "jar", "tube"]
         for row in expected:
             encoded = (folder / row["file"]).read_bytes()
-            pixels = decode.decode(encoded, classifier.image_size, classifier.resize)
-            np.testing.assert_allclose(classifier(pixels.numpy()), row["probabilities"][name], atol=1e-5)
+            pixels = decode.decode(encoded, predictor.image_size, predictor.resize)
+            found = predictor.probabilities(pixels.numpy()[None])[0]
+            np.testing.assert_allclose(found, row["probabilities"][name], atol=1e-5)
             assert hashlib.sha256(pixels.numpy().tobytes()).hexdigest() == row["input_sha256"]
 
 
