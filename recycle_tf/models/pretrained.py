@@ -252,8 +252,9 @@ def _split_normalization(theirs, rescalings, origin):
         Mean and standard deviation of each channel, in pixel units 0..255, and the other layers.
     """
     name = next((name for name in theirs if re.fullmatch(r"normalization(_\d+)?", name)), None)
-    if name is None:
-        raise UserError(f"`weights={origin}`: no Normalization layer in it; EfficientNets have one")
+    if name is None or rescalings == []:
+        missing = "Normalization" if name is None else "Rescaling"
+        raise UserError(f"`weights={origin}`: no {missing} layer in it; EfficientNets of Keras have one")
     mean, variance = (np.ravel(value) for value in theirs[name][:2])
     if rescalings is None:
         published = np.array([IMAGENET_MEAN, IMAGENET_STD]) / 255
