@@ -141,7 +141,7 @@ def write_results(run, summary):
 
     Args:
         run: the `runs.Run`, with its report.
-        summary: metrics of the test split, as `metrics.summarise` returns them.
+        summary: metrics of the test split, as `evaluation.metrics` computes them.
     """
     settings = {name: value for name, value in run.config.items() if value is not None}
     writer = tf.summary.create_file_writer(str(run.tensorboard))
