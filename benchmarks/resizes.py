@@ -1,8 +1,9 @@
-"""How far a trained network's answers move when a phone shrinks pictures in another way than training did.
+"""How much a trained network's answers change if a phone resizes images differently from training.
 
     python benchmarks/resizes.py --run=runs/trashnet
 
-Each line is a way in which the runtimes of phones and browsers shrink a bitmap; the network is the run's own.
+Each row is a way in which runtimes of phones and browsers shrink an image. The network is that of the run,
+without its calibration.
 """
 
 import argparse
@@ -21,23 +22,23 @@ from recycle_tf.evaluation import datasets, metrics
 
 
 def pillow(method):
-    """Pillow's filters cover as many pixels as are shrunk into one."""
+    """A filter of Pillow: antialiased, it covers all pixels that one output pixel represents."""
     return lambda pixels, size: np.asarray(Image.fromarray(pixels).resize((size, size), method))
 
 
 def tensorflow(method, antialias=False):
-    """TensorFlow's; without antialiasing two by two pixels are looked at, however many there are."""
+    """A filter of TensorFlow; without antialiasing it reads 2x2 pixels, however much it shrinks."""
 
     def resize(pixels, size):
-        found = tf.image.resize(pixels, (size, size), method, antialias=antialias)
-        return tf.saturate_cast(tf.round(found), tf.uint8).numpy()
+        resized = tf.image.resize(pixels, (size, size), method, antialias=antialias)
+        return tf.saturate_cast(tf.round(resized), tf.uint8).numpy()
 
     return resize
 
 
-WAYS = {
+RESIZES = {
     "bilinear, antialiased: training, export, golden files": tensorflow("bilinear", antialias=True),
-    "the same of Pillow": pillow(Image.Resampling.BILINEAR),
+    "the same in Pillow": pillow(Image.Resampling.BILINEAR),
     "bilinear, 2x2 pixels: Android's createScaledBitmap, OpenCV's INTER_LINEAR": tensorflow("bilinear"),
     "nearest pixel: a fast canvas": tensorflow("nearest"),
     "mean of the area: OpenCV's INTER_AREA": tensorflow("area"),
@@ -54,23 +55,20 @@ def main():
     flags = parser.parse_args()
 
     run = runs.open_run(flags.run)
-    model, size = run.load_model(), run.load_model().input_shape[1]
+    model = run.load_model()
     test = datasets.open_source(run, manual_dir=flags.manual_dir).splits["test"]
-    pictures = [
-        decode.decode_pixels(test.encoded(tf.constant(i, tf.int64))).numpy() for i in range(len(test))
-    ]
+    images = [decode.decode_pixels(test.encoded(tf.constant(i, tf.int64))).numpy() for i in range(len(test))]
     print("| resized by | accuracy | same answer | largest and mean difference of a probability |")
     print("| --- | --- | --- | --- |")
     first = None
-    for name, resize in tqdm(WAYS.items(), "resizes", disable=None):
-        images = np.stack([resize(picture, size) for picture in pictures])
-        logits = model.predict(images.astype(np.float32), verbose=0)
-        found = tf.nn.softmax(logits).numpy()
+    for name, resize in tqdm(RESIZES.items(), "resizes", disable=None):
+        resized = np.stack([resize(image, model.input_shape[1]) for image in images])
+        found = tf.nn.softmax(model.predict(resized.astype(np.float32), verbose=0)).numpy()
         first = found if first is None else first
-        summary = metrics.summarise(found, test.labels, run.labels)
+        accuracy = metrics.summarise(found, test.labels, run.labels)["accuracy"]
         same = (found.argmax(1) == first.argmax(1)).mean()
         gap = np.abs(found - first)
-        print(f"| {name} | {summary['accuracy']:.4f} | {same:.4f} | {gap.max():.2f}, {gap.mean():.4f} |")
+        print(f"| {name} | {accuracy:.4f} | {same:.4f} | {gap.max():.2f}, {gap.mean():.4f} |")
 
 
 if __name__ == "__main__":
