@@ -1,10 +1,13 @@
-"""Pictures a second of this package's input pipeline, beside what a Keras user would write today.
+"""Images per second of this package's input pipeline, beside what a Keras user would write today.
 
     python benchmarks/input_pipeline.py --manual_dir=FOLDER_OF_TRASHNET
+    python benchmarks/input_pipeline.py --first_batch=PHOTOS --size=224
 
-Every variant runs for some seconds, five times in turn; medians of the ratios of neighbouring runs, so that
-what else the machine does falls on all alike. TrashNet's training split (512 x 384), batch 32, 224 px, and
-JPEGs of 12 megapixels that the program makes itself.
+The first command compares variants on TrashNet's training split (512x384) at batch 32 and 224 px, and on
+JPEGs of 12 megapixels that the program makes. Every variant runs for some seconds, five times in turn. The
+ratios are medians over neighboring runs, so that other load on the machine affects all variants alike.
+
+The second command measures the time from opening a folder to the first batch.
 """
 
 import argparse
@@ -24,10 +27,18 @@ import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
-from recycle_tf.data import augment, cache, decode, pipeline, sources
+from recycle_tf import options
+from recycle_tf.data import audit, cache, decode, pipeline, sources
 
 SIZE, BATCH = 224, 32
 AUTOTUNE = tf.data.AUTOTUNE
+
+FOUR_LAYERS = "(a) folder + Flip, Rotation, Zoom, Contrast"
+RANDAUGMENT = "(b) folder + Keras' RandAugment"
+KERAS_CV = "(c) TFDS + keras-cv's RandAugment"
+PYTORCH = "(d) PyTorch's DataLoader, Pillow, TrivialAugment"
+DECODING = "(e) decoding alone"
+CROP_AND_RESIZE = "(f) crop_and_resize alone, from memory"
 
 
 def from_directory(folder, layers):
@@ -42,7 +53,7 @@ def from_directory(folder, layers):
 
 
 def four_layers():
-    """The usual four."""
+    """The four layers that the tutorials use."""
     return [
         keras.layers.RandomFlip("horizontal_and_vertical"),
         keras.layers.RandomRotation(0.1),
@@ -52,7 +63,7 @@ def four_layers():
 
 
 def tfds_and_keras_cv(split):
-    """A prepared data set, decoded and resized, then keras-cv's RandAugment."""
+    """A prepared dataset, decoded and resized, then keras-cv's RandAugment."""
     layer = keras_cv.layers.RandAugment(value_range=(0, 255))
 
     def read(example):
@@ -64,14 +75,14 @@ def tfds_and_keras_cv(split):
 
 
 def encoded(split):
-    """Encoded pictures and labels, shuffled, as `tfds.load` gives them with `SkipDecoding`."""
+    """Encoded images and labels, shuffled, as `tfds.load` gives them with `SkipDecoding`."""
     labels = tf.constant(split.labels)
     dataset = tf.data.Dataset.range(len(split)).shuffle(len(split))
     return dataset.map(lambda i: {"image": split.encoded(i), "label": labels[i]}, num_parallel_calls=AUTOTUNE)
 
 
 def pytorch(folder):
-    """A DataLoader with two workers, Pillow and torchvision's usual transforms; None without them."""
+    """A DataLoader with two workers, Pillow and torchvision's usual transforms; None if not installed."""
     try:
         import torch
         from torchvision import datasets, transforms
@@ -87,7 +98,7 @@ def pytorch(folder):
 
 
 def decoding(split):
-    """Nothing but reading and decoding at full size."""
+    """Only reading, and decoding at full size."""
     dataset = tf.data.Dataset.range(len(split))
     dataset = dataset.map(
         lambda i: tf.io.decode_jpeg(split.encoded(i), channels=3), num_parallel_calls=AUTOTUNE
@@ -105,27 +116,27 @@ def working(split):
     return dataset.prefetch(64)
 
 
-def crop_and_resize(pictures):
-    """`tf.image.crop_and_resize` alone, a random box of each picture from memory."""
+def crop_and_resize(images):
+    """`tf.image.crop_and_resize` alone: a random box of each image, from memory."""
 
     def crop(indices):
         box = tf.random.stateless_uniform((BATCH, 2), tf.stack([0, indices[0]]), 0.0, 0.3)
         boxes = tf.concat([box, box + 0.7], axis=1)
-        return tf.image.crop_and_resize(tf.gather(pictures, indices), boxes, tf.range(BATCH), (SIZE, SIZE))
+        return tf.image.crop_and_resize(tf.gather(images, indices), boxes, tf.range(BATCH), (SIZE, SIZE))
 
-    dataset = tf.data.Dataset.range(len(pictures)).batch(BATCH, drop_remainder=True)
+    dataset = tf.data.Dataset.range(len(images)).batch(BATCH, drop_remainder=True)
     return dataset.map(crop, num_parallel_calls=AUTOTUNE).prefetch(AUTOTUNE)
 
 
-def ours(split, policy, place, mix="none"):
-    """`recycle_tf`'s training batches, without end."""
+def ours(split, policy, place, mix="none", batch_size=BATCH):
+    """`recycle_tf`'s training batches, practically endless."""
     return pipeline.build_training(
-        split, 6, SIZE, BATCH, augment=policy, mix=mix, epochs=1_000_000, cache=place
+        split, 6, SIZE, batch_size, augment=policy, mix=mix, epochs=1_000_000, cache=place
     )
 
 
 def rate(dataset, seconds):
-    """Pictures a second, after two elements that build what is needed; from the start again at the end."""
+    """Images per second, after two elements of warm-up; starts again when the dataset ends."""
     iterator, skipped, seen = iter(dataset), 0, 0
     while True:
         try:
@@ -143,12 +154,12 @@ def rate(dataset, seconds):
 
 
 def table(variants, seconds, rounds, columns):
-    """Runs all in turn and prints pictures a second and the ratios to the variants named in `columns`."""
+    """Runs all variants in turn; prints images per second and ratios to the variants in `columns`."""
     rates = {name: [] for name in variants}
     for _ in tqdm(range(rounds), "rounds", disable=None):
         for name, dataset in variants.items():
             rates[name].append(rate(dataset, seconds))
-    print("| variant | pictures a second | " + " | ".join(f"to ({column[1]})" for column in columns) + " |")
+    print("| variant | images per second | " + " | ".join(f"to ({column[1]})" for column in columns) + " |")
     print("| --- |" + " --- |" * (1 + len(columns)))
     for name, found in rates.items():
         ratios = [
@@ -160,86 +171,115 @@ def table(variants, seconds, rounds, columns):
     print(flush=True)
 
 
-def write_folder(split, labels, folder, limit=None):
-    """The split's files as a folder a class, for those who read folders."""
-    for index in range(len(split))[:limit]:
+def write_folder(split, labels, folder):
+    """Writes the split's files into one folder per class, for variants that read folders."""
+    for index in range(len(split)):
         place = folder / labels[split.labels[index]]
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{index}.jpg").write_bytes(split.encoded(tf.constant(index, tf.int64)).numpy())
 
 
 def write_large(split, labels, folder, number=48):
-    """Some of the pictures as a telephone would give them: 4000 x 3000."""
-    # Of each class as many.
+    """Writes some of the images as a phone would take them: 4000 x 3000."""
+    # Equally many per class.
     chosen = pipeline.class_balanced(split, number, seed=0)
     for index in [split.ids.index(example) for example in chosen.ids]:
         place = folder / labels[split.labels[index]]
         place.mkdir(parents=True, exist_ok=True)
         pixels = decode.decode_pixels(split.encoded(tf.constant(index, tf.int64))).numpy()
-        picture = Image.fromarray(pixels).resize((4000, 3000), Image.Resampling.BICUBIC)
+        image = Image.fromarray(pixels).resize((4000, 3000), Image.Resampling.BICUBIC)
         grain = np.random.default_rng(index).normal(0, 4, (3000, 4000, 1))
-        pixels = np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8)
+        pixels = np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(place / f"{index}.jpg", quality=90)
+
+
+def compare(split, folder, seconds, rounds):
+    """Prints the memory that a cache takes, and the table of TrashNet's images."""
+    before = psutil.Process().memory_info().rss
+    side = round(pipeline.WORKING_SCALE * SIZE)
+    free = psutil.virtual_memory().available
+    _, many = cache.reader(split, side, "stretch", "memory", decode.decode_quickly)
+    used = psutil.Process().memory_info().rss - before
+    print(
+        f"memory: {len(split) * side * side * 3 / 1e9:.2f} GB of images, {used / 1e9:.2f} GB taken, "
+        f"twice {free * cache.MEMORY_SHARE / 1e9:.2f} GB allowed\n"
+    )
+    variants = {
+        FOUR_LAYERS: from_directory(folder, four_layers()),
+        RANDAUGMENT: from_directory(folder, [keras.layers.RandAugment((0, 255))]),
+        KERAS_CV: tfds_and_keras_cv(split),
+        PYTORCH: pytorch(folder),
+        DECODING: decoding(split),
+        CROP_AND_RESIZE: crop_and_resize(many(tf.range(len(split)))),
+        "ours, filling the cache": working(split),
+        "ours, trivial, no cache": ours(split, "trivial", "off"),
+        **{f"ours, {name}": ours(split, name, "memory") for name in options.POLICIES},
+        "ours, trivial and both mixes": ours(split, "trivial", "memory", mix="both"),
+    }
+    table(
+        {name: dataset for name, dataset in variants.items() if dataset is not None},
+        seconds,
+        rounds,
+        (FOUR_LAYERS, RANDAUGMENT, KERAS_CV, DECODING, CROP_AND_RESIZE),
+    )
+
+
+def compare_large(folder, seconds, rounds):
+    """Prints the table of images of 12 megapixels."""
+    split = sources.open_source(folder).splits["train"]
+    variants = {
+        FOUR_LAYERS: from_directory(folder, four_layers()),
+        DECODING: decoding(split),
+        "ours, filling the cache": working(split),
+        "ours, trivial, no cache": ours(split, "trivial", "off", batch_size=8),
+    }
+    print("12 megapixels\n")
+    table(variants, 2 * seconds, rounds, (FOUR_LAYERS, DECODING))
+
+
+def first_batch(folder, size, rounds):
+    """Prints seconds, and seconds of CPU time over all threads, from opening a folder to the first batch."""
+    phases = ("opening", "search for near-duplicates", "decoding, first batch")
+    found = []
+    for _ in tqdm(range(rounds), "rounds", disable=None):
+        times = [(time.perf_counter(), time.process_time())]
+        source = sources.open_source(folder)
+        times.append((time.perf_counter(), time.process_time()))
+        audit.leaks(source)
+        times.append((time.perf_counter(), time.process_time()))
+        batches = pipeline.training_batches(
+            source.splits["train"], len(source.labels), size, BATCH, mix="both"
+        )
+        next(iter(batches(0)))
+        times.append((time.perf_counter(), time.process_time()))
+        found.append(np.diff(times, axis=0))
+    seconds = np.median(found, axis=0)
+    print(f"{source.num_examples:,} images, {size} px, medians of {rounds} rounds\n")
+    print("| | seconds | CPU seconds |\n| --- | --- | --- |")
+    for phase, (wall, processor) in zip((*phases, "all"), [*seconds, seconds.sum(axis=0)], strict=True):
+        print(f"| {phase} | {wall:.2f} | {processor:.2f} |")
 
 
 def main():
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--manual_dir", help="folder with TrashNet's files")
-    parser.add_argument("--seconds", type=float, default=2.5)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--first_batch", metavar="FOLDER", help="measure the time to the first batch instead")
+    parser.add_argument("--size", type=int, default=SIZE, help="image size for --first_batch")
+    parser.add_argument("--seconds", type=float, default=2.5, help="duration of each run")
+    parser.add_argument("--rounds", type=int, default=5, help="number of runs of each variant")
     flags = parser.parse_args()
-
+    if flags.first_batch:
+        first_batch(flags.first_batch, flags.size, flags.rounds)
+        return
     source = sources.open_source("trashnet", manual_dir=flags.manual_dir)
     split = source.splits["train"]
     with tempfile.TemporaryDirectory() as place:
         folder, large_folder = pathlib.Path(place) / "photos", pathlib.Path(place) / "large"
         write_folder(split, source.labels, folder)
         write_large(split, source.labels, large_folder)
-
-        before = psutil.Process().memory_info().rss
-        side = round(pipeline.WORKING_SCALE * SIZE)
-        free = psutil.virtual_memory().available
-        one, many = cache.reader(split, side, "stretch", "memory", decode.decode_quickly)
-        used = psutil.Process().memory_info().rss - before
-        budget = free * cache.MEMORY_SHARE
-        print(
-            f"memory: {len(split) * side * side * 3 / 1e9:.2f} GB of pictures, {used / 1e9:.2f} GB taken, "
-            f"twice {budget / 1e9:.2f} GB allowed\n"
-        )
-        a, b = "(a) folder + Flip, Rotation, Zoom, Contrast", "(b) folder + Keras' RandAugment"
-        c, e = "(c) TFDS + keras-cv's RandAugment", "(e) decoding alone"
-        f = "(f) crop_and_resize alone, from memory"
-        variants = {
-            a: from_directory(folder, four_layers()),
-            b: from_directory(folder, [keras.layers.RandAugment((0, 255))]),
-            c: tfds_and_keras_cv(split),
-            "(d) PyTorch's DataLoader, Pillow, TrivialAugment": pytorch(folder),
-            e: decoding(split),
-            f: crop_and_resize(many(tf.range(len(split)))),
-            "ours, filling the cache": working(split),
-            "ours, trivial, no cache": ours(split, "trivial", "off"),
-            **{f"ours, {name}": ours(split, name, "memory") for name in augment.policies()},
-            "ours, trivial and both mixes": ours(split, "trivial", "memory", mix="both"),
-        }
-        table(
-            {name: dataset for name, dataset in variants.items() if dataset is not None},
-            flags.seconds,
-            flags.rounds,
-            (a, b, c, e, f),
-        )
-
-        large = sources.open_source(str(large_folder)).splits["train"]
-        variants = {
-            a: from_directory(large_folder, four_layers()),
-            e: decoding(large),
-            "ours, filling the cache": working(large),
-            "ours, trivial, no cache": pipeline.build_training(
-                large, 6, SIZE, 8, augment="trivial", epochs=1_000_000, cache="off"
-            ),
-        }
-        print("12 megapixels\n")
-        table(variants, 2 * flags.seconds, flags.rounds, (a, e))
+        compare(split, folder, flags.seconds, flags.rounds)
+        compare_large(large_folder, flags.seconds, flags.rounds)
 
 
 if __name__ == "__main__":
