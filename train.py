@@ -111,6 +111,7 @@ def train(config):
         smaller=config.smaller_sizes(),
         balanced=config.class_balance == "sampler",
         cache=config.cache,
+        backgrounds=config.backgrounds,
         data_service=config.data_service,
     )
 

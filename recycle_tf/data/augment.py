@@ -50,7 +50,7 @@ class Change(NamedTuple):
 
 def policies():
     """Names that `--augment` takes."""
-    return ("none", *_OWN, *_KERAS_CV)
+    return ("none", *_OWN, "wild", *_KERAS_CV)
 
 
 def policy(name):
@@ -251,7 +251,7 @@ def resample(pictures, geometry, size):
         return tf.cast(low, tf.int32), (at - low)[..., None]
 
     (top, down), (left, right) = source(0, height), source(1, width)
-    flat = tf.reshape(pictures, (-1, 3))
+    flat = tf.reshape(pictures, (-1, pictures.shape[-1]))
     first = (tf.range(batch)[:, None, None] * height + top) * width + left
 
     def row(start):

@@ -1,5 +1,6 @@
 """Decoded pictures, kept where they fit: decoding takes longer than everything that follows it."""
 
+import functools
 import logging
 import shutil
 import tempfile
@@ -20,7 +21,7 @@ MEMORY_SHARE = 1 / 4
 """Of the free memory that one split may take. It is there twice while it is handed to TensorFlow."""
 
 
-def reader(split, size, resize, cache="auto", decode=decoding.decode):
+def reader(split, size, resize, cache="auto", decode=decoding.decode, masks=None):
     """How pictures are read: what is done with one example's index, and what then with those of a batch.
 
     Args:
@@ -29,30 +30,52 @@ def reader(split, size, resize, cache="auto", decode=decoding.decode):
         resize: one of `decode.RESIZES`.
         cache: one of `CACHES`; all give the same pictures.
         decode: `decode.decode`, or `decode.decode_quickly`.
+        masks: None, or a function of uint8 images `[batch, size, size, 3]` to their fourth channel, uint8
+            `[batch, size, size]`.
 
     Returns:
-        Two functions: index to something, and a batch of that to uint8 `[batch, size, size, 3]`.
+        Two functions: index to something, and a batch of that to uint8 `[batch, size, size, 3]`; with
+        `masks`, of 4 channels.
 
     Raises:
         UserError: a picture that cannot be decoded, or not enough room for the cache that was asked for.
     """
-    place = _place(cache, len(split) * size * size * 3)
+    channels = 4 if masks else 3
+    place = _place(cache, len(split) * size * size * channels)
     if place == "off":
-        return lambda index: decode(split.encoded(index), size, resize), lambda pictures: pictures
-    shape = (len(split), size, size, 3)
+        return lambda index: decode(split.encoded(index), size, resize), functools.partial(_masked, masks)
+    shape = (len(split), size, size, channels)
     if place == "memory":
         with tf.device("CPU"):
-            pictures = tf.constant(fill(np.empty(shape, np.uint8), split, resize, decode))
+            pictures = tf.constant(_filled(np.empty(shape, np.uint8), split, resize, decode, masks))
         return lambda index: index, lambda indices: tf.gather(pictures, indices)
     # Unnamed, so that nothing is left when the process ends, however it ends.
     file = tempfile.TemporaryFile()  # noqa: SIM115
-    pictures = fill(np.memmap(file, np.uint8, "w+", shape=shape), split, resize, decode)
+    pictures = _filled(np.memmap(file, np.uint8, "w+", shape=shape), split, resize, decode, masks)
 
     def read(indices):
         found = tf.numpy_function(lambda chosen: pictures[chosen], [indices], tf.uint8, stateful=False)
-        return tf.ensure_shape(found, (*indices.shape, size, size, 3))
+        return tf.ensure_shape(found, (*indices.shape, size, size, channels))
 
     return lambda index: index, read
+
+
+def _filled(pictures, split, resize, decode, masks):
+    """`fill`, and the masks, a few dozen images at a time."""
+    fill(pictures[..., :3], split, resize, decode)
+    if masks:
+        for start in tqdm(range(0, len(split), 64), "masks", leave=False, disable=None):
+            part = pictures[start : start + 64]
+            part[..., 3] = masks(part[..., :3])
+    return pictures
+
+
+def _masked(masks, pictures):
+    """A batch of images as it is, or with its masks, which are found as the batch is read."""
+    if masks is None:
+        return pictures
+    found = tf.numpy_function(masks, [pictures], tf.uint8, stateful=False)
+    return tf.concat([pictures, tf.ensure_shape(found, pictures.shape[:3])[..., None]], axis=3)
 
 
 def decode_all(split, size, resize="stretch"):

@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from recycle_tf.data import augment as augmentation
+from recycle_tf.data import backgrounds as bank
 from recycle_tf.data import cache as caching
+from recycle_tf.data import cutout, sources, wild
 from recycle_tf.data import decode as decoding
 from recycle_tf.data import mix as mixing
-from recycle_tf.data import sources
 from recycle_tf.errors import UserError
 
 WORKING_SCALE = 1.5
@@ -67,6 +68,7 @@ def training_batches(
     smaller=(),
     balanced=False,
     cache="auto",
+    backgrounds=None,
     data_service=None,
 ):
     """Augmented batches of `epochs` epochs, one after the other, each in an order of its own.
@@ -87,6 +89,7 @@ def training_batches(
             at its end.
         balanced: draw every class equally often, rather than every example once an epoch.
         cache: one of `cache.CACHES`; the same batches from each.
+        backgrounds: of the policy `wild`: a folder of images, or None.
         data_service: address of a `tf.data` service, `grpc://HOST:PORT`, whose workers make the batches.
             They come as soon as they are made: each example once an epoch, in no repeatable order.
 
@@ -103,12 +106,16 @@ def training_batches(
         raise UserError("--progressive: crops of other sizes come from an augmentation; choose an --augment")
     if smaller and smaller[-1] >= image_size:
         raise UserError(f"--progressive={smaller[-1]}: not smaller than the {image_size} px at the end")
-    policy = augmentation.policy(augment)
     working_size = image_size if augment == "none" else round(WORKING_SCALE * image_size)
     quick = decoding.decode if augment == "none" else decoding.decode_quickly
     # What workers read is sent to them: the pictures' names, not a cache of this process.
     cache = "off" if data_service else cache
-    one, many = caching.reader(split, working_size, resize, cache, quick)
+    if augment == "wild":
+        policy, num_draws = wild.policy(bank.load(backgrounds, working_size, seed)), wild.NUM_DRAWS
+    else:
+        policy, num_draws = augmentation.policy(augment), augmentation.NUM_DRAWS
+    masks = cutout.masks if augment == "wild" else None
+    one, many = caching.reader(split, working_size, resize, cache, quick, masks)
     labels = tf.one_hot(split.labels, num_classes)
     per_epoch = steps_per_epoch(split, batch_size) * batch_size
 
@@ -116,7 +123,7 @@ def training_batches(
 
     def example(position):
         index, key = draw(position)
-        draws = tf.random.stateless_uniform([augmentation.NUM_DRAWS], _seeds(seed, key))
+        draws = tf.random.stateless_uniform([num_draws], _seeds(seed, key))
         return one(index), tf.gather(labels, index), draws
 
     def batches(first_step, share=(0, 1)):
