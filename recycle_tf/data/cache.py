@@ -11,7 +11,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from recycle_tf.data import decode as decoding
-from recycle_tf.data import sources
+from recycle_tf.data import parallel, sources
 from recycle_tf.errors import UserError
 
 CACHES = ("auto", "memory", "disk", "off")
@@ -63,10 +63,13 @@ def reader(split, size, resize, cache="auto", decode=decoding.decode, masks=None
 def _filled(pictures, split, resize, decode, masks):
     """`fill`, and the masks, a few dozen images at a time."""
     fill(pictures[..., :3], split, resize, decode)
+
+    def mask(start):
+        part = pictures[start : start + 64]
+        part[..., 3] = masks(part[..., :3])
+
     if masks:
-        for start in tqdm(range(0, len(split), 64), "masks", leave=False, disable=None):
-            part = pictures[start : start + 64]
-            part[..., 3] = masks(part[..., :3])
+        parallel.each(mask, range(0, len(split), 64), "masks")
     return pictures
 
 

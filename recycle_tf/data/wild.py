@@ -25,7 +25,7 @@ from recycle_tf.data import augment
 NUM_DRAWS = 64
 """Numbers drawn per example; the last four are those of `recycle_tf.data.mix`."""
 
-REPLACED, SHEETS = 0.8, 0.25
+REPLACED, SHEETS = 0.7, 0.25
 """Fraction of the images with a mask, and of those without, that get another background."""
 
 SIZES = (0.25, 1.15)
@@ -34,7 +34,7 @@ SIZES = (0.25, 1.15)
 TRANSPARENT = 0.3
 """Fraction of the objects that let the background through where they have the color of their own."""
 
-PHOTOMETRIC = 0.7
+PHOTOMETRIC = 0.5
 """Fraction of the images with their own background whose light changes."""
 
 _SHEET = 0.98

@@ -206,7 +206,8 @@ def test_policies_keep_shape_and_range_and_labels(split, name):
     assert images.min() >= 0
     assert images.max() <= 255
     # Each class of these pictures has a colour of its own, which survives every policy in the mean.
-    if name not in augment.SEQUENTIAL:
+    # `wild` puts some on a background of another color.
+    if name not in (*augment.SEQUENTIAL, "wild"):
         np.testing.assert_array_equal(images.mean((1, 2)).argmax(1), labels.argmax(1))
 
 
