@@ -10,7 +10,7 @@ import psutil
 import pytest
 import tensorflow as tf
 
-from recycle_tf.data import augment, cache, mix, pipeline, sources
+from recycle_tf.data import augment, backgrounds, cache, mix, pipeline, sources
 from recycle_tf.errors import UserError
 from tests.conftest import write_photos
 
@@ -199,7 +199,8 @@ def test_an_epoch_holds_each_example_at_most_once_in_a_new_order(split):
 
 
 @pytest.mark.parametrize("name", augment.policies())
-def test_policies_keep_shape_and_range_and_labels(split, name):
+def test_policies_keep_shape_and_range_and_labels(split, name, monkeypatch):
+    monkeypatch.setattr(backgrounds, "COUNT", 4)
     images, labels = batches(pipeline.build_training(split, 3, 16, 8, augment=name))[0]
     assert images.shape == (8, 16, 16, 3)
     assert images.dtype == np.float32
