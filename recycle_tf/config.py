@@ -88,9 +88,14 @@ class TrainConfig:
     augment: str = _setting(
         "trivial",
         "Augmentation: none, trivial (crops, flips, quarter turns and one further operation), basic (the "
-        "same with small color changes), upright (crops, mirroring, light), or a policy of keras-cv: "
-        "randaugment, augmix, gridmask.",
+        "same with small color changes), upright (crops, mirroring, light), wild (objects on other "
+        "backgrounds, for photographs on plain paper), or a policy of keras-cv: randaugment, augmix, "
+        "gridmask.",
         choices=options.POLICIES,
+    )
+    backgrounds: str | None = _setting(
+        None,
+        "Folder of images for --augment=wild to put half of the objects on. Default: drawn textures only.",
     )
     mix: str = _setting("both", "Mixing of two images: none, mixup, cutmix or both.", choices=options.MIXES)
     on_bad_image: str = _setting(
@@ -276,6 +281,10 @@ class TrainConfig:
             raise UserError(f"`epochs={self.epochs}`: expected more than 0")
         if self.jit == "on" and self.deterministic:
             raise UserError("`jit=on`: not available with `deterministic`; remove one of them")
+        if self.backgrounds and self.augment != "wild":
+            raise UserError(
+                f"`backgrounds={self.backgrounds}`: only for `augment=wild`, not `augment={self.augment}`"
+            )
         if self.progressive and self.remat:
             raise UserError("`progressive`: not available with `remat`; remove one of them")
         self.decay_fractions()

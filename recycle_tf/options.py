@@ -12,7 +12,7 @@ SPLIT_METHODS = ("stratified", "grouped")
 RESIZES = ("stretch", "letterbox", "crop")
 """How an image becomes square: stretched, padded with black bars, or cropped to its center."""
 
-POLICIES = ("none", "trivial", "basic", "upright", "randaugment", "augmix", "gridmask")
+POLICIES = ("none", "trivial", "basic", "upright", "wild", "randaugment", "augmix", "gridmask")
 """Augmentation policies."""
 
 MIXES = ("none", "mixup", "cutmix", "both")

@@ -56,7 +56,7 @@ class Change(NamedTuple):
 
 def policies():
     """Names of all policies, in the order of `options.POLICIES`."""
-    return ("none", *_OWN, *keras_cv_policies.NAMES)
+    return ("none", *_OWN, "wild", *keras_cv_policies.NAMES)
 
 
 def policy(name):
@@ -241,12 +241,12 @@ def resample(images, geometry, size):
     """Samples `images` bilinearly where `geometry` points. Outside, the border pixels continue.
 
     Args:
-        images: uint8 `[batch, height, width, 3]`.
+        images: uint8 `[batch, height, width, channels]`.
         geometry: `[batch, 2, 3]`, of a `Change`.
         size: side of the result, in pixels.
 
     Returns:
-        float32 `[batch, size, size, 3]`.
+        float32 `[batch, size, size, channels]`.
     """
     batch, height, width, _ = images.shape
     place = (tf.range(size, dtype=tf.float32) + 0.5) / size - 0.5
@@ -259,7 +259,7 @@ def resample(images, geometry, size):
         return tf.cast(low, tf.int32), (at - low)[..., None]
 
     (top, down), (left, right) = source(0, height), source(1, width)
-    flat = tf.reshape(images, (-1, 3))
+    flat = tf.reshape(images, (-1, images.shape[-1]))
     first = (tf.range(batch)[:, None, None] * height + top) * width + left
 
     def row(start):

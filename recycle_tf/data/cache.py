@@ -1,5 +1,6 @@
 """Caches decoded images in memory or on disk: decoding takes longer than everything that follows it."""
 
+import functools
 import logging
 import shutil
 import tempfile
@@ -10,7 +11,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from recycle_tf.data import decode as decoding
-from recycle_tf.data import sources
+from recycle_tf.data import parallel, sources
 from recycle_tf.errors import UserError
 
 MEMORY_SHARE = 1 / 4
@@ -18,7 +19,7 @@ MEMORY_SHARE = 1 / 4
 TensorFlow."""
 
 
-def reader(split, size, resize, cache="auto", decode=decoding.decode):
+def reader(split, size, resize, cache="auto", decode=decoding.decode, masks=None):
     """Makes the functions that read images: one for an example's index, one for a batch of its results.
 
     Args:
@@ -27,31 +28,55 @@ def reader(split, size, resize, cache="auto", decode=decoding.decode):
         resize: one of `options.RESIZES`.
         cache: one of `options.CACHES`; all give the same images.
         decode: `decode.decode` or `decode.decode_quickly`.
+        masks: None, or a function from uint8 images `[batch, size, size, 3]` to their fourth channel, uint8
+            `[batch, size, size]`.
 
     Returns:
         Two functions: from an index to a value, and from a batch of such values to uint8 images
-        `[batch, size, size, 3]`.
+        `[batch, size, size, 3]`; with `masks`, of 4 channels.
 
     Raises:
         UserError: an image cannot be decoded, or there is not enough space for the requested cache.
     """
-    place = _place(cache, len(split) * size * size * 3)
+    channels = 4 if masks else 3
+    place = _place(cache, len(split) * size * size * channels)
     if place == "off":
-        return lambda index: decode(split.encoded(index), size, resize), lambda images: images
-    shape = (len(split), size, size, 3)
+        return lambda index: decode(split.encoded(index), size, resize), functools.partial(_masked, masks)
+    shape = (len(split), size, size, channels)
     if place == "memory":
         with tf.device("CPU"):
-            images = tf.constant(fill(np.empty(shape, np.uint8), split, resize, decode))
+            images = tf.constant(_filled(np.empty(shape, np.uint8), split, resize, decode, masks))
         return lambda index: index, lambda indices: tf.gather(images, indices)
     # Unnamed, so that nothing is left when the process ends, however it ends.
     file = tempfile.TemporaryFile()  # noqa: SIM115
-    images = fill(np.memmap(file, np.uint8, "w+", shape=shape), split, resize, decode)
+    images = _filled(np.memmap(file, np.uint8, "w+", shape=shape), split, resize, decode, masks)
 
     def read(indices):
         found = tf.numpy_function(lambda chosen: images[chosen], [indices], tf.uint8, stateful=False)
-        return tf.ensure_shape(found, (*indices.shape, size, size, 3))
+        return tf.ensure_shape(found, (*indices.shape, size, size, channels))
 
     return lambda index: index, read
+
+
+def _filled(images, split, resize, decode, masks):
+    """Decodes a split into `images`, and computes the masks, a few dozen images at a time."""
+    fill(images[..., :3], split, resize, decode)
+
+    def mask(start):
+        part = images[start : start + 64]
+        part[..., 3] = masks(part[..., :3])
+
+    if masks:
+        parallel.each(mask, range(0, len(split), 64), "masks")
+    return images
+
+
+def _masked(masks, images):
+    """A batch of images; with masks as fourth channel, computed when the batch is read."""
+    if masks is None:
+        return images
+    found = tf.numpy_function(masks, [images], tf.uint8, stateful=False)
+    return tf.concat([images, tf.ensure_shape(found, images.shape[:3])[..., None]], axis=3)
 
 
 def decode_all(split, size, resize="stretch"):

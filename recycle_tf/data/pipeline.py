@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from recycle_tf.data import augment as augmentation
+from recycle_tf.data import backgrounds as bank
 from recycle_tf.data import cache as caching
+from recycle_tf.data import cutout, keras_cv_policies, sources, wild
 from recycle_tf.data import data_service as service
 from recycle_tf.data import decode as decoding
-from recycle_tf.data import keras_cv_policies, sources
 from recycle_tf.data import mix as mixing
 from recycle_tf.errors import UserError
 
@@ -71,6 +72,7 @@ def training_batches(
     smaller=(),
     balanced=False,
     cache="auto",
+    backgrounds=None,
     data_service=None,
 ):
     """Prepares augmented batches of `epochs` consecutive epochs, each in a different order.
@@ -90,6 +92,7 @@ def training_batches(
         smaller: increasing sizes with which training starts, each for as many steps as `image_size`.
         balanced: draw every class equally often, instead of every example once per epoch.
         cache: one of `options.CACHES`; all give the same batches.
+        backgrounds: folder of background images for the policy `wild`, or None.
         data_service: address of a `tf.data` service, `grpc://HOST:PORT`, whose workers make the batches. They
             come as soon as they are made: each example once per epoch, in no repeatable order.
 
@@ -101,19 +104,19 @@ def training_batches(
     """
     _check_sizes(smaller, image_size, augment)
     per_epoch = steps_per_epoch(split, batch_size)
-    policy = augmentation.policy(augment)
     if data_service:
         service.require(data_service)
     side, decode = round(WORKING_SCALE * image_size), decoding.decode_quickly
     if augment == "none":
         side, decode = image_size, decoding.decode
     # Workers of a service are sent what the dataset refers to: names of files, not a cache of this process.
-    reader = caching.reader(split, side, resize, "off" if data_service else cache, decode)
+    policy, num_draws, masks = _policy(augment, backgrounds, side, seed)
+    reader = caching.reader(split, side, resize, "off" if data_service else cache, decode, masks)
     draw = functools.partial(_balanced if balanced else _each_once, split, per_epoch * batch_size, seed)
     sizes, labels = (*smaller, image_size), tf.one_hot(split.labels, num_classes)
     steps, sequential = epochs * per_epoch, augment in keras_cv_policies.NAMES
     return TrainingBatches(
-        reader, labels, draw, policy, mix, seed, batch_size, sizes, steps, sequential, data_service
+        reader, labels, draw, policy, num_draws, mix, seed, batch_size, sizes, steps, sequential, data_service
     )
 
 
@@ -126,6 +129,7 @@ class TrainingBatches:
         labels: one-hot labels of the split, `[examples, num_classes]`.
         draw: function from a position in the run to (index of an example, number that seeds its draws).
         policy: function of `augment.policy`.
+        num_draws: uniform random numbers per example.
         mix: one of `options.MIXES`.
         seed: seed of the draws.
         batch_size: examples per batch, over all workers.
@@ -139,6 +143,7 @@ class TrainingBatches:
     labels: tf.Tensor
     draw: Callable
     policy: Callable
+    num_draws: int
     mix: str
     seed: int
     batch_size: int
@@ -182,7 +187,7 @@ class TrainingBatches:
 
         def example(position):
             index, key = self.draw(position)
-            draws = tf.random.stateless_uniform([augmentation.NUM_DRAWS], _seeds(self.seed, key))
+            draws = tf.random.stateless_uniform([self.num_draws], _seeds(self.seed, key))
             return read(index), tf.gather(self.labels, index), draws
 
         def batch(images, labels, draws):
@@ -198,6 +203,13 @@ class TrainingBatches:
         dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
         dataset = dataset.batch(len(places), drop_remainder=True)
         return dataset.map(batch, num_parallel_calls=None if self.sequential else tf.data.AUTOTUNE)
+
+
+def _policy(name, backgrounds, side, seed):
+    """A policy, its random numbers per example, and the function that finds the masks for it, or None."""
+    if name == "wild":
+        return wild.policy(bank.load(backgrounds, side, seed)), wild.NUM_DRAWS, cutout.masks
+    return augmentation.policy(name), augmentation.NUM_DRAWS, None
 
 
 def _check_sizes(smaller, image_size, augment):

@@ -76,6 +76,7 @@ class Batches:
             smaller=config.smaller_sizes(),
             balanced=config.class_balance == "sampler",
             cache=config.cache,
+            backgrounds=config.backgrounds,
             data_service=config.data_service,
         )
 

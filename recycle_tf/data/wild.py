@@ -1,0 +1,330 @@
+"""The policy `wild`: objects on other backgrounds, in other light.
+
+It is for datasets that were photographed on plain paper and networks that will see floors, lawns and
+landfills. Each object is cut out (`recycle_tf.data.cutout`) and pasted at a random size, angle and
+position on another background (`recycle_tf.data.backgrounds`), with its own shadow, a cast shadow, both
+or none, and sometimes as if it were transparent. Then exposure, white balance, contrast, saturation,
+vignette, blur and noise change. Images without a mask are cropped, flipped and turned as a whole, or
+pasted as a whole, like a sheet of paper.
+
+After Dwibedi et al., Cut, Paste and Learn, arXiv 1708.01642, and Ghiasi et al., Simple Copy-Paste Is a
+Strong Data Augmentation Method, arXiv 2012.07177. Like the policies of `recycle_tf.data.augment`, it
+draws nothing itself: the result follows from `draws`. Each loop over pixels is compiled on its own;
+otherwise XLA would compute pixels again for every reduction or shift that reads them.
+"""
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from recycle_tf.data import augment
+
+NUM_DRAWS = 64
+"""Numbers drawn per example; the last four are those of `recycle_tf.data.mix`."""
+
+REPLACED, SHEETS = 0.7, 0.25
+"""Fraction of the images with a mask, and of those without, that get another background."""
+
+SIZES = (0.25, 1.15)
+"""Longest side of an object on another background, over that of the image; larger ones are likelier."""
+
+TRANSPARENT = 0.3
+"""Fraction of the objects that let the background through where they have the color of their own."""
+
+PHOTOMETRIC = 0.5
+"""Fraction of the images with their own background whose light changes."""
+
+_SHEET = 0.98
+"""Covered fraction from which an image has no mask."""
+
+_SHADOW_STEP = 8
+"""The cast shadow is sampled at every so many pixels, which makes it soft."""
+
+
+class Scene(NamedTuple):
+    """How each image of a batch is composed and photographed.
+
+    Attributes:
+        replaced: bool `[batch]`, whether it gets another background.
+        geometry: `[batch, 2, 3]`, as in `augment.Change`, of the image and its mask.
+        shadow: `[batch, 2, 3]`, of the mask that casts the shadow.
+        ground: `[batch, 2, 3]`, of the background.
+        choice: `[batch]` in [0, 1), which background.
+        tint: `[batch, 3]`, factors of its channels.
+        own, cast, transparency: `[batch]` in 0..1: strength of the object's own shadow, of the cast shadow,
+            and of the background behind parts that have the color of the original background.
+        gains: `[batch, 3]`, factors of the channels: exposure and white balance.
+        saturation, contrast: `[batch]`, factors.
+        vignette: `[batch]`, how much darker the corners are.
+        blur: `[batch]` in 0..1.
+        noise: `[batch]`, the width of its uniform distribution.
+        seeds: uint32 `[batch]`.
+    """
+
+    replaced: tf.Tensor
+    geometry: tf.Tensor
+    shadow: tf.Tensor
+    ground: tf.Tensor
+    choice: tf.Tensor
+    tint: tf.Tensor
+    own: tf.Tensor
+    cast: tf.Tensor
+    transparency: tf.Tensor
+    gains: tf.Tensor
+    saturation: tf.Tensor
+    contrast: tf.Tensor
+    vignette: tf.Tensor
+    blur: tf.Tensor
+    noise: tf.Tensor
+    seeds: tf.Tensor
+
+
+def policy(bank):
+    """The policy over a bank of backgrounds.
+
+    Args:
+        bank: uint8 `[count, size, size, 3]`.
+
+    Returns:
+        `(images, draws, image_size) -> images`: uint8 `[batch, side, side, 4]`, the fourth channel a mask
+        (`cutout.masks`), and `[batch, NUM_DRAWS]`, uniform in [0, 1), to float32
+        `[batch, image_size, image_size, 3]`, 0..255.
+    """
+    with tf.device("CPU"):
+        bank = tf.constant(bank)
+
+    def apply(images, draws, size):
+        box, color, covered = _measure(images)
+        scene = _scene(draws, box, covered)
+        ground = _ground(bank, scene.ground, scene.choice, scene.tint, size)
+        shadow = _shadow(images, scene.shadow, size)
+        pixels = augment.resample(images, scene.geometry, size)
+        composed = _compose(pixels, ground, shadow, color, scene)
+        blurred = _blur(_blur(composed, scene.blur, 1), scene.blur, 2)
+        return _grain(_expose(blurred, augment.grey(composed), scene), scene.noise, scene.seeds)
+
+    return apply
+
+
+class _Draws:
+    """Hands out the columns of `draws`, one after the other."""
+
+    def __init__(self, draws):
+        self._draws, self._used = draws, 0
+
+    def columns(self, count):
+        """The next `count` columns, `[batch, count]`."""
+        self._used += count
+        return self._draws[:, self._used - count : self._used]
+
+    def __call__(self, low, high):
+        """Uniform in low..high, `[batch]`."""
+        return low + (high - low) * self.columns(1)[:, 0]
+
+    def chance(self, probability):
+        """True with a probability, bool `[batch]`."""
+        return self.columns(1)[:, 0] < probability
+
+    def sometimes(self, probability, low, high):
+        """Uniform in low..high with a probability, else 0."""
+        return tf.where(self.chance(probability), self(low, high), 0.0)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _measure(images):
+    """Where the objects are, and on what.
+
+    Returns:
+        `[batch, 3]`: middle of the mask (y, x), -0.5..0.5, and its longest side; `[batch, 3]`: mean color of
+        the background; `[batch]`: fraction that the mask covers.
+    """
+    small = tf.cast(images[:, ::6, ::6], tf.float32)
+    mask = small[..., 3:] / 255.0
+    free = tf.reduce_sum(1 - mask, axis=[1, 2])
+    color = (tf.reduce_sum(small[..., :3] * (1 - mask), axis=[1, 2]) + 200.0) / (free + 1.0)
+    spans = []
+    for axis, other in ((1, 2), (2, 1)):
+        place = (np.arange(small.shape[axis], dtype=np.float32) + 0.5) / small.shape[axis] - 0.5
+        inside = tf.reduce_max(mask[..., 0], axis=other) > 0.5
+        spans.append(
+            (tf.reduce_min(tf.where(inside, place, 0.5), 1), tf.reduce_max(tf.where(inside, place, -0.5), 1))
+        )
+    middles = [(low + high) / 2 for low, high in spans]
+    longest = tf.maximum(*(high - low for low, high in spans))
+    box = tf.stack([*middles, tf.maximum(longest, 0.1)], axis=1)
+    return box, color, tf.reduce_mean(mask, axis=[1, 2, 3])
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _scene(draws, box, covered):
+    """Draws a `Scene`; `box` and `covered` are those of `_measure`."""
+    draw = _Draws(draws)
+    replaced = draw.chance(tf.where(covered < _SHEET, REPLACED, SHEETS))
+    geometry = tf.where(replaced[:, None, None], _placed(draw, box), augment.placed(draw.columns(7)))
+    moved = geometry[..., :2] @ (0.24 * (draw.columns(2)[..., None] - 0.5))
+    changed = replaced | draw.chance(PHOTOMETRIC)
+
+    def light(values):
+        """The values where the light changes, else 0."""
+        return tf.where(tf.reshape(changed, (-1, *[1] * (len(values.shape) - 1))), values, 0.0)
+
+    exposure, warmth, green = draw(-0.4, 0.35), draw(-0.2, 0.2), draw(-0.08, 0.08)
+    return Scene(
+        replaced=replaced,
+        geometry=geometry,
+        shadow=geometry + tf.pad(moved, [(0, 0), (0, 0), (2, 0)]),
+        ground=augment.placed(draw.columns(7)),
+        choice=draw(0, 1),
+        tint=tf.exp(draw(-0.35, 0.3)[:, None] + 0.24 * (draw.columns(3) - 0.5)),
+        own=draw.sometimes(0.7, 0.3, 1.0),
+        cast=draw.sometimes(0.5, 0.2, 0.7),
+        transparency=draw.sometimes(TRANSPARENT, 0.3, 1.0),
+        gains=tf.exp(light(tf.stack([exposure + warmth, exposure + green, exposure - warmth], axis=1))),
+        saturation=tf.exp(light(draw(-0.45, 0.25))),
+        contrast=tf.exp(light(draw(-0.3, 0.3))),
+        vignette=light(draw(0.0, 0.5)),
+        blur=light(draw.sometimes(0.4, 0.3, 1.0)),
+        noise=light(draw.sometimes(0.4, 4.0, 30.0)),
+        seeds=tf.cast(draw(0, 2**24), tf.uint32) * 251,
+    )
+
+
+def _placed(draw, box):
+    """The geometry that shows the object at a random size, angle and place, mirrored half of the time."""
+    low, high = (math.log(size) for size in SIZES)
+    share = tf.exp(low + (high - low) * tf.sqrt(draw(0, 1)))
+    zoom, angle = box[:, 2] / share, draw(-math.pi, math.pi)
+    stretch = tf.exp(draw(-0.5, 0.5) * math.log(augment.ASPECT))
+    down, right = zoom * stretch, zoom / stretch * tf.where(draw.chance(0.5), 1.0, -1.0)
+    rows = [[down * tf.cos(angle), -down * tf.sin(angle)], [right * tf.sin(angle), right * tf.cos(angle)]]
+    linear = tf.stack([tf.stack(row, axis=1) for row in rows], axis=1)
+    # Anywhere in the frame; a large object also up to an eighth of its size outside.
+    offset = (draw.columns(2) - 0.5) * tf.maximum(1 - share, 0.25 * share)[:, None]
+    return tf.concat([linear, box[:, :2, None] - linear @ offset[..., None]], axis=2)
+
+
+def _inside(geometry, size):
+    """Distance of each pixel of the result from the edge of the image it shows, in sides; < 0 outside."""
+    place = (tf.range(size, dtype=tf.float32) + 0.5) / size - 0.5
+    coefficients = geometry[:, :, None, None, :]
+    at = coefficients[..., 0] * place[:, None] + coefficients[..., 1] * place + coefficients[..., 2]
+    return 0.5 - tf.reduce_max(tf.abs(at), axis=1)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _shadow(images, geometry, size):
+    """The mask, sampled coarsely and made larger, so that it is soft: `[batch, size, size]`, 0..1."""
+    coarse = -(-size // _SHADOW_STEP)
+    mask = augment.resample(images[..., 3:], geometry, coarse)[..., 0] / 255
+    mask = tf.where(_inside(geometry, coarse) > 0, mask, 0.0)
+    # Linear interpolation as two small matrix products, which is faster than gathering.
+    place = (np.arange(size) + 0.5) / size * coarse - 0.5
+    larger = np.maximum(1 - np.abs(place[:, None] - np.arange(coarse)), 0).astype(np.float32)
+    larger /= larger.sum(axis=1, keepdims=True)
+    return larger @ mask @ larger.T
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _ground(bank, geometry, choice, tint, size):
+    """The nearest pixels of a background, tinted: float32 `[batch, size, size, 3]`, 0..255."""
+    count, height, width, channels = bank.shape
+    place = (tf.range(size, dtype=tf.float32) + 0.5) / size - 0.5
+    coefficients = geometry[:, :, None, None, :]
+    at = coefficients[..., 0] * place[:, None] + coefficients[..., 1] * place + coefficients[..., 2] + 0.5
+    y = tf.clip_by_value(tf.cast(at[:, 0] * height, tf.int32), 0, height - 1)
+    x = tf.clip_by_value(tf.cast(at[:, 1] * width, tf.int32), 0, width - 1)
+    chosen = tf.minimum(tf.cast(choice * count, tf.int32), count - 1)[:, None, None]
+    pixels = tf.gather(tf.reshape(bank, (-1, channels)), (chosen * height + y) * width + x)
+    return tf.minimum(tf.cast(pixels, tf.float32) * tint[:, None, None], 255.0)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _compose(pixels, ground, shadow, color, scene):
+    """Objects on `ground`, in the images whose background is replaced.
+
+    The colors of the image over the color of its background say how much light the object takes away: that
+    darkens the new background in the object's own shadow, and through the object where it is transparent.
+
+    Args:
+        pixels: float32 `[batch, size, size, 4]`, colors and mask, 0..255, sampled with `scene.geometry`.
+        ground: float32 `[batch, size, size, 3]`, the new background.
+        shadow: float32 `[batch, size, size]`, 0..1, the cast shadow.
+        color: `[batch, 3]`, of the original background.
+        scene: a `Scene`.
+
+    Returns:
+        float32 `[batch, size, size, 3]`.
+    """
+    own, cast, transparency, replaced = (
+        part[:, None, None] for part in (scene.own, scene.cast, scene.transparency, scene.replaced)
+    )
+    inside = _inside(scene.geometry, pixels.shape[1])
+    mask = pixels[..., 3] / 255 * tf.clip_by_value(30 * inside + 0.5, 0.0, 1.0)
+    # Channels one by one: reductions over the last axis would not be fused with the rest.
+    ratio = [pixels[..., i] / tf.maximum(color, 30.0)[:, i, None, None] for i in range(3)]
+    light = sum(float(augment.LUMA[i]) * ratio[i] for i in range(3))
+    # Fades towards the edge of the image, which would show on the new background.
+    own *= tf.clip_by_value(8 * inside, 0.0, 1.0)
+    shade = (1 - own * tf.clip_by_value(0.95 - light, 0.0, 0.8)) * (1 - cast * shadow)
+    difference = functools.reduce(tf.maximum, [tf.abs(part - 1) for part in ratio])
+    alike = 1 / tf.square(1 + tf.square(difference / 0.3))
+    opaque = mask * (1 - transparency * alike)
+    channels = []
+    for i in range(3):
+        through = tf.where(mask > 0.5, tf.clip_by_value(ratio[i], 0.0, 1.3), shade) * ground[..., i]
+        channels.append(tf.where(replaced, through + opaque * (pixels[..., i] - through), pixels[..., i]))
+    return tf.stack(channels, axis=-1)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _blur(images, strength, axis):
+    """The mean over three pixels along an axis, in proportion `strength`, `[batch]`."""
+    padded = tf.pad(images, [(0, 0) if part != axis else (1, 1) for part in range(4)], "SYMMETRIC")
+    before, after = (padded[:, :-2], padded[:, 2:]) if axis == 1 else (padded[:, :, :-2], padded[:, :, 2:])
+    return images + strength[:, None, None, None] / 3 * (before + after - 2 * images)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _expose(images, grey, scene):
+    """Exposure, white balance, saturation and contrast as one matrix, and the vignette.
+
+    Args:
+        images: float32 `[batch, size, size, 3]`.
+        grey: `[batch]`, their mean luma.
+        scene: a `Scene`.
+
+    Returns:
+        float32 of the same shape, not clipped.
+    """
+    saturation, contrast = scene.saturation[:, None, None], scene.contrast[:, None, None]
+    colors = saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * augment.LUMA
+    matrix = contrast * colors * scene.gains[:, None]
+    offset = ((1 - scene.contrast) * grey * scene.gains[:, 1])[:, None, None]
+    place = (np.arange(images.shape[1], dtype=np.float32) + 0.5) / images.shape[1] - 0.5
+    falloff = 1 - scene.vignette[:, None, None] * 2 * (place[:, None] ** 2 + place**2)
+    channels = [
+        (sum(images[..., i] * matrix[:, j, i, None, None] for i in range(3)) + offset) * falloff
+        for j in range(3)
+    ]
+    return tf.stack(channels, axis=-1)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _grain(images, strength, seeds):
+    """Uniform noise of a strength, `[batch]`, and values clipped to 0..255."""
+    noise = strength[:, None, None, None] * _hash(seeds, images.shape[1:])
+    return tf.clip_by_value(images + noise, 0.0, 255.0)
+
+
+def _hash(seeds, shape):
+    """Noise in -0.5..0.5, `[batch, *shape]`, from the seeds alone (the mixing of MurmurHash3)."""
+    bits = np.arange(np.prod(shape), dtype=np.uint32).reshape(1, *shape) * np.uint32(2654435761)
+    bits = bits + tf.reshape(seeds, (-1, 1, 1, 1))
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        bits = tf.bitwise.bitwise_xor(bits, tf.bitwise.right_shift(bits, np.uint32(shift))) * np.uint32(
+            factor
+        )
+    return tf.cast(tf.bitwise.right_shift(bits, np.uint32(8)), tf.float32) / 2**24 - 0.5
