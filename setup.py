@@ -46,6 +46,8 @@ setup(
     ],
     package_dir={"recycle_tf.export": "export", "recycle_tf.datasets": "datasets"},
     package_data={
+        "recycle_tf": ["rules/*.yaml"],
+        "recycle_tf.evaluation": ["report_page/*"],
         "recycle_tf.export": ["*.md", "web_page/*"],
         **{f"recycle_tf.datasets.{name}": ["*.md", "*.bib", "*.txt"] for name in BUILDERS},
     },
@@ -74,9 +76,11 @@ setup(
         "huggingface_hub>=1",
         # Reads them, and what PyTorch users have, without running anything.
         "safetensors",
+        "jinja2",
         "matplotlib",
         "pillow",
         "psutil",
+        "pyyaml",
         "requests",
         "tqdm",
     ],
@@ -85,6 +89,8 @@ setup(
         "dev": ["build", "dill", "jax", MEDIAPIPE, *ONNX, "pytest", "pytest-xdist", "ruff", "selenium"],
         # Only to test that it runs the exported files as they are.
         "mediapipe": [MEDIAPIPE],
+        # Only for `make docs`.
+        "docs": ["mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
         # Only for --formats=onnx; tf2onnx also installs top-level packages `tests`, `tools` and `examples`.
         "onnx": ONNX,
         # Only to make tests/models/torch_golden.json.gz anew.

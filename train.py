@@ -27,7 +27,7 @@ def train(config):
     import keras
 
     from recycle_tf import create_model
-    from recycle_tf.evaluation import metrics, report, temperature
+    from recycle_tf.evaluation import metrics, plots, report, temperature
     from recycle_tf.training import loop, resume, tensorboard
     from recycle_tf.training.batches import Batches
     from recycle_tf.training.strategy import scope, set_up
@@ -58,7 +58,7 @@ def train(config):
     run = run or resume.create(config, source, strategy)
     print_run(run, training, batches)
     with resume.writing(run), batches.naming_damaged_images():
-        loop.fit(training, run, batches, config, report.confusion_picture)
+        loop.fit(training, run, batches, config, plots.confusion_pixels)
         if run is None:
             return None
 
@@ -109,12 +109,13 @@ def already_complete(run):
 
 def print_data(source, config, resumed):
     """Prints the dataset, and for a new run warnings about it."""
+    from recycle_tf.commands.audit import command_line
     from recycle_tf.data import audit
     from recycle_tf.training import preflight
 
     print(f"data      {preflight.describe_data(source)}")
-    for line in [] if resumed else audit.leaks(source, config):
-        cli.warn(line)
+    for line in [] if resumed else audit.leaks(source):
+        cli.warn(f"{line} (see: {command_line(config)})")
 
 
 def find_learning_rate(training, batches):

@@ -1,6 +1,6 @@
-"""How large the gradient is in each stage, epoch by epoch, of runs side by side.
+"""Plots the gradient norm of each stage over the epochs, for several runs.
 
-python benchmarks/gradient_norms.py --picture=gradients.png runs/plain56 runs/resnet56
+python benchmarks/gradient_norms.py --out=gradients.png runs/plain56 runs/resnet56
 """
 
 import argparse
@@ -10,10 +10,10 @@ from recycle_tf import cli
 
 
 def main():
-    """Draws a PNG, and prints how many times the norm of the logits that of the stem is."""
+    """Writes a PNG, and prints the ratio of the gradient norms of stem and logits."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="+")
-    parser.add_argument("--picture", required=True)
+    parser.add_argument("runs", nargs="+", help="folders of runs")
+    parser.add_argument("--out", required=True, help="PNG file to write")
     flags = parser.parse_args()
 
     cli.import_tensorflow()
@@ -33,22 +33,23 @@ def main():
         run = open_run(path)
         stages = norms(run.tensorboard)
         for number, (stage, values) in enumerate(stages.items()):
-            colour = plt.cm.viridis(0.9 * number / max(1, len(stages) - 1))
-            axes.plot(range(1, len(values) + 1), values, "o-", color=colour, markersize=3, label=stage)
+            color = plt.cm.viridis(0.9 * number / max(1, len(stages) - 1))
+            axes.plot(range(1, len(values) + 1), values, "o-", color=color, markersize=3, label=stage)
         accuracy = run.history_rows()[-1]["accuracy"]
-        axes.set(yscale="log", xlabel="epoch", title=f"{run.config['arch']}, learned {accuracy:.0%}")
+        axes.set(yscale="log", xlabel="epoch", title=f"{run.config['arch']}, accuracy {accuracy:.0%}")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.14))
         ratios = [first / last for first, last in zip(stages["stem"], stages["logits"], strict=True)]
         print(
-            f"{run.config['arch']}: stem / logits {ratios[0]:.3g} after an epoch, {ratios[-1]:.3g} at the end"
+            f"{run.config['arch']}: stem / logits {ratios[0]:.3g} after one epoch, "
+            f"{ratios[-1]:.3g} at the end"
         )
-    panels[0, 0].set_ylabel("norm of the gradient")
-    figure.savefig(pathlib.Path(flags.picture), dpi=110)
+    panels[0, 0].set_ylabel("gradient norm")
+    figure.savefig(pathlib.Path(flags.out), dpi=110)
 
 
 def norms(folder):
-    """`{stage: norm after each epoch}`, as the event files in a folder hold them, from stem to logits."""
+    """Reads `{stage: gradient norm after each epoch}` from TensorBoard's event files, from stem to logits."""
     import tensorflow as tf
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

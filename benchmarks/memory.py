@@ -1,4 +1,4 @@
-"""The memory that a training is expected to take beside its peak after some steps, a process a network.
+"""Compares the estimated memory of a training run with the peak after some steps, one process per network.
 
 python benchmarks/memory.py
 """
@@ -25,7 +25,7 @@ CASES = (
 
 
 def measure(arch, image_size, remat):
-    """(GB expected, GB at most), of this process."""
+    """(estimated GB, peak GB) of this process."""
     tf = cli.import_tensorflow()
     import numpy as np
 
@@ -46,13 +46,13 @@ def measure(arch, image_size, remat):
 def main():
     """Prints a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", type=int, help="only print the figures of this one")
+    parser.add_argument("--case", type=int, help="print only the numbers of this case")
     flags = parser.parse_args()
     if flags.case is not None:
         expected, peak = measure(*CASES[flags.case])
         print(f"{expected} | {peak:.1f}")
         return
-    print(f"| network | expected, GB | peak at batch {BATCH}, GB |\n| --- | --- | --- |")
+    print(f"| network | estimate, GB | peak at batch {BATCH}, GB |\n| --- | --- | --- |")
     for number, (arch, image_size, remat) in enumerate(CASES):
         command = [sys.executable, __file__, f"--case={number}"]
         figures = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]

@@ -21,7 +21,7 @@ def main():
 
     from recycle_tf import create_model, runs
     from recycle_tf.config import TrainConfig
-    from recycle_tf.evaluation import report
+    from recycle_tf.evaluation import plots
     from recycle_tf.training import loop, tensorboard
 
     inference_model = create_model("resnet18", 6, 128, filters=32)
@@ -32,7 +32,7 @@ def main():
     sample = images, np.eye(6, dtype=np.float32)[np.arange(32) % 6]
     with tempfile.TemporaryDirectory() as folder:
         run = runs.Run(pathlib.Path(folder))
-        draw_confusion = report.confusion_picture
+        draw_confusion = plots.confusion_pixels
         summaries = tensorboard.TrainingSummaries(run, list("abcdef"), training, sample, draw_confusion)
         summaries.set_model(model)
         summaries.on_train_begin()

@@ -1,10 +1,10 @@
-"""A training step of ours beside the same network of keras.applications, and what recomputation costs.
+"""Time and memory of a training step, compared with keras.applications and with recomputation.
 
     python benchmarks/train_step.py
 
-Time: both networks in one process, their steps alternating, medians. Memory: a process each, its peak at
-three times the batch, and the slope between both batches, which is what one more picture needs (activations
-and their gradients) without what weights and libraries take.
+Time: medians over steps of both networks, which alternate in one process. Memory: the peak of a process per
+network at three times the batch size, and the memory per additional image (activations and their gradients,
+not weights and libraries), from the difference between the two batch sizes.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import time
 from tqdm import tqdm
 
 PAIRS = {
-    # ours: (builder of keras.applications, its other arguments)
+    # ours: function in keras.applications
     "resnet50": "ResNet50",
     "resnet50_v1": "ResNet50",
     "densenet121": "DenseNet121",
@@ -28,7 +28,7 @@ PAIRS = {
 
 
 def make(name, image_size):
-    """Compiles a network: ours, ours with ` remat` behind its name, or `keras NAME`."""
+    """Builds and compiles a network: `ARCH`, `ARCH remat` (with recomputation) or `keras NAME`."""
     import keras
 
     from recycle_tf import create_model
@@ -47,7 +47,7 @@ def make(name, image_size):
 
 
 def batch(size, image_size):
-    """Random pictures and labels."""
+    """Random images and labels."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -56,7 +56,7 @@ def batch(size, image_size):
 
 
 def step_times(names, image_size, batch_size, steps):
-    """Seconds of `steps` training steps of each network, alternating, after two that build the graph."""
+    """Seconds per training step of each network; they alternate, after two steps that build the graphs."""
     import keras
 
     models = {name: make(name, image_size) for name in names}
@@ -75,9 +75,9 @@ def step_times(names, image_size, batch_size, steps):
 
 
 def peak_memory(name, image_size, batch_size):
-    """Bytes that a process training this network had at most."""
+    """Peak memory of a process that trains this network, in bytes."""
     sizes = [f"--image_size={image_size}", f"--batch={batch_size}"]
-    # One arena: with several, the peak depends on which thread allocates what.
+    # With more than one malloc arena, the peak depends on which thread allocates.
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1"}
     output = subprocess.run(
         [sys.executable, __file__, f"--peak={name}", *sizes],
@@ -90,7 +90,7 @@ def peak_memory(name, image_size, batch_size):
 
 
 def memory(name, image_size, batch_size):
-    """(peak bytes at three times `batch_size`, bytes that one more picture needs)."""
+    """(peak bytes at three times `batch_size`, bytes per additional image)."""
     small, large = (peak_memory(name, image_size, size) for size in (batch_size, 3 * batch_size))
     return large, (large - small) / (2 * batch_size)
 
@@ -101,7 +101,7 @@ def main():
     parser.add_argument("--image_size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=12)
-    parser.add_argument("--peak", help="only print the peak memory of this network")
+    parser.add_argument("--peak", help="print only the peak memory of this network")
     flags = parser.parse_args()
 
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -116,7 +116,7 @@ def main():
 
     pairs = [(ours, f"keras {theirs}") for ours, theirs in PAIRS.items()]
     pairs += [(f"{arch} remat", arch) for arch in ("densenet121", "efficientnet_b0")]
-    # Before this process grows: Linux counts a parent's memory as a child's peak.
+    # First, while this process is small: Linux counts the memory of a parent in the peak of its child.
     used = {
         name: memory(name, flags.image_size, flags.batch)
         for name in tqdm(dict.fromkeys(sum(pairs, ())), "memory", disable=None)
@@ -125,11 +125,11 @@ def main():
         f"{flags.image_size} px, float32; steps at batch {flags.batch}, median of {flags.steps}; "
         f"peak at batch {3 * flags.batch}\n"
     )
-    print("| network | beside | step, s | time | peak, GB | peak | MB a picture | a picture |")
+    print("| network | compared with | step, s | ratio | peak, GB | ratio | MB per image | ratio |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for pair in pairs:
         times = step_times(pair, flags.image_size, flags.batch, flags.steps)
-        # The ratio of neighbouring steps: what else the machine does, it does to both.
+        # The ratio of consecutive steps: other load on the machine affects both.
         ratio = statistics.median(a / b for a, b in zip(*times.values(), strict=True))
         step = [statistics.median(times[name]) for name in pair]
         (peak, image), (other_peak, other_image) = (used[name] for name in pair)

@@ -1,12 +1,10 @@
 """What every command shares: flags, one-line errors, and a quiet import of TensorFlow."""
 
-import contextlib
 import dataclasses
 import functools
 import os
 import re
 import sys
-import tempfile
 import textwrap
 import types
 import typing
@@ -14,28 +12,34 @@ import typing
 from absl import flags
 
 from recycle_tf.errors import UserError, did_you_mean
+from recycle_tf.quiet import hushed
 
 RENAMED_FLAGS = {"rates": "lr_multipliers"}
 """Flags that earlier versions had under another name."""
 
 
 def command(main):
-    """Makes `main(argv) -> None` a program that returns its exit status, without a traceback for user errors.
+    """Makes `main(argv)` a program that returns its exit status, without a traceback for user errors.
 
-    0 on success, 2 after a `UserError` (one line on standard error), 130 after Ctrl-C.
+    What `main` returns, or 0 for None; 2 after a `UserError` or an error of the file system (one line on
+    standard error), 130 after Ctrl-C.
     """
 
     @functools.wraps(main)
     def program(argv=None):
         try:
-            main(sys.argv[1:] if argv is None else argv)
+            return main(sys.argv[1:] if argv is None else argv) or 0
         except UserError as error:
             print(f"error: {as_flags(str(error))}", file=sys.stderr)
+            return 2
+        except OSError as error:
+            if error.filename is None:
+                raise
+            print(f"error: {printable(error.filename)}: {error.strerror}", file=sys.stderr)
             return 2
         except KeyboardInterrupt as interrupt:
             print(*interrupt.args or ["interrupted"], file=sys.stderr)
             return 130
-        return 0
 
     return program
 
@@ -132,27 +136,10 @@ def _help(usage, flag_values):
     return "\n".join(lines)
 
 
-@contextlib.contextmanager
-def hushed(*descriptors):
-    """Hides what C++ libraries write to file descriptors (1, 2); shows it if an exception is raised."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    saved = {descriptor: os.dup(descriptor) for descriptor in descriptors}
-    with tempfile.TemporaryFile() as hidden:
-        for descriptor in descriptors:
-            os.dup2(hidden.fileno(), descriptor)
-        try:
-            yield
-        except BaseException:
-            hidden.seek(0)
-            os.write(saved[descriptors[-1]], hidden.read())
-            raise
-        finally:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-            for descriptor, copy in saved.items():
-                os.dup2(copy, descriptor)
-                os.close(copy)
+def printable(text):
+    """The text with control characters and undecodable bytes escaped, so that it cannot change a terminal."""
+    text = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def import_tensorflow():

@@ -434,5 +434,5 @@ def _literal(text):
     """A number, a tuple, True or False; any other text stays text."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text

@@ -2,9 +2,24 @@
 
 import contextlib
 import os
+import pathlib
+
+from recycle_tf.errors import UserError
 
 PARTIAL = ".partial-"
 """Prefix of the names of files that are being written."""
+
+
+def user_path(text):
+    """A path that a user gave, with `~` expanded.
+
+    Raises:
+        UserError: `~NAME` of a user that does not exist.
+    """
+    try:
+        return pathlib.Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{text}: no such user") from error
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import zipfile
 
 from recycle_tf.config import TrainConfig
 from recycle_tf.errors import UserError
-from recycle_tf.files import replacing
+from recycle_tf.files import replacing, user_path
 
 RENAMED_SETTINGS = {"rates": "lr_multipliers"}
 """Settings that runs of earlier versions have under another name."""
@@ -219,7 +219,7 @@ def open_run(path, parameter="run"):
     Raises:
         UserError: no such folder, or not a run.
     """
-    run = Run(pathlib.Path(path).expanduser())
+    run = Run(user_path(path))
     if not run.path.is_dir():
         raise UserError(f"`{parameter}={path}`: no such folder")
     if not run.config_file.is_file():

@@ -1,7 +1,8 @@
 """Lists the architectures: `python -m recycle_tf models [PATTERN …] [--layers]`.
 
-For example, `python -m recycle_tf models 'efficientnet*'`, or `python -m recycle_tf models resnet50 --layers`
-for its stages as the paper's table has them.
+For example, `python -m recycle_tf models 'efficientnet*'` prints the number of parameters and operations of
+all EfficientNets, and `python -m recycle_tf models resnet50 --layers` prints the stages of ResNet-50 as a
+table.
 """
 
 from absl import flags
@@ -12,22 +13,22 @@ from recycle_tf.errors import UserError, did_you_mean
 
 @cli.command
 def main(argv):
-    """Prints a line an architecture, or its stages."""
+    """Prints one line per architecture, or one table of stages per architecture."""
     values = flags.FlagValues()
-    flags.DEFINE_bool("layers", False, "print the stages of each", flag_values=values)
+    flags.DEFINE_bool("layers", False, "print a table of the stages of each architecture", flag_values=values)
     patterns = cli.parse(argv, values, __doc__) or ["*"]
     cli.import_tensorflow()
-    from recycle_tf import list_models
+    from recycle_tf.models import list_models
 
     archs = [arch for pattern in patterns for arch in list_models(pattern)]
     if not archs:
-        near = did_you_mean(patterns[0], list_models())
-        raise UserError(f"{patterns[0]}: no architecture of that name, {near}")
+        similar = did_you_mean(patterns[0], list_models())
+        raise UserError(f"{patterns[0]}: no architecture of that name, {similar}")
     _print_stages(archs) if values.layers else _print_costs(archs)
 
 
 def _print_costs(archs):
-    from recycle_tf import describe
+    from recycle_tf.models import describe
 
     print(f"{'arch':24} {'parameters':>12} {'GMACs':>7} {'activations':>12} {'pixels':>6} {'year':>4}  paper")
     for arch in archs:
@@ -39,10 +40,10 @@ def _print_costs(archs):
 
 
 def _print_stages(archs):
-    from recycle_tf.models.registry import stages
+    from recycle_tf.models.summary import stages
 
     for arch in archs:
-        print(f"{arch}\n  {'stage':8} {'output':>16} {'blocks':>6} {'parameters':>12}  in the last block")
+        print(f"{arch}\n  {'stage':8} {'output':>16} {'blocks':>6} {'parameters':>12}  last block")
         for stage in stages(arch):
             shape = " x ".join(str(size) for size in stage.output_shape)
             convs = ", ".join(stage.convs)

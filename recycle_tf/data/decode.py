@@ -1,100 +1,156 @@
-"""From encoded bytes to uint8 pixels of one size: one definition for training, export and golden files."""
+"""From encoded bytes to uint8 pixels of one size, in one definition for training, export and golden files."""
 
+import io
+import pathlib
 import warnings
 
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from recycle_tf.errors import UserError
 
-RESIZES = ("stretch", "letterbox", "crop")
-"""How a picture becomes square: stretched, fitted between black bars, or its middle cut out."""
-
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
-"""What is decoded."""
+"""Formats that are decoded, by Pillow's names."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-"""How such files are called."""
+"""File name suffixes of images, in lower case."""
 
 MAX_PIXELS = 120_000_000
-"""More than any phone takes at once; a small file may unpack into as much as it likes."""
+"""Largest number of pixels that is decoded: more than any phone takes at once. A small file may decompress to
+any size."""
 
-PAPER = 255.0
-"""What shows through transparent pixels: white."""
+BACKGROUND = 255.0
+"""Value that shows through transparent pixels: white."""
 
-DCT = "INTEGER_ACCURATE"
-"""As browsers and phones decode JPEGs; TensorFlow's own default makes them a level darker on average."""
+DCT_METHOD = "INTEGER_ACCURATE"
+"""The inverse cosine transform of browsers and phones. TensorFlow's default gives JPEGs that are 0.8 levels
+darker on average."""
+
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"RIFF")
+"""First bytes of files in `FORMATS`: they tell a damaged image from a file of another kind."""
 
 _EXIF_WITHIN = 4096
-"""Bytes in which a JPEG's Exif segment begins; the standard puts it first."""
+"""Number of bytes in which a JPEG's Exif segment must begin; the standard puts it first."""
+
+REMEDIES = {
+    "empty": "replace it or remove it",
+    "not_an_image": "convert it or remove it",
+    "unreadable": "replace it or remove it",
+    "animated": "keep one of its frames, or remove it",
+    "huge": "shrink it or remove it",
+}
+"""What a user can do, by `ImageError.kind`."""
+
+
+class ImageError(Exception):
+    """An image file that this package does not decode.
+
+    Attributes:
+        kind: the reason, a key of `REMEDIES`.
+        detail: what is wrong with the file, in a few words.
+    """
+
+    def __init__(self, kind, detail):
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+
+
+def open_header(encoded):
+    """Opens an image with Pillow and checks its header. No pixel is decoded.
+
+    Pillow warns about large images and odd metadata; callers that open many images silence it once.
+
+    Args:
+        encoded: the bytes of a file.
+
+    Returns:
+        A `PIL.Image.Image`.
+
+    Raises:
+        ImageError: not an image in `FORMATS`, an animated WebP, or an image of more than `MAX_PIXELS`.
+    """
+    if not encoded:
+        raise ImageError("empty", "an empty file")
+    try:
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except Image.DecompressionBombError:
+        detail = f"more than {MAX_PIXELS // 10**6} million pixels in a file of {len(encoded):,} bytes"
+        raise ImageError("huge", detail) from None
+    except Exception:
+        # Pillow's parsers raise exceptions of any type.
+        if encoded.startswith(_SIGNATURES):
+            raise ImageError("unreadable", "damaged: the header cannot be read") from None
+        detail = f"not an image ({', '.join(FORMATS)}), begins with {encoded[:12]!r}"
+        raise ImageError("not_an_image", detail) from None
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        detail = f"{width} x {height} pixels, more than {MAX_PIXELS // 10**6} million"
+        raise ImageError("huge", detail)
+    if image.format == "WEBP" and image.is_animated:
+        raise ImageError("animated", "an animated WebP")
+    return image
 
 
 def check_file(path):
-    """Looks at the head of a file, without decoding it.
+    """Checks the header of an image file, without decoding pixels.
 
     Raises:
-        UserError: it is no picture, of a format that is not decoded, an animated WebP, or unpacks to more
-            than `MAX_PIXELS`.
+        UserError: the file cannot be read, or `open_header` rejects it.
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns of less than what is refused here.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as picture:
-                width, height = picture.size
-                animated = picture.format == "WEBP" and picture.is_animated
-    except Image.DecompressionBombError:
-        width, height, animated = MAX_PIXELS, MAX_PIXELS, False
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        raise UserError(f"{path}: not a picture ({', '.join(FORMATS)}); remove it or convert it") from None
-    if animated:
-        raise UserError(f"{path}: an animated WebP; keep one of its pictures, or remove it")
-    if width * height > MAX_PIXELS:
-        raise UserError(f"{path}: has more than {MAX_PIXELS // 10**6} million pixels; remove it or shrink it")
+            warnings.simplefilter("ignore")
+            open_header(pathlib.Path(path).read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    except ImageError as error:
+        raise UserError(f"{path}: {error.detail}; {REMEDIES[error.kind]}") from None
 
 
 def decode(encoded, image_size, resize="stretch"):
-    """Decodes and resizes one picture, the way a phone does before it asks the network.
+    """Decodes and resizes one image, as an app does before it runs the network.
 
     Args:
-        encoded: scalar string tensor, a JPEG, PNG, GIF (its first frame), BMP or WebP.
+        encoded: scalar string tensor: a JPEG, PNG, GIF (the first frame), BMP or WebP.
         image_size: height and width of the result, in pixels.
-        resize: one of `RESIZES`.
+        resize: one of `options.RESIZES`.
 
     Returns:
-        uint8 RGB `[image_size, image_size, 3]`; antialiased where it shrinks.
+        uint8 RGB `[image_size, image_size, 3]`, antialiased where the image shrinks.
 
     Raises:
-        tf.errors.InvalidArgumentError: bytes that are no whole picture.
+        tf.errors.InvalidArgumentError: the bytes are not a complete image.
     """
     return resize_pixels(decode_pixels(encoded), image_size, resize)
 
 
 def decode_quickly(encoded, image_size, resize="stretch"):
-    """As `decode`, in a third of the time, for pictures that augmentation will resample anyway.
+    """Like `decode` in a third of the time, for images that augmentation resamples anyway.
 
-    A JPEG of at least twice the size is shrunk by its own cosine transform while it is decoded, by 2, 4 or 8.
-    What remains, less than a factor of 2, is bilinear without antialiasing.
+    A JPEG of at least twice the size is shrunk by a factor of 2, 4 or 8 in its cosine transform, while it is
+    decoded. The remaining factor, less than 2, is bilinear without antialiasing.
     """
-    pixels = decode_pixels(encoded, least=image_size)
+    pixels = decode_pixels(encoded, min_side=image_size)
     return tf.cond(
-        # Other formats may still be large.
+        # Images in other formats may still be large.
         tf.reduce_min(tf.shape(pixels)[:2]) >= 2 * image_size,
         lambda: resize_pixels(pixels, image_size, resize),
         lambda: resize_pixels(pixels, image_size, resize, antialias=False),
     )
 
 
-def decode_pixels(encoded, least=None):
-    """The picture upright, at its own size: uint8 RGB `[height, width, 3]`.
+def decode_pixels(encoded, min_side=None):
+    """Decodes an image at its own size, upright: uint8 RGB `[height, width, 3]`.
 
     Args:
         encoded: scalar string tensor.
-        least: a JPEG may come smaller, by 2, 4 or 8, if no side falls below this many pixels.
+        min_side: lets a JPEG be decoded smaller, by a factor of 2, 4 or 8, as long as no side falls below
+            this number of pixels.
     """
     pixels = tf.cond(
         tf.io.is_jpeg(encoded),
-        lambda: _upright(_jpeg(encoded, least), encoded),
+        lambda: _upright(_jpeg(encoded, min_side), encoded),
         lambda: _other_format(encoded),
     )
     pixels.set_shape([None, None, 3])
@@ -102,40 +158,42 @@ def decode_pixels(encoded, least=None):
 
 
 def resize_pixels(pixels, image_size, resize="stretch", antialias=True):
-    """Makes `pixels`, `[height, width, 3]`, a uint8 square of `image_size`."""
+    """Resizes `pixels`, `[height, width, 3]`, to uint8 `[image_size, image_size, 3]`."""
     if resize == "crop":
         side = tf.reduce_min(tf.shape(pixels)[:2])
         top, left = (tf.shape(pixels)[0] - side) // 2, (tf.shape(pixels)[1] - side) // 2
         pixels = pixels[top : top + side, left : left + side]
     if resize == "letterbox":
         sides = tf.cast(tf.shape(pixels)[:2], tf.float32)
-        # At least a pixel: a panorama may be a thousand times as wide as high.
+        # At least one pixel: a panorama may be a thousand times as wide as high.
         inside = tf.maximum(tf.cast(tf.round(sides * (image_size / tf.reduce_max(sides))), tf.int32), 1)
         pixels = tf.image.resize(pixels, inside, antialias=antialias)
         pixels = tf.image.resize_with_crop_or_pad(pixels, image_size, image_size)
     else:
         pixels = tf.image.resize(pixels, [image_size, image_size], antialias=antialias)
     pixels.set_shape([image_size, image_size, 3])
-    # Means of bytes: none leaves 0..255, so that nothing has to be clipped.
+    # Weighted means of bytes stay in 0..255: nothing needs to be clipped.
     return tf.cast(pixels + 0.5, tf.uint8)
 
 
-def _jpeg(encoded, least):
-    if least is None:
-        return tf.io.decode_jpeg(encoded, channels=3, dct_method=DCT)
+def _jpeg(encoded, min_side):
+    if min_side is None:
+        return tf.io.decode_jpeg(encoded, channels=3, dct_method=DCT_METHOD)
     sides = tf.image.extract_jpeg_shape(encoded)[:2]
-    halvings = tf.reduce_sum(tf.cast(tf.reduce_min(sides) >= [2 * least, 4 * least, 8 * least], tf.int32))
-    at = [
-        lambda ratio=ratio: tf.io.decode_jpeg(encoded, channels=3, ratio=ratio, dct_method=DCT)
+    halvings = tf.reduce_sum(
+        tf.cast(tf.reduce_min(sides) >= [2 * min_side, 4 * min_side, 8 * min_side], tf.int32)
+    )
+    decoders = [
+        lambda ratio=ratio: tf.io.decode_jpeg(encoded, channels=3, ratio=ratio, dct_method=DCT_METHOD)
         for ratio in (1, 2, 4, 8)
     ]
-    return tf.switch_case(halvings, at)
+    return tf.switch_case(halvings, decoders)
 
 
-# Not taken apart into its operations: tf.data would step through each of them for every JPEG.
+# Not inlined: tf.data would step through each of its operations for every JPEG.
 @tf.function(autograph=False, experimental_attributes={"_noinline": True})
 def _other_format(encoded):
-    """PNG, WebP, BMP, GIF; of anything else TensorFlow says that it does not know it."""
+    """PNG, WebP, BMP or GIF; TensorFlow raises an error for anything else."""
 
     def begins(magic, at=0):
         return tf.equal(tf.strings.substr(encoded, at, len(magic)), magic)
@@ -151,22 +209,22 @@ def _other_format(encoded):
 
 
 def _png(encoded):
-    """Byte 25 is the colour type: 3 a palette, which may hold alpha, 4 and 6 with alpha."""
+    """Byte 25 is the color type: 3 is a palette, which may have alpha; 4 and 6 have alpha."""
     kind = tf.io.decode_raw(tf.strings.substr(encoded, 25, 1), tf.uint8)[0]
     return tf.cond(
         tf.reduce_any(kind == [3, 4, 6]),
-        lambda: _on_paper(tf.io.decode_png(encoded, channels=4)),
-        # Of others TensorFlow would fill alpha with 1, not 255, where they have one bit a pixel.
+        lambda: _on_background(tf.io.decode_png(encoded, channels=4)),
+        # Without alpha: TensorFlow would fill it with 1, not 255, in images of one bit per pixel.
         lambda: tf.io.decode_png(encoded, channels=3),
     )
 
 
 def _webp(encoded):
-    """An extended file's byte 20 and a lossless one's byte 24 tell of alpha."""
+    """Byte 20 of an extended file and byte 24 of a lossless one say whether there is alpha."""
     head = tf.io.decode_raw(tf.strings.substr(encoded, 0, 32), tf.uint8)
     kind = tf.strings.substr(encoded, 12, 4)
     extended, lossless = tf.equal(kind, b"VP8X"), tf.equal(kind, b"VP8L")
-    # TensorFlow 2.21 writes past its buffer where an animation has more than one frame.
+    # TensorFlow 2.21 writes past its buffer if an animation has more than one frame.
     still = tf.debugging.Assert(
         tf.logical_not(extended & (tf.bitwise.bitwise_and(head[20], 2) > 0)), ["animated WebP"]
     )
@@ -174,62 +232,62 @@ def _webp(encoded):
         flags = tf.where(extended, head[20], tf.where(lossless, head[24], 0))
     return tf.cond(
         tf.bitwise.bitwise_and(flags, 16) > 0,
-        lambda: _on_paper(tf.io.decode_webp(encoded, channels=4)[0]),
+        lambda: _on_background(tf.io.decode_webp(encoded, channels=4)[0]),
         lambda: tf.io.decode_webp(encoded, channels=3)[0],
     )
 
 
 def _bmp(encoded):
-    """TensorFlow reads eight bits as a grey, though they are a place in the file's palette."""
+    """Looks up the palette: TensorFlow takes 8-bit pixels for gray values, but they are indices."""
     head = tf.io.decode_raw(tf.strings.substr(encoded, 0, 30), tf.uint8)
     pixels = tf.io.decode_bmp(encoded)
     start, header = _number(head[10:14]), _number(head[14:18])
     length = start - 14 - header
 
-    def coloured():
+    def from_palette():
         palette = tf.io.decode_raw(tf.strings.substr(encoded, 14 + header, length), tf.uint8)
-        # Blue, green, red and a byte that means nothing.
+        # Blue, green, red and an unused byte.
         return tf.gather(
             tf.reverse(tf.reshape(palette, (-1, 4))[:, :3], [1]), tf.cast(pixels[..., 0], tf.int32)
         )
 
-    return tf.cond((head[28] <= 8) & (length > 0), coloured, lambda: _three(pixels))
+    return tf.cond((head[28] <= 8) & (length > 0), from_palette, lambda: _to_rgb(pixels))
 
 
-def _three(pixels):
-    """Grey becomes RGB, and alpha shows paper."""
+def _to_rgb(pixels):
+    """RGB from gray, RGB or RGBA; transparent pixels show the background."""
     return tf.switch_case(
         tf.cast(tf.shape(pixels)[-1] // 2, tf.int32),
         [
             lambda: tf.image.grayscale_to_rgb(pixels[..., :1]),
             lambda: pixels[..., :3],
-            lambda: _on_paper(pixels),
+            lambda: _on_background(pixels),
         ],
     )
 
 
-def _on_paper(pixels):
-    """RGBA to RGB."""
+def _on_background(pixels):
+    """RGBA to RGB on a white background."""
     opaque = tf.cast(pixels[..., 3:], tf.float32) / 255.0
-    colour = tf.cast(pixels[..., :3], tf.float32) * opaque + PAPER * (1 - opaque)
-    return tf.cast(tf.round(colour), tf.uint8)
+    color = tf.cast(pixels[..., :3], tf.float32) * opaque + BACKGROUND * (1 - opaque)
+    return tf.cast(tf.round(color), tf.uint8)
 
 
 def _upright(pixels, encoded):
-    """Turns a JPEG's pixels as its Exif orientation says: phones store photographs as the sensor lies."""
-    # Most have none, and reading it takes as long as half of the decoding.
+    """Turns a JPEG's pixels upright by its Exif orientation: phones store them as the sensor was held."""
+    # Most JPEGs have none, and reading it takes half as long as decoding.
     return tf.cond(_has_exif(encoded), lambda: _turned(pixels, encoded), lambda: pixels)
 
 
 @tf.function(autograph=False, experimental_attributes={"_noinline": True})
 def _turned(pixels, encoded):
     orientation = exif_orientation(encoded)
-    # 5 to 8 lie on their side. Of each four, two are turned over in each direction.
-    laid = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
-    over_y = tf.reduce_any(orientation == [3, 4, 7, 8])
-    over_x = tf.reduce_any(orientation == [2, 3, 6, 7])
-    laid = tf.cond(over_y, lambda: tf.reverse(laid, [0]), lambda: laid)
-    return tf.cond(over_x, lambda: tf.reverse(laid, [1]), lambda: laid)
+    # Orientations 5 to 8 are transposed. Of each four, two are flipped in each direction.
+    upright = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, [1, 0, 2]), lambda: pixels)
+    flip_y = tf.reduce_any(orientation == [3, 4, 7, 8])
+    flip_x = tf.reduce_any(orientation == [2, 3, 6, 7])
+    upright = tf.cond(flip_y, lambda: tf.reverse(upright, [0]), lambda: upright)
+    return tf.cond(flip_x, lambda: tf.reverse(upright, [1]), lambda: upright)
 
 
 def _has_exif(encoded):
@@ -238,10 +296,17 @@ def _has_exif(encoded):
 
 
 def exif_orientation(encoded):
-    """How a JPEG is to be turned, 1 (as it is) to 8, from its Exif segment; 1 if it has none or a broken one.
+    """The Exif orientation of a JPEG, 1 (upright) to 8; 1 if it has no Exif segment or a damaged one.
 
-    Exif 2.3, section 4.6: `Exif`, two zeros, then a TIFF header: byte order, 42, offset of the directory;
-    a directory is a number of entries and 12 bytes for each. TensorFlow ignores all of it.
+    Exif 2.3, section 4.6: `Exif`, two zero bytes, then a TIFF header (byte order, 42, offset of the
+    directory). A directory is a number of entries, followed by 12 bytes per entry. TensorFlow ignores all
+    of it.
+
+    Args:
+        encoded: scalar string tensor.
+
+    Returns:
+        A scalar int32 tensor.
     """
 
     def read():
@@ -269,8 +334,8 @@ def exif_orientation(encoded):
 
 
 def _number(part):
-    """Bytes, the least significant first, as an int32; 0 of none."""
+    """Bytes, least significant first, as an int32; 0 if there are no bytes."""
     places = tf.range(tf.size(part), dtype=tf.int32)
     shifted = tf.bitwise.left_shift(tf.cast(part, tf.int32), 8 * places)
-    # A negative one, from a broken file, points nowhere.
+    # A damaged file may give a negative offset, which points nowhere.
     return tf.maximum(tf.reduce_sum(shifted), 0)

@@ -1,38 +1,42 @@
 """Batches for the network.
 
-What a batch holds follows from its number alone: seed and epoch give the order, seed, epoch and example
-give the draws. No iterator state has to be saved: a resumed run starts at the step it needs.
+The contents of a batch follow from its number alone: seed and epoch give the order, and seed, epoch and
+example give the draws. No iterator state has to be saved: a resumed run starts at the step that it needs.
 """
 
+import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from recycle_tf.data import augment as augmentation
 from recycle_tf.data import cache as caching
+from recycle_tf.data import data_service as service
 from recycle_tf.data import decode as decoding
+from recycle_tf.data import keras_cv_policies, sources
 from recycle_tf.data import mix as mixing
-from recycle_tf.data import sources
 from recycle_tf.errors import UserError
 
 WORKING_SCALE = 1.5
-"""Side of the pictures that training keeps, over the side of those the network sees: crops stay sharp."""
+"""Side of the cached training images, relative to the network's input: crops of them stay sharp."""
 
 
 def build_evaluation(split, num_classes, image_size, batch_size, resize="stretch", cache="auto"):
-    """Every example of a split exactly once, in order, the last batch partial.
+    """Makes a dataset with every example of a split exactly once, in order; the last batch may be smaller.
 
     Args:
         split: a `sources.Split`.
         num_classes: width of the one-hot labels.
         image_size: height and width, in pixels.
-        batch_size: examples a batch.
-        resize: one of `decode.RESIZES`.
-        cache: one of `cache.CACHES`.
+        batch_size: examples per batch.
+        resize: one of `options.RESIZES`.
+        cache: one of `options.CACHES`.
 
     Returns:
-        A `tf.data.Dataset` of (float32 images 0..255 `[batch, image_size, image_size, 3]`, one-hot labels).
+        A `tf.data.Dataset` of (float32 images 0..255 `[batch, image_size, image_size, 3]`, one-hot labels
+        `[batch, num_classes]`).
     """
     one, many = caching.reader(split, image_size, resize, cache)
     labels = tf.one_hot(split.labels, num_classes)
@@ -40,8 +44,8 @@ def build_evaluation(split, num_classes, image_size, batch_size, resize="stretch
     def example(index):
         return one(index), tf.gather(labels, index)
 
-    def batch(pictures, labels):
-        return tf.cast(many(pictures), tf.float32), labels
+    def batch(images, labels):
+        return tf.cast(many(images), tf.float32), labels
 
     dataset = tf.data.Dataset.range(len(split)).map(example, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(batch_size).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
@@ -49,7 +53,7 @@ def build_evaluation(split, num_classes, image_size, batch_size, resize="stretch
 
 
 def build_training(*arguments, first_step=0, share=(0, 1), **settings):
-    """The batches of `training_batches` from a step on; arguments and settings are its."""
+    """Makes the batches of `training_batches`, which has the other arguments, from a step on."""
     return training_batches(*arguments, **settings)(first_step, share)
 
 
@@ -69,108 +73,154 @@ def training_batches(
     cache="auto",
     data_service=None,
 ):
-    """Augmented batches of `epochs` epochs, one after the other, each in an order of its own.
+    """Prepares augmented batches of `epochs` consecutive epochs, each in a different order.
 
     An epoch is `steps_per_epoch(split, batch_size)` full batches; which examples are left out differs.
 
     Args:
         split: a `sources.Split`.
-        num_classes: width of the labels, which are distributions.
+        num_classes: width of the labels.
         image_size: height and width, in pixels.
-        batch_size: examples a batch.
-        resize: one of `decode.RESIZES`; what the pictures are cropped from.
-        augment: one of `augment.policies()`.
-        mix: one of `mix.MIXES`.
+        batch_size: examples per batch.
+        resize: one of `options.RESIZES`; crops are taken from the resized images.
+        augment: one of `options.POLICIES`.
+        mix: one of `options.MIXES`.
         seed: decides order and draws, together with epoch and example.
-        epochs: epochs of the whole training.
-        smaller: sizes with which the training begins, rising; each is kept for as many steps as `image_size`
-            at its end.
-        balanced: draw every class equally often, rather than every example once an epoch.
-        cache: one of `cache.CACHES`; the same batches from each.
-        data_service: address of a `tf.data` service, `grpc://HOST:PORT`, whose workers make the batches.
-            They come as soon as they are made: each example once an epoch, in no repeatable order.
+        epochs: epochs of the whole run.
+        smaller: increasing sizes with which training starts, each for as many steps as `image_size`.
+        balanced: draw every class equally often, instead of every example once per epoch.
+        cache: one of `options.CACHES`; all give the same batches.
+        data_service: address of a `tf.data` service, `grpc://HOST:PORT`, whose workers make the batches. They
+            come as soon as they are made: each example once per epoch, in no repeatable order.
 
     Returns:
-        `batches(first_step, share=(0, 1))`, which gives a `tf.data.Dataset` of (float32 images 0..255, label
-        distributions) from a step of the whole training on; earlier ones cost nothing, and pictures are
-        decoded once for all calls. `share`, (number, count): of each batch the part with this number of so
-        many equal ones, for a worker among several; `batch_size` is that of the whole.
+        A `TrainingBatches`, a function from a step to the dataset from there on.
 
     Raises:
-        UserError: fewer examples than one batch, an unknown policy, or sizes that cannot be.
+        UserError: fewer examples than one batch, an unknown policy, invalid sizes, or an unreachable service.
     """
-    if smaller and augment == "none":
-        raise UserError("--progressive: crops of other sizes come from an augmentation; choose an --augment")
-    if smaller and smaller[-1] >= image_size:
-        raise UserError(f"--progressive={smaller[-1]}: not smaller than the {image_size} px at the end")
+    _check_sizes(smaller, image_size, augment)
+    per_epoch = steps_per_epoch(split, batch_size)
     policy = augmentation.policy(augment)
-    working_size = image_size if augment == "none" else round(WORKING_SCALE * image_size)
-    quick = decoding.decode if augment == "none" else decoding.decode_quickly
-    # What workers read is sent to them: the pictures' names, not a cache of this process.
-    cache = "off" if data_service else cache
-    one, many = caching.reader(split, working_size, resize, cache, quick)
-    labels = tf.one_hot(split.labels, num_classes)
-    per_epoch = steps_per_epoch(split, batch_size) * batch_size
+    if data_service:
+        service.require(data_service)
+    side, decode = round(WORKING_SCALE * image_size), decoding.decode_quickly
+    if augment == "none":
+        side, decode = image_size, decoding.decode
+    # Workers of a service are sent what the dataset refers to: names of files, not a cache of this process.
+    reader = caching.reader(split, side, resize, "off" if data_service else cache, decode)
+    draw = functools.partial(_balanced if balanced else _each_once, split, per_epoch * batch_size, seed)
+    sizes, labels = (*smaller, image_size), tf.one_hot(split.labels, num_classes)
+    steps, sequential = epochs * per_epoch, augment in keras_cv_policies.NAMES
+    return TrainingBatches(
+        reader, labels, draw, policy, mix, seed, batch_size, sizes, steps, sequential, data_service
+    )
 
-    draw = functools.partial(_classes_alike if balanced else _each_once, split, per_epoch, seed)
 
-    def example(position):
-        index, key = draw(position)
-        draws = tf.random.stateless_uniform([augmentation.NUM_DRAWS], _seeds(seed, key))
-        return one(index), tf.gather(labels, index), draws
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingBatches:
+    """What `training_batches` prepares: images are decoded once for all datasets that are made from it.
 
-    def batches(first_step, share=(0, 1)):
-        number, count = share
-        part = batch_size // count
-        # Each picture is mixed with the one before it, which for the first of a part lies in another part.
-        borrowed = int(count > 1)
-        places = tf.range(number * part - borrowed, (number + 1) * part, dtype=tf.int64) % batch_size
+    Attributes:
+        reader: the two functions of `cache.reader`.
+        labels: one-hot labels of the split, `[examples, num_classes]`.
+        draw: function from a position in the run to (index of an example, number that seeds its draws).
+        policy: function of `augment.policy`.
+        mix: one of `options.MIXES`.
+        seed: seed of the draws.
+        batch_size: examples per batch, over all workers.
+        sizes: image sizes, in the order in which they are used.
+        steps: steps of the whole run.
+        sequential: whether one batch must be augmented after the other.
+        data_service: address of the service that makes the batches, or None.
+    """
 
-        def of_size(size, first, end):
-            def batch(pictures, labels, draws):
-                images = policy(many(pictures), draws, size)
-                images, labels = mixing.mix(mix, images, labels, draws[:, -4:])
-                return images[borrowed:], labels[borrowed:]
+    reader: tuple
+    labels: tf.Tensor
+    draw: Callable
+    policy: Callable
+    mix: str
+    seed: int
+    batch_size: int
+    sizes: tuple
+    steps: int
+    sequential: bool
+    data_service: str | None
 
-            # Numbers of batches, so that whole ones are given to the workers of a service.
-            dataset = tf.data.Dataset.range(max(first, first_step), end)
-            dataset = dataset.flat_map(
-                lambda step: tf.data.Dataset.from_tensor_slices(step * batch_size + places)
-            )
-            dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
-            dataset = dataset.batch(len(places), drop_remainder=True)
-            # Policies of keras-cv draw from one stateful generator: one call at a time keeps them in order.
-            parallel = None if augment in augmentation.SEQUENTIAL else tf.data.AUTOTUNE
-            return dataset.map(batch, num_parallel_calls=parallel)
+    def __call__(self, first_step, share=(0, 1)):
+        """Makes the dataset from a step of the run on; earlier steps cost nothing.
 
-        # Also those of which nothing is left, so that the batches are of the same type wherever they begin.
-        sizes, steps = (*smaller, image_size), epochs * per_epoch // batch_size
-        borders = [steps * number // len(sizes) for number in range(len(sizes) + 1)]
+        Args:
+            first_step: number of the first step, from 0.
+            share: (number, count): of each batch only this one of `count` equal parts, for one of several
+                workers.
+
+        Returns:
+            A `tf.data.Dataset` of (float32 images 0..255 `[batch, size, size, 3]`, label distributions
+            `[batch, num_classes]`).
+        """
+        # Sizes that end before `first_step` too, so that the dataset's type does not depend on it.
+        borders = [self.steps * number // len(self.sizes) for number in range(len(self.sizes) + 1)]
         dataset = functools.reduce(
-            tf.data.Dataset.concatenate, map(of_size, sizes, borders[:-1], borders[1:])
+            tf.data.Dataset.concatenate,
+            (
+                self._of_size(size, max(first, first_step), end, *share)
+                for size, first, end in zip(self.sizes, borders[:-1], borders[1:], strict=True)
+            ),
         )
-        if data_service:
-            dynamic = tf.data.experimental.service.ShardingPolicy.DYNAMIC
-            dataset = dataset.apply(tf.data.experimental.service.distribute(dynamic, data_service))
+        if self.data_service:
+            dataset = service.distribute(dataset, self.data_service)
         return dataset.prefetch(tf.data.AUTOTUNE)
 
-    return batches
+    def _of_size(self, size, first, end, number, count):
+        """Batches of one image size, from step `first` to `end`, for worker `number` of `count`."""
+        part = self.batch_size // count
+        # Each image is mixed with the one before it. For the first image of a part that is in another part.
+        borrowed = int(count > 1)
+        places = tf.range(number * part - borrowed, (number + 1) * part, dtype=tf.int64) % self.batch_size
+        read, read_batch = self.reader
+
+        def example(position):
+            index, key = self.draw(position)
+            draws = tf.random.stateless_uniform([augmentation.NUM_DRAWS], _seeds(self.seed, key))
+            return read(index), tf.gather(self.labels, index), draws
+
+        def batch(images, labels, draws):
+            images = self.policy(read_batch(images), draws, size)
+            images, labels = mixing.mix(self.mix, images, labels, draws[:, -4:])
+            return images[borrowed:], labels[borrowed:]
+
+        # Numbers of batches, so that a service gives its workers whole batches.
+        dataset = tf.data.Dataset.range(first, end)
+        dataset = dataset.flat_map(
+            lambda step: tf.data.Dataset.from_tensor_slices(step * self.batch_size + places)
+        )
+        dataset = dataset.map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.batch(len(places), drop_remainder=True)
+        return dataset.map(batch, num_parallel_calls=None if self.sequential else tf.data.AUTOTUNE)
+
+
+def _check_sizes(smaller, image_size, augment):
+    if smaller and augment == "none":
+        raise UserError("`progressive`: augmentation makes the smaller images; choose an `augment` policy")
+    if smaller and smaller[-1] >= image_size:
+        raise UserError(f"`progressive={smaller[-1]}`: must be smaller than the final size, {image_size} px")
 
 
 def _each_once(split, per_epoch, seed, position):
-    """The example at a place of the training, and a number of its own for what is drawn for it."""
+    """The index of the example at a position of the run, and a unique number that seeds its draws."""
     epoch, place = position // per_epoch, position % per_epoch
     index = tf.random.experimental.index_shuffle(place, _seeds(seed, epoch), len(split) - 1)
     return index, epoch * len(split) + index
 
 
-def _classes_alike(split, per_epoch, seed, position):
-    """The same where classes take turns, and the examples of each follow one another in ever new orders."""
+def _balanced(split, per_epoch, seed, position):
+    """Like `_each_once`, but classes take turns, and each goes through its examples in ever new orders."""
     present, counts = np.unique(split.labels, return_counts=True)
     by_class = tf.constant(np.argsort(split.labels, kind="stable"))
     begins = tf.constant(np.cumsum(counts) - counts)
     epoch, place = position // per_epoch, position % per_epoch
-    # Within an epoch in random order, so that no batch shows the turns.
+    # Shuffled within an epoch, so that batches do not show the turns.
     turn = epoch * per_epoch + tf.random.experimental.index_shuffle(place, _seeds(seed, epoch), per_epoch - 1)
     which, number = turn % len(present), turn // len(present)
     count = tf.gather(tf.constant(counts), which)
@@ -184,37 +234,37 @@ def _seeds(seed, number):
 
 
 def steps_per_epoch(split, batch_size):
-    """Full batches in a split.
+    """Number of full batches in a split.
 
     Raises:
         UserError: there is not even one.
     """
     if len(split) < batch_size:
-        raise UserError(f"--batch_size={batch_size}: more than the {len(split)} training pictures there are")
+        raise UserError(f"`batch_size={batch_size}`: more than the {len(split)} training images")
     return len(split) // batch_size
 
 
 def shareable(num_examples, batch_size, replicas):
-    """The largest batch size, at most `batch_size`, with which replicas can share a split.
+    """The largest batch size, at most `batch_size`, in which replicas can share a split.
 
-    Under MirroredStrategy Keras fails where the first batch cannot be cut into equal parts, or where a
-    replica gets nothing of the last one.
+    Under MirroredStrategy Keras fails if the first batch cannot be divided into equal parts, or if a
+    replica gets no part of the last one.
 
     Raises:
-        UserError: the split is too small for any.
+        UserError: the split is too small for any batch size.
     """
     for size in range(batch_size, 0, -replicas):
         first, last = min(size, num_examples), num_examples % size
         if first % replicas == 0 and (last == 0 or last >= replicas):
             return size
     raise UserError(
-        f"--strategy=mirrored: {replicas} devices cannot share {num_examples} validation pictures; "
-        f"take --strategy=one_device"
+        f"`strategy=mirrored`: {replicas} devices cannot share {num_examples} validation images; use "
+        "`strategy=one_device`"
     )
 
 
 def class_balanced(split, num_examples, seed):
-    """Some examples of a split, of each class as many as there are of the others where they suffice.
+    """Chooses examples of a split: equally many per class, as far as each class has enough.
 
     Returns:
         A `sources.Split` of at most `num_examples`.

@@ -1,4 +1,4 @@
-"""Which example trains, which validates, which tests."""
+"""Draws the split of a dataset, and reads and writes it as a CSV manifest."""
 
 import csv
 import hashlib
@@ -8,41 +8,65 @@ from collections import Counter
 
 import numpy as np
 
+from recycle_tf import options
 from recycle_tf.errors import UserError
 
-SPLITS = ("train", "validation", "test")
 SHARES = {"validation": 0.15, "test": 0.15}
-METHODS = ("stratified", "grouped")
-"""How a split is drawn where there is none; `grouped` keeps near-duplicates on one side."""
+"""Fraction of every class that a split takes."""
 
 HASH_DIGITS = 16
-"""Of a SHA-256 in hexadecimal: enough that no two pictures share them by chance."""
+"""Hexadecimal digits of a SHA-256: enough that no two images share them by chance."""
 
 
-def stratified(labels, seed, wanted=("validation", "test")):
+def too_small(labels, groups=None, wanted=tuple(SHARES)):
+    """Finds classes that are too small for an example in every split.
+
+    Args:
+        labels: name of the class of each example.
+        groups: name of the group of each example, for `grouped`; None for `stratified`.
+        wanted: splits to take out of the training set.
+
+    Returns:
+        `{label: detail}`; the detail says how many images the class has and needs.
+    """
+    needed = len(wanted) + 1
+    purpose = f"at least {needed} are needed to split it into train, {' and '.join(wanted)}"
+    if groups is None:
+        sizes, noun = Counter(labels), "image{}"
+    else:
+        by_class, _ = _groups_of_classes(labels, groups)
+        sizes = {label: len(members) for label, members in by_class.items()}
+        noun = "image{} that are not near-duplicates of others"
+    return {
+        label: f"has {size} {noun.format('s' * (size != 1))}: {purpose}"
+        for label, size in sorted(sizes.items())
+        if size < needed
+    }
+
+
+def stratified(labels, seed, wanted=tuple(SHARES), strict=True):
     """Takes a share of every class out of a training set.
 
     Args:
         labels: name of the class of each example.
-        seed: of the draw; the same examples and seed give the same split.
-        wanted: splits to take out, each with its share of `SHARES` and at least one example a class.
+        seed: seed of the draw; the same examples and seed give the same split.
+        wanted: splits to take out, each with its share of `SHARES` and at least one example per class.
+        strict: whether a class that is `too_small` is an error; otherwise all of it stays in train.
 
     Returns:
-        The split of each example, in the order of `labels`.
+        A list with the split of each example, in the order of `labels`.
 
     Raises:
-        UserError: a class too small to have one example in every split.
+        UserError: a class is too small, if `strict`.
     """
+    _reject(too_small(labels, None, wanted), strict)
     split = np.full(len(labels), "train", dtype=object)
     labels = np.asarray(labels)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         if len(members) <= len(wanted):
-            raise UserError(
-                f"class {str(label)!r} has {len(members)} image{'s' * (len(members) > 1)}: at least "
-                f"{len(wanted) + 1} are needed to split it into train, {' and '.join(wanted)}"
-            )
-        # Seeded by the name, so that a new class leaves the split of the others as it was.
+            continue
+        # Seeded by the name, so that a new class does not change the split of the others.
         rng = np.random.default_rng([seed, zlib.crc32(str(label).encode())])
         members = rng.permutation(members)
         start = 0
@@ -53,65 +77,75 @@ def stratified(labels, seed, wanted=("validation", "test")):
     return list(split)
 
 
-def grouped(labels, groups, seed, wanted=("validation", "test")):
-    """Takes a share of every class out of a training set, whole groups only.
+def grouped(labels, groups, seed, wanted=tuple(SHARES), strict=True):
+    """Takes a share of every class out of a training set, in whole groups.
 
-    A group counts for the class that most of its examples have. Its place follows from seed and name alone,
-    so that the order of the examples does not matter.
+    A group counts for the class that most of its examples have. Its split follows from its name and the seed:
+    the order of the examples does not matter.
 
     Args:
         labels: name of the class of each example.
-        groups: name of the group of each example; those of one group resemble each other.
-        seed: of the draw.
-        wanted: splits to take out, each with its share of `SHARES` and at least one group a class.
+        groups: name of the group of each example; the examples of a group are near-duplicates.
+        seed: seed of the draw.
+        wanted: splits to take out, each with its share of `SHARES` and at least one group per class.
+        strict: whether a class that is `too_small` is an error; otherwise all of it stays in train.
 
     Returns:
-        The split of each example, in the order of `labels`.
+        A list with the split of each example, in the order of `labels`.
 
     Raises:
-        UserError: a class with too few groups to have one in every split.
+        UserError: a class has too few groups, if `strict`.
     """
-    members = {}
-    for label, group in zip(labels, groups, strict=True):
-        members.setdefault(group, Counter())[label] += 1
-    of_class = {label: [] for label in sorted(set(labels))}
-    for group, counts in members.items():
-        of_class[min(counts, key=lambda label: (-counts[label], label))].append(group)
-    split = dict.fromkeys(members, "train")
-    for label, candidates in of_class.items():
+    _reject(too_small(labels, groups, wanted), strict)
+    by_class, sizes = _groups_of_classes(labels, groups)
+    split = dict.fromkeys(sizes, "train")
+    for candidates in by_class.values():
         if len(candidates) <= len(wanted):
-            raise UserError(
-                f"class {label!r} has {len(candidates)} pictures that are no near-duplicates of others: "
-                f"at least {len(wanted) + 1} are needed to split it into train, {' and '.join(wanted)}"
-            )
-        candidates.sort(key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
-        size = {group: members[group].total() for group in candidates}
-        total = sum(size.values())
+            continue
+        candidates = sorted(candidates, key=lambda group: hashlib.sha256(f"{seed}:{group}".encode()).digest())
+        total = sum(sizes[group] for group in candidates)
         for name in wanted:
             left = max(1, round(SHARES[name] * total))
             free = [group for group in candidates if split[group] == "train"]
-            # The smallest there is, should every group be larger than the share.
-            left = max(left, min(size[group] for group in free))
-            # As many groups as the splits to come and training need stay behind.
+            # At least the smallest group, in case that every group is larger than the share.
+            left = max(left, min(sizes[group] for group in free))
+            # One group each stays behind for train and for the splits that follow.
             spare = len(free) - (len(wanted) - wanted.index(name))
             for group in free:
-                if size[group] <= left and spare:
+                if sizes[group] <= left and spare:
                     split[group] = name
-                    left -= size[group]
+                    left -= sizes[group]
                     spare -= 1
     return [split[group] for group in groups]
 
 
+def _groups_of_classes(labels, groups):
+    """`{label: groups that count for it}`, sorted by label, and `{group: number of examples}`."""
+    members = {}
+    for label, group in zip(labels, groups, strict=True):
+        members.setdefault(group, Counter())[label] += 1
+    by_class = {label: [] for label in sorted(set(labels))}
+    for group, counts in members.items():
+        by_class[min(counts, key=lambda label: (-counts[label], label))].append(group)
+    return by_class, {group: counts.total() for group, counts in members.items()}
+
+
+def _reject(small, strict):
+    for label, detail in small.items():
+        if strict:
+            raise UserError(f"class {label!r} {detail}")
+
+
 def content_hash(content):
-    """The first `HASH_DIGITS` of the SHA-256 of bytes, by which a picture is known again."""
+    """The first `HASH_DIGITS` digits of the SHA-256 of an image's bytes, which identify it."""
     return hashlib.sha256(content).hexdigest()[:HASH_DIGITS]
 
 
 def write_manifest(path, rows):
-    """Writes a split as CSV with the columns `image,label,split,sha256`.
+    """Writes a split as a CSV with the columns `image,label,split,sha256`.
 
     Args:
-        path: the file.
+        path: path of the file.
         rows: `(image, label, split, content hash)` of each example; `image` is relative to a folder.
     """
     with open(path, "w", newline="", encoding="utf-8") as file:
@@ -120,36 +154,52 @@ def write_manifest(path, rows):
         writer.writerows(rows)
 
 
-def read_manifest(path):
-    """The lines of a CSV manifest: `{line number: (image, label, split, content hash)}`.
+def read_manifest(path, default_split=None):
+    """Reads a CSV manifest.
 
-    The hash, of `HASH_DIGITS`, is empty where the line or the whole file has none.
+    Args:
+        path: path of the file. The column `sha256`, or cells of it, may be missing.
+        default_split: split of all rows if there is no column `split`, and a valid split in it; None if the
+            column is required.
+
+    Returns:
+        `{line number: (image, label, split, content hash)}`; the hash, of `HASH_DIGITS` digits, may be empty.
 
     Raises:
-        UserError: not UTF-8, a missing column, an empty cell, a split that is none of `SPLITS`, or a hash
-            that is none.
+        UserError: the file cannot be read or is not UTF-8, or has a missing column, an empty cell, a label
+            that begins or ends with a space or cannot be printed, an unknown split, or an invalid hash.
     """
+    columns = {"image", "label", "split"} - ({"split"} if default_split else set())
     rows = {}
     try:
         # With or without the byte order mark that spreadsheets write.
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            missing = {"image", "label", "split"} - set(reader.fieldnames or ())
+            missing = columns - set(reader.fieldnames or ())
             if missing:
                 raise UserError(f"{path}: no column {', '.join(sorted(missing))}; expected image,label,split")
             for row in reader:
                 digest = (row.get("sha256") or "").lower()
-                rows[reader.line_num] = row["image"], row["label"], row["split"], digest[:HASH_DIGITS]
+                split = row.get("split", default_split)
+                rows[reader.line_num] = row["image"], row["label"], split, digest[:HASH_DIGITS]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a CSV file in UTF-8 ({error})") from error
-    for line, (image, label, split, digest) in rows.items():
-        if not (image and label and split):
-            raise UserError(f"{path}, line {line}: image, label or split is empty")
-        if split not in SPLITS:
-            raise UserError(f"{path}, line {line}: split {split!r} is none of {', '.join(SPLITS)}")
-        if digest and not re.fullmatch(f"[0-9a-f]{{{HASH_DIGITS}}}", digest):
-            raise UserError(
-                f"{path}, line {line}: sha256 {digest!r} is not {HASH_DIGITS} hexadecimal digits; "
-                "leave it empty to take the file as it is"
-            )
+    for line, row in rows.items():
+        _check_row(f"{path}, line {line}", *row, (*options.SPLITS, *filter(None, [default_split])))
     return rows
+
+
+def _check_row(place, image, label, split, digest, valid_splits):
+    if not (image and label and split):
+        raise UserError(f"{place}: image, label or split is empty")
+    if label != label.strip() or not label.isprintable():
+        raise UserError(f"{place}: label {label!r} begins or ends with a space, or cannot be printed")
+    if split not in valid_splits:
+        raise UserError(f"{place}: unknown split {split!r}; choose from {', '.join(valid_splits)}")
+    if digest and not re.fullmatch(f"[0-9a-f]{{{HASH_DIGITS}}}", digest):
+        raise UserError(
+            f"{place}: sha256 {digest!r} is not {HASH_DIGITS} hexadecimal digits; leave it empty to use the "
+            "file as it is"
+        )

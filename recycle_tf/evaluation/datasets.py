@@ -1,37 +1,127 @@
 """The data that a run is evaluated on: its own, with the split it was trained with, or another dataset."""
 
-from recycle_tf.data import audit
+import dataclasses
+
+import numpy as np
+
+from recycle_tf.data import sources
 from recycle_tf.errors import UserError
 
 
-def open_source(run, dataset=None, manual_dir=None, data_dir=None):
-    """Opens a run's own dataset, or another one with the same classes.
+@dataclasses.dataclass(frozen=True)
+class EvaluationSet:
+    """Images to evaluate a run on.
+
+    Attributes:
+        name: of the dataset.
+        split_name: train, validation, test, or all for a dataset without a split.
+        split: the `sources.Split`; its labels are indices of the run's classes.
+        own: whether it is the run's own data.
+        untested: classes of the run without an image here.
+        left_out: classes of the dataset that the run does not know.
+    """
+
+    name: str
+    split_name: str
+    split: sources.Split
+    own: bool
+    untested: tuple = ()
+    left_out: tuple = ()
+
+
+def open_source(run, manual_dir=None, data_dir=None):
+    """Opens a run's own data, with the split it was trained with.
 
     Args:
         run: a `runs.Run`.
-        dataset: as in `train.py`; None for the run's own.
         manual_dir: as in `train.py`; None for the run's own.
         data_dir: as in `train.py`; None for the run's own.
 
     Returns:
-        A `data.sources.Source` whose labels are the run's.
+        A `data.sources.Source`.
 
     Raises:
-        UserError: the data is missing or has other classes.
+        UserError: the data is missing or has other classes than the run.
     """
-    own = dataset is None
     config = run.config
-    source = audit.open_source(
-        config["dataset"] if own else dataset,
-        config["on_bad_image"],
+    source = sources.open_source(
+        config["dataset"],
+        on_bad_image=config["on_bad_image"],
         manual_dir=manual_dir or config["manual_dir"],
         data_dir=data_dir or config["data_dir"],
         seed=config["seed"],
-        manifest=run.manifest if own and run.manifest.is_file() else None,
+        manifest=run.manifest if run.manifest.is_file() else None,
     )
     if list(source.labels) != run.labels:
         raise UserError(
-            f"`dataset={dataset}`: its classes are {', '.join(source.labels)}, the run's are "
+            f"{config['dataset']}: its classes are {', '.join(source.labels)}, the run's are "
             f"{', '.join(run.labels)}"
         )
     return source
+
+
+def open_set(run, dataset=None, split=None, manual_dir=None, data_dir=None, ignore_unknown=False):
+    """Opens the images that a run is evaluated on.
+
+    Classes are matched by name, so another dataset may list them in any order or have only some of them.
+
+    Args:
+        run: a `runs.Run`.
+        dataset: as in `train.py`; None or the run's own dataset for the split it was trained with.
+        split: train, validation or test; None for test, or for all images of a dataset without a split.
+        manual_dir: as in `train.py`; None for the run's own.
+        data_dir: as in `train.py`; None for the run's own.
+        ignore_unknown: leave out the images of classes that the run does not know.
+
+    Returns:
+        An `EvaluationSet`.
+
+    Raises:
+        UserError: the data is missing, has no such split, has a class that the run does not know, or has none
+            of its classes.
+    """
+    if dataset is None or dataset == run.config["dataset"]:
+        source = open_source(run, manual_dir, data_dir)
+        name = split or "test"
+        return EvaluationSet(source.name, name, source.splits[name], own=True)
+    source = sources.open_unsplit(
+        dataset,
+        on_bad_image=run.config["on_bad_image"],
+        manual_dir=manual_dir or run.config["manual_dir"],
+        data_dir=data_dir or run.config["data_dir"],
+    )
+    name = _choose_split(source, dataset, split)
+    return _match(run, source, dataset, name, ignore_unknown)
+
+
+def _choose_split(source, dataset, split):
+    available = ", ".join(source.splits)
+    if split is not None and split not in source.splits:
+        raise UserError(f"`split={split}`: {dataset} has no such split, only {available}")
+    name = split or next((name for name in ("all", "test") if name in source.splits), None)
+    if name is None and len(source.splits) > 1:
+        raise UserError(f"`dataset={dataset}`: has no test split; choose a `split` of {available}")
+    return name or next(iter(source.splits))
+
+
+def _match(run, source, dataset, split_name, ignore_unknown):
+    """The split of a source with labels as indices of the run's classes."""
+    split = source.splits[split_name]
+    present = [source.labels[index] for index in np.unique(split.labels)]
+    unknown = tuple(label for label in present if label not in run.labels)
+    if unknown and not ignore_unknown:
+        raise UserError(
+            f"`dataset={dataset}`: the run does not know the class {', '.join(unknown)}, only "
+            f"{', '.join(run.labels)}; `ignore_unknown` leaves such images out"
+        )
+    index = np.array([run.labels.index(label) if label in run.labels else -1 for label in source.labels])
+    labels = index[split.labels]
+    known = np.flatnonzero(labels >= 0)
+    if not len(known):
+        raise UserError(
+            f"`dataset={dataset}`: has none of the run's classes, {', '.join(run.labels)}, only "
+            f"{', '.join(present)}"
+        )
+    matched = dataclasses.replace(sources.subset(split, known), labels=labels[known])
+    untested = tuple(label for label in run.labels if label not in present)
+    return EvaluationSet(source.name, split_name, matched, False, untested, unknown)

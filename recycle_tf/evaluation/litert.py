@@ -1,38 +1,41 @@
-"""Opens a `.tflite` the way a phone does."""
+"""Opens a `.tflite` file with LiteRT, as a phone does."""
 
 import numpy as np
 
-from recycle_tf import cli
+from recycle_tf import quiet
 
 
 def open_interpreter(path, threads=1):
-    """A LiteRT interpreter of a file, its tensors allocated.
+    """A LiteRT interpreter of a file, with allocated tensors.
 
     Args:
-        path: of the `.tflite`.
-        threads: how many it may compute with.
+        path: of the `.tflite` file.
+        threads: number of threads it may use.
 
     Raises:
-        ValueError: not a `.tflite`, or a damaged one.
+        ValueError: not a `.tflite` file, or a damaged one.
         RuntimeError: a network that the runtime cannot prepare.
     """
     from ai_edge_litert.interpreter import Interpreter
 
-    with cli.hushed(2):
+    with quiet.hushed(2):
         interpreter = Interpreter(model_path=str(path), num_threads=threads)
         interpreter.allocate_tensors()
     return interpreter
 
 
 def open_predictor(path, threads=1):
-    """What a file answers: uint8 RGB `[image_size, image_size, 3]` -> float32 probabilities `[num_classes]`.
+    """The function that a file computes for one image.
 
     Args:
-        path: of a `.tflite`; of a larger batch than one, all pictures are the same.
-        threads: how many it may compute with.
+        path: of a `.tflite` file; with a batch larger than one, the image is repeated.
+        threads: number of threads it may use.
+
+    Returns:
+        `predict`: uint8 RGB `[image_size, image_size, 3]` -> float32 probabilities `[num_classes]`.
 
     Raises:
-        ValueError: not a `.tflite`, or a damaged one.
+        ValueError: not a `.tflite` file, or a damaged one.
         RuntimeError: a network that the runtime cannot prepare.
     """
     interpreter = open_interpreter(path, threads)

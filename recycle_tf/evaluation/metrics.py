@@ -4,6 +4,8 @@ import keras
 import numpy as np
 
 CALIBRATION_BINS = 10
+NORMAL_95 = 1.959964
+"""Quantile of the standard normal distribution for a 95 % interval."""
 
 
 def predict_probabilities(model, dataset, verbose=0):
@@ -11,7 +13,7 @@ def predict_probabilities(model, dataset, verbose=0):
 
     Args:
         model: a Keras model with logits.
-        dataset: of (images, labels) batches, every example once.
+        dataset: (images, labels) batches, every example once.
         verbose: 1 for a progress bar.
 
     Returns:
@@ -21,48 +23,82 @@ def predict_probabilities(model, dataset, verbose=0):
     return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
 
 
-def summarise(probabilities, labels, names):
-    """What is worth knowing of a classification.
+def summarise(probabilities, labels, names, threshold=None):
+    """The metrics of a classification.
 
     Args:
         probabilities: `[examples, num_classes]`.
         labels: index of the true class, `[examples]`.
         names: of the classes.
+        threshold: confidence below which the answer is "not sure", 0..1, or None.
 
     Returns:
-        A dict for JSON: `examples`, `accuracy`, `log_loss` (nats), `calibration_error` (expected, 10 bins),
-        `per_class` (precision, recall, f1, examples of each) and `confusion` (rows: true class).
+        A dict for JSON: `examples`, `accuracy` with its `accuracy_interval` (95 %, Wilson), `macro_recall`
+        (over the classes with examples), `log_loss` (nats), `calibration_error` (expected, 10 bins),
+        `per_class` (precision, recall, f1, examples; recall and f1 are None without examples), `confusion`
+        (rows: true class), and with a threshold `answered` (share of the examples at or above it) and
+        `accuracy_answered` (None if there are none).
     """
     predicted = probabilities.argmax(axis=1)
+    right = predicted == labels
     confusion = np.zeros((len(names), len(names)), int)
     np.add.at(confusion, (labels, predicted), 1)
-    hits, found, there = np.diag(confusion), confusion.sum(axis=0), confusion.sum(axis=1)
     true_probability = probabilities[np.arange(len(labels)), labels]
     shares, _, accuracies, confidences = calibration(probabilities, labels)
+    per_class = {name: _class_figures(confusion, index) for index, name in enumerate(names)}
+    recalls = [row["recall"] for row in per_class.values() if row["examples"]]
     return {
         "examples": len(labels),
-        "accuracy": float((predicted == labels).mean()),
+        "accuracy": float(right.mean()),
+        "accuracy_interval": wilson(int(right.sum()), len(labels)),
+        "macro_recall": float(np.mean(recalls)),
         "log_loss": float(-np.log(np.maximum(true_probability, 1e-12)).mean()),
         "calibration_error": float((shares * np.abs(accuracies - confidences)).sum()),
-        "per_class": {
-            name: {
-                "precision": float(hits[i] / max(1, found[i])),
-                "recall": float(hits[i] / max(1, there[i])),
-                "f1": float(2 * hits[i] / max(1, found[i] + there[i])),
-                "examples": int(there[i]),
-            }
-            for i, name in enumerate(names)
-        },
+        **({} if threshold is None else _answered(probabilities.max(axis=1) >= threshold, right)),
+        "per_class": per_class,
         "confusion": confusion.tolist(),
     }
 
 
+def _class_figures(confusion, index):
+    hits, found, examples = confusion[index, index], confusion[:, index].sum(), confusion[index].sum()
+    return {
+        "precision": float(hits / max(1, found)),
+        "recall": float(hits / examples) if examples else None,
+        "f1": float(2 * hits / (found + examples)) if examples else None,
+        "examples": int(examples),
+    }
+
+
+def _answered(answered, right):
+    accuracy = float(right[answered].mean()) if answered.any() else None
+    return {"answered": float(answered.mean()), "accuracy_answered": accuracy}
+
+
+def wilson(hits, examples, quantile=NORMAL_95):
+    """Confidence interval of a proportion; Wilson, J. Am. Stat. Assoc. 22 (1927), 209-212.
+
+    Args:
+        hits: number of successes.
+        examples: number of trials, at least 1.
+        quantile: of the standard normal distribution.
+
+    Returns:
+        `[low, high]`, 0..1.
+    """
+    share, square = hits / examples, quantile**2
+    center = (share + square / (2 * examples)) / (1 + square / examples)
+    spread = quantile / (1 + square / examples)
+    spread *= np.sqrt(share * (1 - share) / examples + square / (4 * examples**2))
+    return [float(max(0, center - spread)), float(min(1, center + spread))]
+
+
 def calibration(probabilities, labels, bins=CALIBRATION_BINS):
-    """How often predictions of a given confidence are right.
+    """Accuracy by confidence: the reliability diagram.
 
     Returns:
         For each of `bins` equal intervals of confidence: share of the examples, lower edge, accuracy and mean
-        confidence (both 0 in an empty one).
+        confidence (both 0 if it is empty).
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
@@ -74,13 +110,52 @@ def calibration(probabilities, labels, bins=CALIBRATION_BINS):
 
 
 def table(summary):
-    """The per-class figures as lines of text, the whole split below."""
+    """The per-class figures as lines of text, those of the whole split below."""
     width = max(len("all"), *map(len, summary["per_class"]))
     lines = [f"{'class':{width}}  precision  recall     f1  examples"]
     for name, row in summary["per_class"].items():
+        if not row["examples"]:
+            lines.append(f"{name:{width}}  not tested, no images")
+            continue
         lines.append(
             f"{name:{width}}  {row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:5.3f}"
             f"  {row['examples']:8d}"
         )
-    lines.append(f"{'all':{width}}  accuracy {summary['accuracy']:.4f}, {summary['examples']} examples")
+    low, high = summary["accuracy_interval"]
+    lines.append(
+        f"{'all':{width}}  accuracy {summary['accuracy']:.4f} (95 % interval {low:.3f} to {high:.3f}), "
+        f"{summary['examples']} examples"
+    )
+    return "\n".join(lines)
+
+
+def comparison(summaries, reference=None):
+    """One row per dataset: how a run does on several.
+
+    Args:
+        summaries: `{name: summary}` of `summarise`.
+        reference: accuracy on the run's own test split, 0..1, for the column `change`; or None.
+
+    Returns:
+        Lines of text; percentages, and points (hundredths) in the column `change`.
+    """
+    width = max(len("dataset"), *map(len, summaries))
+    columns = "examples  accuracy  95 % interval  macro recall   ECE  answered  right of those"
+    lines = [f"{'dataset':{width}}  {columns}" + ("  change" if reference is not None else "")]
+    for name, found in summaries.items():
+        low, high = (100 * bound for bound in found["accuracy_interval"])
+        line = (
+            f"{name:{width}}  {found['examples']:8d}  {100 * found['accuracy']:7.1f}%"
+            f"  {low:5.1f} to {high:5.1f}  {100 * found['macro_recall']:11.1f}%"
+            f"  {100 * found['calibration_error']:3.0f}%"
+        )
+        if "answered" in found:
+            right = found["accuracy_answered"]
+            right = "-" if right is None else f"{100 * right:.1f}%"
+            line += f"  {100 * found['answered']:7.1f}%  {right:>14}"
+        else:
+            line += f"  {'-':>8}  {'-':>14}"
+        if reference is not None:
+            line += f"  {100 * (found['accuracy'] - reference):+6.1f}"
+        lines.append(line)
     return "\n".join(lines)

@@ -1,4 +1,9 @@
-"""One file a paper; importing this package fills the registry from their tables."""
+"""Image classification networks, one module per family of papers.
+
+Importing this package fills the registry and registers every custom layer and model class with Keras
+(`keras.saving.register_keras_serializable`), so that `keras.models.load_model` reads saved models without
+`custom_objects`. A family registers by being imported below.
+"""
 
 from recycle_tf.models import (
     alexnet,
@@ -11,7 +16,8 @@ from recycle_tf.models import (
     resnet,
     vgg,
 )
-from recycle_tf.models.registry import create_model, describe, list_models
+from recycle_tf.models.registry import create_model, list_models
+from recycle_tf.models.summary import describe
 
 __all__ = [
     "alexnet",

@@ -1,8 +1,13 @@
-"""Densely connected networks: every layer of a block reads the maps of all layers before it.
+"""DenseNet: every layer reads the feature maps of all layers before it in its dense block.
 
 Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks, 2016, arXiv 1608.06993,
-table 1 (DenseNet-BC for ImageNet) and table 2 (CIFAR). No deviation from the paper. A stage of L layers has
-L (L + 1) / 2 connections.
+table 1 (DenseNet-BC for ImageNet) and table 2 (CIFAR).
+
+Each stage is one dense block of the paper. A dense block of L layers has L (L + 1) / 2 connections. Its
+layers are called `stageN_blockM`, so that the names have the same form in all families.
+
+Deviation from the paper: without data augmentation, the paper adds dropout of 0.2 after each convolution but
+the first. Here `drop_rate` is dropout in the head only, 0 by default.
 """
 
 import dataclasses
@@ -10,10 +15,11 @@ import dataclasses
 from keras import layers
 
 from recycle_tf.layers import conv, conv_norm_act, head, image_input, max_pool, norm_act
-from recycle_tf.models.registry import Paper, Recipe, register
+from recycle_tf.models.registry import Paper, Recipe, check_choices, register
 
-PAPER = Paper("Densely Connected Convolutional Networks", 2016, "1608.06993")
-# Section 4.2: after 30 and 60 of 90 epochs on ImageNet, after half and three quarters of 300 on CIFAR.
+PAPER = Paper("Densely Connected Convolutional Networks", 2016, "arXiv 1608.06993")
+# Section 4.2: the learning rate is divided by 10 after 30 and 60 of 90 epochs on ImageNet, and after 50 % and
+# 75 % of 300 epochs on CIFAR.
 IMAGENET_RECIPE = Recipe(0.1, batch_size=256, weight_decay=1e-4, optimizer="sgd", decay_at="0.333,0.667")
 CIFAR_RECIPE = Recipe(0.1, batch_size=64, weight_decay=1e-4, optimizer="sgd", decay_at="0.5,0.75")
 
@@ -23,12 +29,13 @@ class DenseNet:
     """A column of table 1 or a row of table 2.
 
     Attributes:
-        blocks_per_stage: how many dense blocks each stage chains.
-        growth_rate: maps that a dense block adds; k in the paper.
-        bottleneck: a 1x1 to 4k maps comes before each 3x3 (the B in BC).
-        compression: share of the maps that a transition keeps; theta in the paper (the C in BC).
+        blocks_per_stage: number of layers of each dense block.
+        growth_rate: feature maps that each layer adds; k in the paper.
+        bottleneck: a 1x1 convolution to 4k feature maps before each 3x3 convolution (the B of BC).
+        compression: fraction of the feature maps that a transition layer outputs; theta in the paper (the C
+            of BC).
         stem: `"imagenet"` (7x7/2, max pool /2) or `"cifar"` (3x3).
-        stem_filters: maps of the stem.
+        stem_filters: feature maps of the stem.
         drop_rate: dropout of the head.
         image_size: height and width of the input, in pixels.
     """
@@ -41,6 +48,10 @@ class DenseNet:
     stem_filters: int = 64
     drop_rate: float = 0.0
     image_size: int = 224
+
+    def __post_init__(self):
+        """Validates `stem`."""
+        check_choices(self, {"stem": ("imagenet", "cifar")})
 
 
 TABLE_1 = {
@@ -78,8 +89,8 @@ TINY = {
 }
 
 
-def dense_block(x, config, name):
-    """[x, norm, ReLU, (1x1 to 4k, norm, ReLU,) 3x3 to k]: what comes in stays, k maps join it."""
+def dense_layer(x, config, name):
+    """[x, norm -> ReLU -> (1x1 to 4k -> norm -> ReLU ->) 3x3 to k], concatenated."""
     new = norm_act(x, name=f"{name}_in")
     if config.bottleneck:
         new = conv_norm_act(new, 4 * config.growth_rate, 1, name=f"{name}_conv1")
@@ -88,17 +99,17 @@ def dense_block(x, config, name):
 
 
 def transition(x, compression, name):
-    """Norm, ReLU, 1x1 to a share of the maps, 2x2 average pool /2."""
+    """Norm -> ReLU -> 1x1 to `compression` of the feature maps -> 2x2 average pool /2."""
     x = norm_act(x, name=name)
     x = conv(x, int(compression * x.shape[-1]), 1, name=f"{name}_conv")
     return layers.AveragePooling2D(2, name=f"{name}_pool")(x)
 
 
 def build(config, num_classes, image_size):
-    """Stem -> dense stages with transitions between -> norm, ReLU, head."""
+    """Stem -> dense blocks with transition layers between them -> norm -> ReLU -> head."""
     inputs, x = image_input(image_size)
     if config.stem == "cifar":
-        # The first dense block begins with its norm, so that the stem has none.
+        # No norm: the first dense layer begins with one.
         x = conv(x, config.stem_filters, 3, name="stem_conv")
     else:
         x = conv_norm_act(x, config.stem_filters, 7, strides=2, name="stem_conv")
@@ -107,7 +118,7 @@ def build(config, num_classes, image_size):
         if stage > 1:
             x = transition(x, config.compression, name=f"stage{stage}_transition")
         for block in range(1, blocks + 1):
-            x = dense_block(x, config, name=f"stage{stage}_block{block}")
+            x = dense_layer(x, config, name=f"stage{stage}_block{block}")
     x = norm_act(x, name=f"stage{stage}_out")
     return inputs, head(x, num_classes, config.drop_rate)
 

@@ -1,16 +1,16 @@
-"""EfficientNet: one small network, scaled in depth, width and resolution together; and its Lite sisters.
+"""EfficientNet: one small network, scaled in depth, width and resolution together; and EfficientNet-Lite.
 
 Tan, Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, 2019, arXiv 1905.11946,
 table 1 (the stages of B0) and equation 3 (the scaling). The block is MobileNetV2's inverted bottleneck
-(arXiv 1801.04381) with squeeze-and-excitation (arXiv 1709.01507) on the expanded maps.
+(arXiv 1801.04381) with squeeze-and-excitation (arXiv 1709.01507) on the expanded feature maps.
 
 Deviations from the paper:
 
-* The published B1 to B7 do not follow equation 3 to the digit: their coefficients were rounded, and from
-  B4 on their depth was lowered. The rows below carry the published ones, so that counts and weights agree;
-  `compound_scaling(phi)` gives the equation's own.
-* The Lite rows (tensorflow/tpu, EfficientNet-Lite) are for quantised phones: no squeeze-excite, ReLU6 in
-  place of swish, a stem and a head that do not scale, nor do the repeats of the first and the last stage.
+* The scaling coefficients of B1 to B7 are those of the authors' program (tensorflow/tpu), with which the
+  weights were published. They differ from equation 3, which `compound_scaling(phi)` computes.
+* EfficientNet-Lite is not in the paper, but in the authors' program. For quantized inference on phones, it
+  has no squeeze-and-excitation and ReLU6 instead of swish. Stem, head, and the number of blocks in the first
+  and last stage are not scaled.
 """
 
 import dataclasses
@@ -28,8 +28,12 @@ from recycle_tf.layers import (
 )
 from recycle_tf.models.registry import Paper, Recipe, register
 
-PAPER = Paper("EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, "1905.11946")
-# Section 5.2: 3 % off every 2.4 of 350 epochs. The warm-up and the batch are the authors' program's.
+PAPER = Paper(
+    "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, "arXiv 1905.11946"
+)
+# Section 5.2: RMSProp, weight decay, and a learning rate of 0.256 that is multiplied by 0.97 every 2.4
+# epochs. From the authors' program: 350 epochs, 5 epochs of warm-up, label smoothing, and the batch size,
+# since its learning rate is 0.016 per 256 images.
 RECIPE = Recipe(
     learning_rate=0.256,
     batch_size=4096,
@@ -41,14 +45,22 @@ RECIPE = Recipe(
     label_smoothing=0.1,
 )
 ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
-"""Depth, width and resolution gained with each unit of phi: alpha * beta^2 * gamma^2 is about 2."""
+"""Factors on depth, width and resolution per unit of phi; alpha * beta^2 * gamma^2 is about 2."""
 
 NORM_EPSILON = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A row of table 1: `repeats` blocks MBConv`expand_ratio` with a `kernel_size` kernel."""
+    """A row of table 1: `repeats` blocks MBConv.
+
+    Attributes:
+        expand_ratio: factor on the channels inside the block.
+        kernel_size: size of the depthwise kernel.
+        strides: stride of the first block.
+        filters: output channels.
+        repeats: number of blocks.
+    """
 
     expand_ratio: int
     kernel_size: int
@@ -72,16 +84,16 @@ STEM_FILTERS, HEAD_FILTERS = 32, 1280
 
 @dataclasses.dataclass(frozen=True)
 class EfficientNet:
-    """How far B0 is scaled.
+    """Scaling of B0.
 
     Attributes:
-        width: factor on the filters.
-        depth: factor on the repeats.
+        width: factor on the number of filters.
+        depth: factor on the number of blocks.
         image_size: height and width of the input, in pixels.
         drop_rate: dropout of the head.
         drop_path_rate: probability of dropping the last residual branch, growing linearly from 0.
-        lite: the variant for integer arithmetic.
-        stages: the stages before scaling.
+        lite: EfficientNet-Lite, for quantized inference.
+        stages: stages before scaling.
     """
 
     width: float
@@ -118,7 +130,10 @@ TINY = {
 
 
 def compound_scaling(phi):
-    """Equation 3: the overrides that scale B0 by `phi`, any real number.
+    """Returns the overrides that scale B0 by equation 3.
+
+    Args:
+        phi: compound coefficient, any real number; 0 is B0.
 
     Returns:
         `{"depth": alpha^phi, "width": beta^phi, "image_size": 224 gamma^phi}`, for
@@ -128,22 +143,22 @@ def compound_scaling(phi):
 
 
 def scale_filters(filters, width):
-    """Filters times `width`, to the nearest multiple of 8 that loses at most a tenth."""
+    """Rounds `filters * width` to the nearest multiple of 8 that is at least 90 % of it."""
     scaled = filters * width
     rounded = max(8, int(scaled + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
-def mbconv(x, stage, filters, strides, squeezed, activation, drop_path_rate, name):
-    """1x1 (expand), norm, act, kxk depthwise/s, norm, act, squeeze-excite, 1x1, norm (+ x)."""
+def mbconv(x, stage, filters, strides, se_filters, activation, drop_path_rate, name):
+    """1x1 (expand) -> norm -> act -> kxk depthwise/s -> norm -> act -> SE -> 1x1 (project) -> norm (+ x)."""
     branch, same = x, {"padding": "same", "epsilon": NORM_EPSILON}
     if stage.expand_ratio != 1:
         expanded = stage.expand_ratio * x.shape[-1]
         branch = conv_norm_act(branch, expanded, 1, activation=activation, **same, name=f"{name}_expand")
     branch = depthwise_conv(branch, stage.kernel_size, strides, padding="same", name=f"{name}_depthwise")
     branch = norm_act(branch, activation, epsilon=NORM_EPSILON, name=f"{name}_depthwise")
-    if squeezed:
-        branch = squeeze_excite(branch, squeezed, activation=activation, name=f"{name}_se")
+    if se_filters:
+        branch = squeeze_excite(branch, se_filters, activation=activation, name=f"{name}_se")
     branch = conv_norm_act(branch, filters, 1, activation=None, **same, name=f"{name}_project")
     if strides == 1 and x.shape[-1] == filters:
         return add_residual(x, branch, drop_path_rate, name=name)
@@ -151,7 +166,7 @@ def mbconv(x, stage, filters, strides, squeezed, activation, drop_path_rate, nam
 
 
 def build(config, num_classes, image_size):
-    """3x3/2 -> seven scaled stages of MBConv -> 1x1, norm, act, head."""
+    """3x3/2 -> norm -> act -> seven scaled stages of MBConv -> 1x1 -> norm -> act -> head."""
     activation = "relu6" if config.lite else "swish"
     fixed_width = 1.0 if config.lite else config.width
     conv_args = {"activation": activation, "padding": "same", "epsilon": NORM_EPSILON}
@@ -169,8 +184,8 @@ def build(config, num_classes, image_size):
                 stage,
                 filters=scale_filters(stage.filters, config.width),
                 strides=stage.strides if block == 1 else 1,
-                # A quarter of the block's input, not of the expanded maps.
-                squeezed=0 if config.lite else max(1, x.shape[-1] // 4),
+                # A quarter of the block's input channels, not of the expanded channels.
+                se_filters=0 if config.lite else max(1, x.shape[-1] // 4),
                 activation=activation,
                 drop_path_rate=next(rates),
                 name=f"stage{number}_block{block}",

@@ -1,20 +1,22 @@
-"""GoogLeNet: modules that look at four scales at once, each behind a 1x1 reduction.
+"""GoogLeNet: inception modules with convolutions of three sizes and a max pooling side by side.
 
-Szegedy et al.: Going Deeper with Convolutions, 2014, arXiv 1409.4842, table 1. The `_bn` row normalises after
-each convolution (Ioffe, Szegedy, arXiv 1502.03167); the `se_` row gates each module's maps (Hu et al., arXiv
-1709.01507).
+Szegedy et al.: Going Deeper with Convolutions, 2014, arXiv 1409.4842, table 1. `googlenet_bn` normalizes
+after each convolution (Ioffe, Szegedy, arXiv 1502.03167). `se_googlenet_bn` applies squeeze-and-excitation
+after each module (Hu et al., arXiv 1709.01507).
 
-Deviations: none in the layers, but for `googlenet_bn_3x3`, which is torchvision's network and takes its
-weights: its 5x5 branch is a 3x3, its last pooling 2x2, and its poolings pad behind the map only. Those of the
-other rows pad symmetrically. He's initialisation. The auxiliary classifiers are attached for training only,
-by `auxiliary`.
+Deviations from the paper:
+
+* `googlenet_bn_3x3` is torchvision's network, so that it can load the published weights: its 5x5 branch is a
+  3x3, its last pooling window is 2x2, and its pooling layers pad at the bottom and right only. Those of the
+  other rows pad symmetrically.
+* Kernels are initialized with He's variance.
+* `auxiliary` adds the auxiliary classifiers for training only; they are not part of the model.
 """
 
 import dataclasses
 
 from keras import layers
 
-from recycle_tf.errors import UserError, did_you_mean
 from recycle_tf.layers import (
     conv_act,
     conv_norm_act,
@@ -25,11 +27,12 @@ from recycle_tf.layers import (
     max_pool,
     squeeze_excite,
 )
-from recycle_tf.models.registry import Paper, Recipe, register
+from recycle_tf.models.registry import Paper, Recipe, check_choices, register
 
-PAPER = Paper("Going Deeper with Convolutions", 2014, "1409.4842")
-# Section 6: 4 % off every 8 epochs, with momentum. The paper says no more: 250 epochs, rate, batch and decay
-# are those of Caffe's `bvlc_googlenet`.
+PAPER = Paper("Going Deeper with Convolutions", 2014, "arXiv 1409.4842")
+SE_PAPER = Paper("Squeeze-and-Excitation Networks", 2017, "arXiv 1709.01507")
+# Section 6: momentum, and a learning rate that decreases by 4 % every 8 epochs. The number of epochs (250),
+# the learning rate, the batch size and the weight decay are those of Caffe's `bvlc_googlenet`.
 RECIPE = Recipe(
     learning_rate=0.01,
     batch_size=32,
@@ -43,7 +46,16 @@ AUXILIARY_WEIGHT = 0.3
 
 @dataclasses.dataclass(frozen=True)
 class Inception:
-    """A row of table 1: filters of the four branches and of their reductions."""
+    """A row of table 1: filters of the four branches of a module.
+
+    Attributes:
+        one: 1x1 convolution.
+        three_reduce: 1x1 convolution before the 3x3.
+        three: 3x3 convolution.
+        five_reduce: 1x1 convolution before the 5x5.
+        five: 5x5 convolution.
+        pool_project: 1x1 convolution after the max pooling.
+    """
 
     one: int
     three_reduce: int
@@ -72,13 +84,14 @@ class GoogLeNet:
     """Table 1.
 
     Attributes:
-        batch_norm: convolutions with batch norm and no bias, instead of a bias; then no response norm.
-        squeeze_excite: gate the maps of each module.
-        five_kernel: kernel of the branch that the table calls 5x5.
+        batch_norm: batch normalization instead of biases and local response normalization.
+        squeeze_excite: squeeze-and-excitation after each module.
+        five_kernel: kernel size of the branch that the table calls 5x5.
         last_pool: window of the pooling before the last stage.
-        pool_padding: `"symmetric"` or `"ceil"` (behind the map only), of the poolings that halve it.
-        stem_filters: of the three convolutions of the stem.
-        stages: the modules between the poolings.
+        pool_padding: padding of the pooling layers with stride 2: `"symmetric"` or `"ceil"` (bottom and
+            right).
+        stem_filters: filters of the three convolutions of the stem.
+        stages: modules of each stage; a pooling precedes each stage.
         drop_rate: dropout of the head.
         image_size: height and width of the input, in pixels.
     """
@@ -94,13 +107,10 @@ class GoogLeNet:
     image_size: int = 224
 
     def __post_init__(self):
-        """Refuses words that mean nothing here."""
-        if self.pool_padding not in PADDINGS:
-            choice = did_you_mean(self.pool_padding, PADDINGS)
-            raise UserError(f"pool_padding={self.pool_padding}: {choice}")
+        """Validates `pool_padding`."""
+        check_choices(self, {"pool_padding": ("symmetric", "ceil")})
 
 
-PADDINGS = ("symmetric", "ceil")
 TORCHVISION = {"batch_norm": True, "five_kernel": 3, "last_pool": 2, "pool_padding": "ceil"}
 
 _MODULE = Inception(16, 8, 16, 8, 16, 16)
@@ -110,15 +120,17 @@ ROWS = {
     "googlenet":             GoogLeNet(),
     "googlenet_bn":          GoogLeNet(batch_norm=True),
     "googlenet_bn_3x3":      GoogLeNet(**TORCHVISION),
-    "se_googlenet_bn":       GoogLeNet(batch_norm=True, squeeze_excite=True),
     "test_googlenet":        _TINY,
     "test_googlenet_bn_3x3": dataclasses.replace(_TINY, **TORCHVISION),
+}  # fmt: skip
+SE_ROWS = {
+    "se_googlenet_bn":       GoogLeNet(batch_norm=True, squeeze_excite=True),
     "test_se_googlenet_bn":  dataclasses.replace(_TINY, batch_norm=True, squeeze_excite=True),
 }  # fmt: skip
 
 
 def inception(x, module, five_kernel, conv_block, name):
-    """[1x1 | 1x1, 3x3 | 1x1, 5x5 | 3x3 max pool, 1x1], side by side."""
+    """[1x1, 1x1 -> 3x3, 1x1 -> 5x5, 3x3 max pool -> 1x1], concatenated."""
     one = conv_block(x, module.one, 1, name=f"{name}_one")
     three = conv_block(x, module.three_reduce, 1, name=f"{name}_three_reduce")
     three = conv_block(three, module.three, 3, name=f"{name}_three")
@@ -130,7 +142,7 @@ def inception(x, module, five_kernel, conv_block, name):
 
 
 def build(config, num_classes, image_size):
-    """7x7/2, pool -> 1x1, 3x3, pool -> 2 modules, pool -> 5 modules, pool -> 2 modules -> head."""
+    """7x7/2 -> pool -> 1x1 -> 3x3 -> pool -> 2 modules -> pool -> 5 modules -> pool -> 2 modules -> head."""
     conv_block = conv_norm_act if config.batch_norm else conv_act
     first, reduce, second = config.stem_filters
     inputs, x = image_input(image_size)
@@ -154,9 +166,9 @@ def build(config, num_classes, image_size):
 
 
 def auxiliary(config, model, num_classes):
-    """The two classifiers of section 5, on modules 4a and 4d: 5x5 average /3, 1x1, dense, dropout, logits."""
+    """5x5 average pool /3 -> 1x1 -> dense -> dropout -> logits, on modules 4a and 4d (section 5)."""
     conv_block = conv_norm_act if config.batch_norm else conv_act
-    found = []
+    outputs = []
     for number, block in enumerate((1, 4), start=1):
         name = f"auxiliary{number}"
         x = model.get_layer(
@@ -167,8 +179,9 @@ def auxiliary(config, model, num_classes):
         x = layers.Flatten(name=f"{name}_flatten")(x)
         x = layers.Dense(1024, "relu", name=f"{name}_dense")(x)
         x = layers.Dropout(0.7, name=f"{name}_dropout")(x)
-        found.append(logits(x, num_classes, name=f"{name}_logits"))
-    return found, AUXILIARY_WEIGHT
+        outputs.append(logits(x, num_classes, name=f"{name}_logits"))
+    return outputs, AUXILIARY_WEIGHT
 
 
 register(ROWS, build, PAPER, RECIPE, auxiliary)
+register(SE_ROWS, build, SE_PAPER, RECIPE, auxiliary)

@@ -1,11 +1,10 @@
-"""Highway networks: a learned gate decides how much of a layer is new and how much is carried on.
+"""Highway networks: a learned gate mixes the output of each layer with its input.
 
-Srivastava, Greff, Schmidhuber: Training Very Deep Networks, 2015, arXiv 1507.06228, equation 3. One of the
-networks with short paths that DenseNet's introduction cites.
+Srivastava, Greff, Schmidhuber: Training Very Deep Networks, 2015, arXiv 1507.06228, equation 3.
 
-Deviation: the rows have the shape of the CIFAR networks they are usually compared with (three stages of 16,
-32 and 64 filters, as in `resnet20` and `resnet56`), not the paper's ten CIFAR layouts; where the shape
-changes, an ordinary convolution stands, as in the paper.
+Deviation from the paper: the networks have the layout of `resnet20` and `resnet56` (three stages of 16, 32
+and 64 filters), with which they can be compared, not that of the paper's CIFAR networks. As in the paper, a
+plain convolution replaces the gated layer where the shape changes.
 """
 
 import dataclasses
@@ -16,20 +15,20 @@ from keras import layers
 from recycle_tf.layers import conv_act, head, image_input
 from recycle_tf.models.registry import Paper, Recipe, register
 
-PAPER = Paper("Training Very Deep Networks", 2015, "1507.06228")
-# Section 3: momentum, and a rate that falls by a fixed schedule. The numbers are ours: the paper does not say
-# what its search for them found.
+PAPER = Paper("Training Very Deep Networks", 2015, "arXiv 1507.06228")
+# Section 3: momentum, and a learning rate that follows a fixed schedule. The paper does not give the values;
+# these are ours.
 RECIPE = Recipe(learning_rate=0.01, batch_size=128, weight_decay=0.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class Highway:
-    """3 x `layers_per_stage` + 2 layers.
+    """A network of 3 x `layers_per_stage` + 2 layers.
 
     Attributes:
-        layers_per_stage: convolutions of each stage; all but the first of stages 2 and 3 are gated.
-        filters: of the first stage; it doubles with every stage.
-        gate_bias: where the gates start: negative, so that at first nearly everything is carried.
+        layers_per_stage: convolutions per stage. All are gated, except the first of stages 2 and 3.
+        filters: filters of the first stage; they double with each stage.
+        gate_bias: initial bias of the gates; negative, so that layers initially pass most of their input on.
         image_size: height and width of the input, in pixels.
     """
 
@@ -47,7 +46,7 @@ ROWS = {
 
 
 def highway_layer(x, gate_bias, name):
-    """Y = H(x) T(x) + x (1 - T(x)): H a 3x3 and ReLU, T a 3x3 and sigmoid."""
+    """H(x) T(x) + x (1 - T(x)), with H: 3x3 -> ReLU, and T: 3x3 -> sigmoid."""
     new = conv_act(x, x.shape[-1], 3, name=f"{name}_conv")
     gate = layers.Conv2D(
         x.shape[-1],
@@ -61,7 +60,7 @@ def highway_layer(x, gate_bias, name):
 
 
 def build(config, num_classes, image_size):
-    """3x3 -> three stages of highway layers, a 3x3/2 between them -> head."""
+    """3x3 -> ReLU -> three stages of highway layers, a 3x3/2 -> ReLU between them -> head."""
     inputs, x = image_input(image_size)
     x = conv_act(x, config.filters, 3, name="stem_conv")
     for stage in (1, 2, 3):

@@ -1,10 +1,11 @@
-"""LeNet-5, the network that read bank cheques.
+"""LeNet-5, a network for handwritten digits.
 
 LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Recognition, Proceedings of the
-IEEE 86, 1998, figure 2. No arXiv number.
+IEEE 86(11), 1998, figure 2.
 
-Deviations: the sub-sampling has no trainable coefficients, C3 sees all maps of S2 and not chosen ones, and
-the output is dense rather than a distance to drawn prototypes: LeNet-5 as it is taught today.
+Deviations from the paper, all common today: subsampling has no trainable coefficients, C3 is connected to all
+feature maps of S2, the activation is tanh without scaling, and the output is a dense layer instead of radial
+basis functions.
 """
 
 import dataclasses
@@ -12,8 +13,8 @@ import dataclasses
 from keras import layers
 
 from recycle_tf.layers import (
-    GREY_MEAN,
-    GREY_STD,
+    GRAY_MEAN,
+    GRAY_STD,
     IMAGENET_MEAN,
     IMAGENET_STD,
     conv_act,
@@ -22,9 +23,11 @@ from recycle_tf.layers import (
 )
 from recycle_tf.models.registry import Paper, Recipe, register
 
-PAPER = Paper("Gradient-Based Learning Applied to Document Recognition", 1998, None)
-# Section III.C: single pictures, the rate lowered after 2, 5, 8 and 12 of 20 epochs to a 50th in all. There
-# it is divided by second derivatives; here momentum is in their place.
+PAPER = Paper(
+    "Gradient-Based Learning Applied to Document Recognition", 1998, "Proceedings of the IEEE 86(11)"
+)
+# Section III.B: one image per step; the learning rate is lowered after 2, 5, 8 and 12 of 20 epochs, to 1/50
+# in total. The paper divides it by an estimate of the second derivatives; here momentum is used instead.
 RECIPE = Recipe(
     learning_rate=5e-4, batch_size=1, weight_decay=0.0, decay=0.02 ** (1 / 4), decay_at="0.1,0.25,0.4,0.6"
 )
@@ -35,7 +38,7 @@ class LeNet:
     """Figure 2.
 
     Attributes:
-        channels: 3 for RGB, 1 for grey as in the paper.
+        channels: 3 for RGB, or 1 for grayscale as in the paper.
         image_size: height and width of the input, in pixels.
     """
 
@@ -44,8 +47,8 @@ class LeNet:
 
 
 def build(config, num_classes, image_size):
-    """5x5 (6), tanh, average /2 -> 5x5 (16), tanh, average /2 -> 120, tanh -> 84, tanh -> logits."""
-    constants = (GREY_MEAN, GREY_STD) if config.channels == 1 else (IMAGENET_MEAN, IMAGENET_STD)
+    """5x5 (6) -> tanh -> pool -> 5x5 (16) -> tanh -> pool -> 120 -> tanh -> 84 -> tanh -> logits."""
+    constants = (GRAY_MEAN, GRAY_STD) if config.channels == 1 else (IMAGENET_MEAN, IMAGENET_STD)
     inputs, x = image_input(image_size, *constants)
     x = conv_act(x, 6, 5, activation="tanh", padding="valid", name="stem_conv")
     x = layers.AveragePooling2D(2, name="stem_pool")(x)

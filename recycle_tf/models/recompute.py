@@ -1,14 +1,15 @@
-"""Activation recomputation: less memory in training, for a second forward pass through every block.
+"""Activation recomputation (gradient checkpointing): less memory in training, for a second forward pass.
 
-A block's inner maps are forgotten in the forward pass and made again when its gradient needs them.
+The activations inside a block are discarded in the forward pass and computed again when the gradient of the
+block needs them.
 
 Chen et al.: Training Deep Nets with Sublinear Memory Cost, 2016, arXiv 1604.06174; Pleiss et al.:
 Memory-Efficient Implementation of DenseNets, 2017, arXiv 1707.06990.
 
-`keras.RematScope` is not used: on TensorFlow its mode "full" fails in `fit`, its mode "activations" saves
-nothing, and both would update the moving statistics of batch normalisation a second time. Here a block runs
-as a pure function that returns them, and they are assigned once, outside. This is the one file of the models
-that knows backends; `keras.RematScope` working in `fit` would remove it.
+`keras.RematScope` is not an alternative: on TensorFlow, its mode "full" fails in `fit`, its mode
+"activations" saves no memory, and both would update the moving statistics of batch normalization twice.
+Here, a block runs as a pure function that returns its new statistics, which are assigned once, outside of
+it. This is the only module of `models` that depends on the backend.
 """
 
 import itertools
@@ -21,75 +22,75 @@ from recycle_tf.errors import UserError
 
 @keras.saving.register_keras_serializable("recycle_tf")
 class RecomputedModel(keras.Model):
-    """A functional model that, in training, recomputes the inside of its blocks.
+    """A functional model that, in training, recomputes the activations inside its blocks.
 
-    Same layers, same weights, same outputs and same updates as `keras.Model(inputs, outputs)`.
+    Layers, weights, outputs and updates are those of `keras.Model(inputs, outputs)`.
 
     Raises:
-        UserError: none of its layers is called `stageN_blockM…`.
+        UserError: the model has no layer called `stageN_blockM…`.
     """
 
-    # Keras loads functional models of a class whose arguments are these.
+    # Keras loads a subclass as a functional model if its constructor has these arguments.
     def __init__(self, inputs, outputs, name=None, **kwargs):
         super().__init__(inputs, outputs, name=name, **kwargs)
-        # A closure, so that Keras does not count the blocks as further layers of this model.
-        self._recomputed = _in_blocks(self)
+        # A closure; Keras would track the blocks as additional layers if they were attributes.
+        self._recomputed = _split_into_blocks(self)
 
     def call(self, inputs, training=None, mask=None):
-        """As the functional model; in training block by block."""
+        """Block by block in training, otherwise like the functional model."""
         if training:
             return self._recomputed(inputs)
         return super().call(inputs, training=training, mask=mask)
 
 
-def _in_blocks(model):
-    """`model` as a function of its input that recomputes what belongs to a block."""
-    pieces = []
+def _split_into_blocks(model):
+    """Returns `model` as a function of its input that recomputes each block for its gradient."""
+    segments = []
     for block, operations in itertools.groupby(_by_block(model), key=lambda pair: pair[1]):
         operations = [operation for operation, _ in operations]
-        made = {id(operation.output): operation.output for operation in operations}
+        produced = {id(operation.output): operation.output for operation in operations}
         used = {id(t): t for operation in operations for t in keras.tree.flatten(operation.input)}
-        pieces.append((block, made, {key: t for key, t in used.items() if key not in made}))
-    if not any(block for block, _, _ in pieces):
-        raise UserError(f"{model.name}: remat=True recomputes blocks, and this network has none")
+        segments.append((block, produced, {key: t for key, t in used.items() if key not in produced}))
+    if not any(block for block, _, _ in segments):
+        raise UserError(f"`remat`: {model.name} has no blocks to recompute")
 
     plan = []
-    for number, (block, made, needed) in enumerate(pieces):
-        wanted = {key for _, _, later in pieces[number + 1 :] for key in later} | {id(model.output)}
-        left = {key: tensor for key, tensor in made.items() if key in wanted}
-        piece = keras.Model(list(needed.values()), list(left.values()))
-        plan.append((_recompute(piece) if block else piece, list(needed), list(left)))
+    for number, (block, produced, inputs) in enumerate(segments):
+        needed = {key for _, _, later in segments[number + 1 :] for key in later} | {id(model.output)}
+        outputs = {key: tensor for key, tensor in produced.items() if key in needed}
+        segment = keras.Model(list(inputs.values()), list(outputs.values()))
+        plan.append((_recompute(segment) if block else segment, list(inputs), list(outputs)))
 
     def run(inputs):
         tensors = {id(model.input): inputs}
-        for piece, needed, left in plan:
-            outputs = piece([tensors[key] for key in needed], training=True)
-            tensors.update(zip(left, keras.tree.flatten(outputs), strict=True))
+        for segment, input_keys, output_keys in plan:
+            outputs = segment([tensors[key] for key in input_keys], training=True)
+            tensors.update(zip(output_keys, keras.tree.flatten(outputs), strict=True))
         return tensors[id(model.output)]
 
     return run
 
 
 def _by_block(model):
-    """(operation, `stageN_blockM` or None), in the order in which they run."""
+    """Yields (operation, `stageN_blockM` or None) in the order of execution."""
     blocks = {id(model.input): None}
     for operation in model.operations:
         if isinstance(operation, keras.layers.InputLayer):
             continue
-        named = re.match(r"stage\d+_block\d+(?=_)", operation.name)
-        # Operations that are no layers have no name of ours: they belong where their input comes from.
+        match = re.match(r"stage\d+_block\d+(?=_)", operation.name)
+        # Operations that are not layers have generated names: they belong to the block of their input.
         inherited = [blocks[id(t)] for t in keras.tree.flatten(operation.input)]
-        block = named[0] if named else None if isinstance(operation, keras.Layer) else inherited[-1]
+        block = match[0] if match else None if isinstance(operation, keras.Layer) else inherited[-1]
         blocks[id(operation.output)] = block
         yield operation, block
 
 
 def _recompute(block):
-    """`block`, a model, as a function that keeps nothing but its inputs for the gradient."""
+    """Returns the model `block` as a function that saves only its inputs for the gradient."""
 
     def call(inputs, training):
         weights = [variable.value for variable in block.trainable_variables]
-        # Values of now, not variables: the recomputation comes after they have been assigned.
+        # Copies: when the block is computed again, the variables have been updated.
         state = [keras.ops.copy(v.value) for v in block.non_trainable_variables]
 
         def pure(*tensors):
@@ -116,8 +117,9 @@ def _tensorflow(pure):
             states.append(state)
             return outputs
 
-        # The state may hold integers (seeds), which have no gradient: it goes round `recompute_grad`. The
-        # first is the forward pass's; another is made with the gradient and forgotten.
+        # The state may contain integers (seeds), which have no gradient, so it does not pass through
+        # `recompute_grad`. The first state is that of the forward pass; the one of the recomputation is
+        # unused.
         outputs = tf.recompute_grad(outputs_only)(*tensors)
         return outputs, states[0]
 

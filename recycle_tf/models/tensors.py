@@ -1,38 +1,45 @@
-"""Weights that other libraries wrote, in one form: `{their layer's name: its arrays, as Keras has them}`.
+"""Weights of other libraries in one form: `{name of their layer: arrays}`.
 
-In Keras' order: kernel, bias; or gamma, beta, moving mean, moving variance. In Keras' layout: kernels
-`[height, width, inputs, filters]`, of depthwise convolutions `[height, width, channels, 1]`, of dense layers
-`[inputs, units]`. float32, whatever the file has.
+The arrays are in the order of Keras: kernel, bias; or gamma, beta, moving mean, moving variance. They have
+the shapes of Keras: kernels `[height, width, inputs, filters]`, depthwise kernels `[height, width, channels,
+1]`, dense kernels `[inputs, units]`. They are float32, whatever the type in the file.
 """
 
+import json
 import re
 
 import h5py
-import ml_dtypes  # noqa: F401, with it NumPy knows bfloat16
+import ml_dtypes  # noqa: F401, registers bfloat16 with NumPy
 import numpy as np
 import safetensors.numpy
 
 from recycle_tf.errors import UserError
 
+# Axes of a PyTorch kernel in the order of Keras.
 _DENSE_KERNEL, _CONV_KERNEL, _DEPTHWISE_KERNEL = (1, 0), (2, 3, 1, 0), (2, 3, 0, 1)
 _LEAVES = ("weight", "bias", "running_mean", "running_var")
 
 
-def with_weights(model):
-    """The layers of a Keras model that have weights; the state of a dropout's draws is none."""
+def layers_with_weights(model):
+    """Layers of a Keras model that have weights; the seeds of random layers do not count."""
     return [layer for layer in model.layers if layer.weights and not hasattr(layer, "seed_generator")]
 
 
 def from_model(model):
-    """The tensors of a Keras model."""
-    return {layer.name: layer.get_weights() for layer in with_weights(model)}
+    """Returns the weights of a Keras model."""
+    return {layer.name: layer.get_weights() for layer in layers_with_weights(model)}
+
+
+def from_application(model):
+    """Returns the weights of a keras.applications network and the factors of its `Rescaling` layers."""
+    return from_model(model), _rescalings(model.get_config())
 
 
 def read_weights_h5(path):
-    """The tensors of a `.weights.h5` file: each layer's group says its name.
+    """Reads a `.weights.h5` file of Keras 3.
 
     Raises:
-        UserError: the file cannot be read, or Keras 3 did not write it.
+        UserError: the file cannot be read, or has another layout.
     """
     try:
         with h5py.File(path) as file:
@@ -45,34 +52,52 @@ def read_weights_h5(path):
         raise _unreadable(path, error) from error
 
 
-def read_h5(path):
-    """The tensors of a keras.applications file, with or without its head.
+def read_application_h5(path):
+    """Reads an `.h5` file of a keras.applications network, with or without its head.
 
-    Some files are older than today's names: `/` where there is `_` now, and another name for the head.
+    Returns:
+        The weights, and the factors of the `Rescaling` layers in order. The factors are None if the file
+        contains weights only, and not the network's configuration.
 
     Raises:
         UserError: the file cannot be read, or Keras did not write it.
     """
     try:
         with h5py.File(path) as file:
-            # A whole model keeps its weights one level down.
+            config = file.attrs.get("model_config")
+            # A whole model has its weights one level further down.
             group = file.get("model_weights", file)
-            return {
-                re.sub("^(probs|fc1000)$", "predictions", name.replace("/", "_")): [
+            weights = {
+                _current_name(name): [
                     np.asarray(group[name][weight], np.float32)
                     for weight in group[name].attrs["weight_names"]
                 ]
                 for name in map(_text, group.attrs["layer_names"])
                 if len(group[name].attrs["weight_names"])
             }
-    except (OSError, KeyError) as error:
+            return weights, None if config is None else _rescalings(json.loads(config)["config"])
+    except (OSError, KeyError, ValueError) as error:
         raise _unreadable(path, error) from error
 
 
-def read_safetensors(path):
-    """The tensors of a `.safetensors` file with PyTorch's names and layout; a module is a layer.
+def _current_name(name):
+    """Name of a layer in today's keras.applications; older files have `/` for `_` and other heads."""
+    return re.sub("^(probs|fc1000)$", "predictions", name.replace("/", "_"))
 
-    How many batches a norm has seen is left out: Keras does not count them.
+
+def _rescalings(config):
+    """Factors of the `Rescaling` layers in a model's configuration, numbers or one array per channel."""
+    return [
+        np.asarray(layer["config"]["scale"])
+        for layer in config["layers"]
+        if layer["class_name"] == "Rescaling"
+    ]
+
+
+def read_safetensors(path):
+    """Reads a `.safetensors` file with the names and shapes of PyTorch; each module becomes one layer.
+
+    `num_batches_tracked` of batch normalization is left out, because Keras does not count batches.
 
     Raises:
         UserError: the file cannot be read.
@@ -93,12 +118,15 @@ def read_safetensors(path):
     }
 
 
-def flattened_last(kernel, shape):
-    """A dense kernel that reads maps flattened channel by channel, made to read them pixel by pixel.
+def channels_last_rows(kernel, shape):
+    """Reorders the rows of a dense kernel from feature maps flattened channel by channel to channels last.
 
     Args:
         kernel: `[channels * height * width, units]`.
-        shape: of a map, `(height, width, channels)`.
+        shape: shape of the feature map, `(height, width, channels)`.
+
+    Returns:
+        The kernel `[height * width * channels, units]`.
     """
     height, width, channels = shape
     kernel = kernel.reshape(channels, height, width, -1)
@@ -110,7 +138,7 @@ def _to_keras(value):
     if value.ndim == 2:
         return value.transpose(_DENSE_KERNEL)
     if value.ndim == 4:
-        # One input a filter: a depthwise convolution.
+        # One input channel per filter: a depthwise convolution.
         return value.transpose(_DEPTHWISE_KERNEL if value.shape[1] == 1 else _CONV_KERNEL)
     return value
 
@@ -120,4 +148,5 @@ def _text(name):
 
 
 def _unreadable(path, error):
-    return UserError(f"--weights={path}: no weights can be read from it: {str(error).partition(chr(10))[0]}")
+    reason = str(error).partition("\n")[0]
+    return UserError(f"`weights={path}`: cannot be read: {reason}")

@@ -1,28 +1,29 @@
-r"""What our layers are called in torchvision's and timm's networks, a tuple a family.
+r"""Names of our layers in the networks of torchvision and timm, one tuple per family.
 
-Pairs `(pattern, replacement)`: the first pattern that matches all of our layer's name counts. A function
-stands where there is arithmetic: their blocks count from 0, ours from 1. `tests/models/make_torch_golden.py`
-asks the libraries themselves, so that all of this is checked.
+Each tuple holds pairs `(pattern, replacement)` as for `re.sub`; the first pattern that matches the whole
+name of our layer applies. Replacements that need arithmetic are functions of the match: their blocks are
+numbered from 0, ours from 1. The tests compare logits computed by the libraries themselves
+(`tests/models/make_torch_golden.py`).
 """
 
 
 def _residual(part):
-    """A module of a block: our stage 2, block 1 is their `layer2.0`."""
+    """A module of a residual block: our stage 2, block 1 is their `layer2.0`."""
     return lambda m: f"layer{m[1]}.{int(m[2]) - 1}.{part.format(*m.groups())}"
 
 
 def _inception(part):
-    """A module of a block: our stage 1, block 2 is their `inception3b`, as in the paper's table."""
+    """A part of an inception module: our stage 1, block 2 is their `inception3b`, as in the paper's table."""
     return lambda m: f"inception{int(m[1]) + 2}{'abcde'[int(m[2]) - 1]}.{part}"
 
 
 def _mbconv(part):
-    """A module of a block: our stage 2, block 1 is their `blocks.1.0`."""
+    """A module of an MBConv block: our stage 2, block 1 is their `blocks.1.0`."""
     return lambda m: f"blocks.{int(m[1]) - 1}.{int(m[2]) - 1}.{part}"
 
 
 def _transition(part):
-    """Our transition opens a stage, theirs closes the one before."""
+    """A module of a transition layer: the first of our stage 2 is their `transition1`."""
     return lambda m: f"features.transition{int(m[1]) - 1}.{part}"
 
 
@@ -37,7 +38,7 @@ ALEXNET = (
     (r"logits",       r"classifier.6"),
 )  # fmt: skip
 
-# torchvision's, a BasicConv2d each: a convolution and its norm.
+# torchvision; each BasicConv2d is a convolution and its norm.
 GOOGLENET = (
     (r"stem_conv",                               r"conv1.conv"),
     (r"stem_conv_norm",                          r"conv1.bn"),
@@ -60,7 +61,7 @@ GOOGLENET = (
     (r"logits",                                  r"fc"),
 )  # fmt: skip
 
-# torchvision's and timm's; only timm has the gates.
+# torchvision and timm; only timm has squeeze-and-excitation.
 RESNET = (
     (r"stem_conv",                           r"conv1"),
     (r"stem_conv_norm",                      r"bn1"),
@@ -73,7 +74,7 @@ RESNET = (
     (r"logits",                              r"fc"),
 )  # fmt: skip
 
-# torchvision's and timm's. A norm stands before its convolution, so that norm2 is that of our conv1.
+# torchvision and timm. Their norms precede a convolution: norm2 follows conv1.
 DENSENET = (
     (r"stem_conv",                          r"features.conv0"),
     (r"stem_conv_norm",                     r"features.norm0"),
@@ -86,7 +87,7 @@ DENSENET = (
     (r"logits",                             r"classifier"),
 )  # fmt: skip
 
-# timm's; the first stage expands nothing, and its blocks are of another class.
+# timm. The blocks of the first stage do not expand and are of another class.
 EFFICIENTNET_LITE = (
     (r"stem_conv",                               r"conv_stem"),
     (r"stem_conv_norm",                          r"bn1"),

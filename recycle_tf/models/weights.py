@@ -1,4 +1,4 @@
-"""Weights from a file into a model of any head."""
+"""Loading weights from a file into a model, whatever its number of classes."""
 
 import pathlib
 import zipfile
@@ -12,58 +12,57 @@ _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 
 
 def load(model, path):
-    """Fills `model` from a file of the same architecture; its head may have another number of classes.
+    """Loads the weights of a file of the same architecture; the number of classes may differ.
 
     Args:
-        model: a model of `create_model`.
-        path: ends in `.keras` or `.weights.h5` (ours), `.h5` (keras.applications) or `.safetensors`
-            (torchvision, timm).
+        model: a model from `create_model`.
+        path: file that ends in `.keras` or `.weights.h5` (written by this package), `.h5`
+            (keras.applications) or `.safetensors` (torchvision, timm).
 
     Returns:
         A `pretrained.Loaded`.
 
     Raises:
-        UserError: no such file, another kind of file, one that cannot be read, or the first tensor that does
-            not fit.
+        UserError: the file does not exist, has another format, or is damaged, or a layer does not fit.
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise UserError(f"--weights={path}: no such file")
+        raise UserError(f"`weights={path}`: no such file")
     if path.suffix == ".keras":
         return _load_model(model, path)
     if path.name.endswith(".weights.h5"):
         return pretrained.copy(model, tensors.read_weights_h5(path), pretrained.OURS, path)
     if path.suffix == ".h5":
-        source = _source(pretrained.KERAS, "keras.applications", model, path)
-        return pretrained.copy(model, tensors.read_h5(path), source, path)
+        _source(pretrained.KERAS, "files of keras.applications", model, path)
+        return pretrained.copy_from_keras(model, *tensors.read_application_h5(path), path)
     if path.suffix == ".safetensors":
-        source = _source(pretrained.TORCH, "torchvision's and timm's files", model, path)
+        source = _source(pretrained.TORCH, "files of torchvision and timm", model, path)
         return pretrained.copy(model, tensors.read_safetensors(path), source, path)
     if path.suffix in _PICKLES:
         raise UserError(
-            f"--weights={path}: a pickle can run code and is not loaded; convert it to .safetensors as "
+            f"`weights={path}`: a pickle can run code and is not loaded; convert it to .safetensors as "
             f"docs/models.md shows"
         )
-    raise UserError(f"--weights={path}: expected a file ending in .keras, .weights.h5, .h5 or .safetensors")
+    raise UserError(f"`weights={path}`: expected a file ending in .keras, .weights.h5, .h5 or .safetensors")
 
 
 def _load_model(model, path):
     if not zipfile.is_zipfile(path):
-        raise UserError(f"--weights={path}: no model can be read from it: it is no zip file, or cut off")
+        raise UserError(f"`weights={path}`: cannot be read: not a .keras file, or truncated")
     try:
-        # Safe mode: nothing in the file is executed.
+        # Safe mode does not execute code from the file.
         theirs = keras.saving.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"--weights={path}: no model can be read from it: {reason}") from error
+        raise UserError(f"`weights={path}`: cannot be read: {reason}") from error
     loaded = pretrained.copy(model, tensors.from_model(theirs), pretrained.OURS, path)
-    # The constants of the normalisation belong to the weights.
+    # The weights depend on the normalization they were trained with.
     model.get_layer("preprocess").scale = theirs.get_layer("preprocess").scale
     model.get_layer("preprocess").offset = theirs.get_layer("preprocess").offset
     return loaded
 
 
-def _source(table, library, model, path):
+def _source(table, files, model, path):
     if model.name not in table:
-        raise UserError(f"--weights={path}: {library} are read for {', '.join(table)}, not for {model.name}")
+        raise UserError(f"`weights={path}`: {files} can be loaded into {', '.join(table)}, not {model.name}")
     return table[model.name]

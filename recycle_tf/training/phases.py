@@ -61,7 +61,11 @@ def plan(config, model, steps_per_epoch):
     if config.head_epochs >= epochs:
         raise UserError(f"`head_epochs={config.head_epochs}`: not fewer than `epochs={config.epochs}`")
     _check_patterns(config, model)
-    common = [*layers.RATES, *config.layer_multipliers(), *[(BATCH_NORMS, 0.0)] * config.freeze_norms]
+    common = [
+        *layers.LEARNING_RATE_MULTIPLIERS,
+        *config.layer_multipliers(),
+        *[(BATCH_NORMS, 0.0)] * config.freeze_norms,
+    ]
     stages = _backbone(model)
     # Discriminative fine-tuning, Howard and Ruder, arXiv 1801.06146, section 3.2, per stage instead of layer.
     decayed = [

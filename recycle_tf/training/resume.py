@@ -11,7 +11,7 @@ import sys
 
 import tensorflow as tf
 
-from recycle_tf.data import audit, splits
+from recycle_tf.data import sources, splits
 from recycle_tf.errors import UserError
 from recycle_tf.files import PARTIAL
 from recycle_tf.runs import Run, open_run
@@ -125,9 +125,9 @@ def open_source(config, run, strategy):
         UserError: the dataset does not exist, has changed since the earlier run, or differs from the chief's.
     """
     earlier = run or _repeated(config)
-    source = audit.open_source(
+    source = sources.open_source(
         config.dataset,
-        config.on_bad_image,
+        on_bad_image=config.on_bad_image,
         manual_dir=config.manual_dir,
         data_dir=config.data_dir,
         seed=config.seed,

@@ -1,4 +1,4 @@
-"""Finding pictures that resemble each other."""
+"""Finding near-duplicates."""
 
 import io
 import itertools
@@ -19,7 +19,7 @@ def brute_force(thumbnails, above):
 
 
 def drawn(number, seed):
-    """Smooth pictures, and noisier and noisier copies of each, so that all correlations occur."""
+    """Smooth images and increasingly noisy copies of each, so that all correlations occur."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(number):
@@ -30,7 +30,7 @@ def drawn(number, seed):
 
 
 @pytest.mark.parametrize("above", [0.98, 0.95, 0.9, 0.5])
-def test_the_hash_loses_no_pair(above, monkeypatch):
+def test_the_hash_misses_no_pair(above, monkeypatch):
     monkeypatch.setattr(near_duplicates, "_BLOCK", 50)  # several blocks, the last one partial
     thumbnails = drawn(40, seed=1)
     expected, correlation = brute_force(thumbnails, above)
@@ -51,17 +51,17 @@ def test_most_pairs_are_settled_by_the_hash(monkeypatch):
     )
     thumbnails = drawn(200, seed=0)[::6]
     assert not list(near_duplicates.near_pairs(thumbnails))
-    assert compared == [200]  # for their hashes; none in full
+    assert compared == [200]  # for their hashes; none completely
 
 
-def test_pictures_of_a_single_shade_resemble_nothing():
+def test_images_of_a_single_shade_resemble_nothing():
     thumbnails = np.full((4, 48, 48), 255, np.uint8)
     thumbnails[2:] = drawn(1, seed=0)[0]
     assert [(f.tolist(), s.tolist()) for f, s, _ in near_duplicates.near_pairs(thumbnails)] == [([2], [3])]
     assert not list(near_duplicates.near_pairs(np.empty((0, 48, 48), np.uint8)))
 
 
-def test_groups_are_what_pairs_connect():
+def test_groups_are_connected_components():
     pairs = [(np.array([5, 1]), np.array([6, 2])), (np.array([2]), np.array([6]))]
     assert near_duplicates.groups(8, pairs).tolist() == [0, 1, 1, 3, 4, 1, 1, 7]
     assert near_duplicates.groups(3, []).tolist() == [0, 1, 2]
@@ -97,7 +97,7 @@ def test_a_sideways_photograph_is_compared_upright(orientation):
     assert abs(difference).max() < 12
 
 
-def test_an_orientation_that_makes_no_sense():
+def test_an_invalid_orientation():
     exif = Image.Exif()
     exif[0x0112] = 77
     assert near_duplicates.orientation(photograph(60, exif=exif)) == 1

@@ -1,16 +1,17 @@
-"""Who trains, who validates, who tests."""
+"""Drawing splits, and manifests."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
 
+from recycle_tf import options
 from recycle_tf.data import splits
 from recycle_tf.errors import UserError
 
 
 def grouped_set(seed, classes=(200, 90, 40)):
-    """Labels and groups of one to six pictures, a few of them of two classes."""
+    """Labels, and groups of one to six images; one of them has two classes."""
     rng = np.random.default_rng(seed)
     labels, groups = [], []
     for number, size in enumerate(classes):
@@ -36,7 +37,8 @@ def test_grouped_is_stratified_and_keeps_groups_whole(seed, wanted):
     total, found = Counter(labels), Counter(zip(labels, split, strict=True))
     for label in total:
         for name in wanted:
-            # A group that is of two classes, or too large for what is left, makes a difference of one or two.
+            # A group with two classes, or one that is too large for what is left, makes a difference of 1
+            # or 2.
             assert abs(found[label, name] - splits.SHARES[name] * total[label]) <= 2
 
 
@@ -61,12 +63,27 @@ def test_large_groups_still_leave_every_split_something():
     split = splits.grouped(labels + ["b"] * 3, groups + ["1", "2", "3"], 0)
     for label in "ab":
         found = {side for side, name in zip(split, labels + ["b"] * 3, strict=True) if name == label}
-        assert found == set(splits.SPLITS)
+        assert found == set(options.SPLITS)
 
 
 def test_a_class_of_too_few_groups():
-    with pytest.raises(UserError, match="class 'b' has 2 pictures that are no near-duplicates of others"):
-        splits.grouped(["a"] * 9 + ["b"] * 9, [*"123456789", *"xxxxxyyyy"], 0)
+    labels, groups = ["a"] * 9 + ["b"] * 9, [*"123456789", *"xxxxxyyyy"]
+    with pytest.raises(UserError, match="'b' has 2 images that are not near-duplicates.* 3 "):
+        splits.grouped(labels, groups, 0)
+    assert list(splits.too_small(labels, groups)) == ["b"]
+    assert not splits.too_small(labels, groups, ("test",))
+    split = splits.grouped(labels, groups, 0, strict=False)
+    assert set(split[:9]) == set(options.SPLITS)
+    assert set(split[9:]) == {"train"}
+
+
+def test_a_class_of_too_few_images():
+    labels = ["a"] * 9 + ["b"]
+    with pytest.raises(UserError, match="'b' has 1 image: .* 3 "):
+        splits.stratified(labels, 0)
+    split = splits.stratified(labels, 0, strict=False)
+    assert set(split[:9]) == set(options.SPLITS)
+    assert split[9:] == ["train"]
 
 
 def test_manifest_round_trip(tmp_path):
@@ -78,6 +95,6 @@ def test_manifest_round_trip(tmp_path):
     path = tmp_path / "split.csv"
     splits.write_manifest(path, rows)
     assert list(splits.read_manifest(path).values()) == rows
-    # What `sha256sum` prints is taken as well.
+    # The output of `sha256sum` is accepted too.
     path.write_text(path.read_text().replace("f" * 16, "F" * 64))
     assert list(splits.read_manifest(path).values()) == rows

@@ -40,3 +40,33 @@ def test_calibration_error_of_a_model_that_is_as_sure_as_it_is_right():
 def test_table_lists_every_class():
     lines = metrics.table(metrics.summarise(PROBABILITIES, LABELS, NAMES)).splitlines()
     assert [line.split()[0] for line in lines] == ["class", *NAMES, "all"]
+
+
+def test_a_class_without_images_is_not_tested():
+    found = metrics.summarise(PROBABILITIES[:3], LABELS[:3], NAMES)
+    assert found["per_class"]["tube"] == {"precision": 0.0, "recall": None, "f1": None, "examples": 0}
+    assert found["macro_recall"] == pytest.approx((0.5 + 1) / 2)
+    assert "not tested" in metrics.table(found)
+
+
+def test_the_threshold_divides_the_answers():
+    found = metrics.summarise(PROBABILITIES, LABELS, NAMES, threshold=0.6)
+    assert found["answered"] == 0.75
+    assert found["accuracy_answered"] == pytest.approx(2 / 3)
+    assert metrics.summarise(PROBABILITIES, LABELS, NAMES, threshold=1.01)["accuracy_answered"] is None
+
+
+@pytest.mark.parametrize(
+    ("hits", "examples", "low", "high"),
+    [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (394, 431, 0.8838, 0.9371)],
+)
+def test_wilson_interval(hits, examples, low, high):
+    """Values of the published formula."""
+    assert metrics.wilson(hits, examples) == pytest.approx([low, high], abs=2e-4)
+
+
+def test_comparison_has_a_row_per_dataset():
+    summary = metrics.summarise(PROBABILITIES, LABELS, NAMES, threshold=0.6)
+    lines = metrics.comparison({"kitchen all": summary, "street test": summary}, reference=0.9).splitlines()
+    assert [line.split()[0] for line in lines] == ["dataset", "kitchen", "street"]
+    assert lines[1].endswith("-40.0")

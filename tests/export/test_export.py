@@ -97,9 +97,9 @@ def test_the_golden_page_has_code_for_this_network(exported):
 
 def test_the_golden_page_knows_every_resize():
     from export import golden
-    from recycle_tf.data import decode
+    from recycle_tf import options
 
-    assert set(golden.RESIZE) == set(decode.RESIZES)
+    assert set(golden.RESIZE) == set(options.RESIZES)
 
 
 def test_saved_model_needs_nothing_of_ours(exported):

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from export import serve, web
+from recycle_tf import options
 from recycle_tf.data import decode
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import litert
@@ -184,7 +185,7 @@ def pictures():
     }
 
 
-@pytest.mark.parametrize("resize", decode.RESIZES)
+@pytest.mark.parametrize("resize", options.RESIZES)
 def test_a_picture_is_prepared_as_for_the_training(page, resize):
     code = """
         const [content, resize, done] = arguments;

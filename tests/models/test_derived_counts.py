@@ -1,4 +1,4 @@
-"""Golden numbers that nobody published, added up by hand from those that somebody did."""
+"""Golden numbers that are not published, computed by hand from published ones."""
 
 import json
 import pathlib
@@ -11,41 +11,41 @@ def trainable(arch):
 
 
 def test_offsets_of_deformable_convolutions():
-    """A 3x3 with bias to 18 numbers a place, 27 with the modulation."""
+    """A 3x3 convolution with bias to 18 channels, or 27 with modulation, per deformable convolution."""
     assert trainable("deformable_resnet50") == trainable("resnet50") + 3 * (9 * 512 * 18 + 18)
     modulated = 4 * (9 * 128 * 27 + 27) + 6 * (9 * 256 * 27 + 27) + 3 * (9 * 512 * 27 + 27)
     assert trainable("deformable_resnet50_v2") == trainable("resnet50") + modulated
 
 
 def test_vgg_with_norms():
-    """Two numbers a filter, and two that are not trained."""
+    """Two trainable parameters per filter, and two moving statistics."""
     filters = {"vgg11": 64 + 128 + 2 * 256 + 4 * 512, "vgg13": 2 * (64 + 128 + 256 + 512 + 512)}
     for arch, count in filters.items():
         assert trainable(f"{arch}_bn") == trainable(arch) + 2 * count
         assert GOLDEN[f"{arch}_bn"]["non_trainable"] == 2 * count
 
 
-def test_gates_of_se_googlenet():
-    """C to C / 16 and back, with biases, behind each module."""
+def test_squeeze_excite_of_se_googlenet():
+    """C to C / 16 channels and back, with biases, after each module."""
     widths = (256, 480, 512, 512, 512, 528, 832, 832, 1024)
     gates = sum(2 * c * (c // 16) + c // 16 + c for c in widths)
     assert trainable("se_googlenet_bn") == trainable("googlenet_bn") + gates
 
 
 def test_norms_of_preact_resnets():
-    """The convolutions of ResNet; norms before the convolutions, and one at the end instead of the stem's."""
+    """The convolutions of ResNet, norms before them, and a norm at the end instead of in the stem."""
     convs = 11_689_512 - 9_600
-    # Two norms a block, the first as wide as what comes in.
+    # Two norms per block, the first with the channels of the input.
     norms = 2 * (64 * 4 + (64 + 128) + 128 * 2 + (128 + 256) + 256 * 2 + (256 + 512) + 512 * 2 + 512)
     assert trainable("preact_resnet18") == convs + norms
     convs = 25_557_032 - 53_120
-    entrances = (64 + 2 * 256) + (256 + 3 * 512) + (512 + 5 * 1024) + (1024 + 2 * 2048) + 2048
+    first = (64 + 2 * 256) + (256 + 3 * 512) + (512 + 5 * 1024) + (1024 + 2 * 2048) + 2048
     inside = 2 * (3 * 64 + 4 * 128 + 6 * 256 + 3 * 512)
-    assert trainable("preact_resnet50") == convs + 2 * (entrances + inside)
+    assert trainable("preact_resnet50") == convs + 2 * (first + inside)
 
 
 def test_highway_networks():
-    """Two 3x3 with biases a gated layer, one where the shape changes, the stem and the logits."""
+    """Two 3x3 with biases per gated layer, one where the shape changes, the stem, and the logits."""
 
     def count(per_stage):
         gated = sum(
@@ -59,7 +59,7 @@ def test_highway_networks():
 
 
 def test_fractal_networks():
-    """C columns: C convolutions read what comes in, 2^C - 1 - C read the block's own maps; norms, logits."""
+    """C columns: C convolutions read the block's input, 2^C - 1 - C the block's own feature maps."""
 
     def count(columns):
         total, before = 512 * 10 + 10, 3

@@ -1,4 +1,4 @@
-"""The models know `keras` alone: on its JAX backend they are built, trained a step, and recomputed."""
+"""The models depend on `keras` only: on its JAX backend they train, with recomputation."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from recycle_tf import create_model
 from recycle_tf.models.recompute import RecomputedModel
 from recycle_tf.models.registry import training_model
 
-found = {}
+steps = {}
 for arch in sys.argv[1:]:
     keras.utils.set_random_seed(1)
     model = create_model(arch, 3)
@@ -27,18 +27,19 @@ for arch in sys.argv[1:]:
     labels = np.arange(4) % 3
     before = [np.asarray(v) for v in model.trainable_variables]
     inference = np.asarray(model(images))
-    in_blocks = any("_block" in layer.name for layer in model.layers)
-    trained, weights = training_model(model, 3, RecomputedModel if in_blocks else keras.Model)
+    has_blocks = any("_block" in layer.name for layer in model.layers)
+    trained, weights = training_model(model, 3, RecomputedModel if has_blocks else keras.Model)
+
     def loss(labels, logits):
         logits = logits[:, 0] if len(logits.shape) == 3 else logits
         return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
     trained.compile(keras.optimizers.SGD(1e-3), loss)
     loss = trained.train_on_batch(images, labels)
-    moved = [not np.array_equal(a, np.asarray(b)) for a, b in zip(before, model.trainable_variables)]
+    changed = [not np.array_equal(a, np.asarray(b)) for a, b in zip(before, model.trainable_variables)]
     finite = bool(np.isfinite(inference).all())
-    found[arch] = {"loss": float(loss), "finite": finite, "moved": sum(moved) / len(moved)}
-print(json.dumps({"backend": keras.backend.backend(), "found": found}))
+    steps[arch] = {"loss": float(loss), "finite": finite, "changed": sum(changed) / len(changed)}
+print(json.dumps({"backend": keras.backend.backend(), "steps": steps}))
 """
 
 
@@ -56,16 +57,16 @@ def test_every_family_trains_a_step_on_jax():
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout.splitlines()[-1])
     assert report["backend"] == "jax"
-    assert set(report["found"]) == set(tiny)
-    for arch, step in report["found"].items():
+    assert set(report["steps"]) == set(tiny)
+    for arch, step in report["steps"].items():
         assert step["finite"], arch
         assert 0 < step["loss"] < float("inf"), arch
-        # Some gradients of a fresh network are exactly zero, such as of offsets behind a dropped branch.
-        assert step["moved"] > 0.5, arch
+        # Some gradients are exactly zero at first, e.g. those of offsets in a dropped branch.
+        assert step["changed"] > 0.5, arch
 
 
 @pytest.mark.slow  # Half a minute to three.
-def test_the_page_on_scaling_trains_on_two_devices_of_jax(tmp_path):
+def test_the_example_in_scaling_md_trains_on_two_jax_devices(tmp_path):
     write_photos(tmp_path / "photos", count=20)
     page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
     script = re.search(r"```py\n(.*?)```", page, re.DOTALL)[1]

@@ -1,12 +1,11 @@
-"""Recomputation changes what is kept for the gradient, and nothing else."""
+"""Recomputation changes what is saved for the gradient, and nothing else."""
 
 import keras
 import numpy as np
 import pytest
 
-from recycle_tf import create_model, list_models
 from recycle_tf.errors import UserError
-from recycle_tf.models import registry
+from recycle_tf.models import create_model, list_models, registry
 from recycle_tf.models.recompute import RecomputedModel
 
 WITH_BLOCKS = [
@@ -16,8 +15,7 @@ WITH_BLOCKS = [
 ]
 
 
-def trained(arch, remat):
-    """Variables after two steps, each on another batch."""
+def variables_after_two_steps(arch, remat):
     keras.utils.set_random_seed(1)
     model = create_model(arch, 3, remat=remat)
     assert isinstance(model, RecomputedModel) == remat
@@ -30,11 +28,12 @@ def trained(arch, remat):
 
 
 @pytest.mark.parametrize("arch", WITH_BLOCKS)
-def test_same_steps(arch):
-    """Weights, moving statistics (once a step) and the seeds of stochastic depth."""
-    for (path, value), (_, again) in zip(trained(arch, False), trained(arch, True), strict=True):
-        # To a rounding: TensorFlow fuses the two graphs differently.
-        np.testing.assert_allclose(value, again, rtol=1e-5, atol=1e-6, err_msg=path)
+def test_training_steps_are_the_same(arch):
+    """Weights, moving statistics (updated once per step) and the seeds of stochastic depth."""
+    plain, recomputed = (variables_after_two_steps(arch, remat) for remat in (False, True))
+    for (path, value), (_, other) in zip(plain, recomputed, strict=True):
+        # Up to rounding: TensorFlow fuses the two graphs differently.
+        np.testing.assert_allclose(value, other, rtol=1e-5, atol=1e-6, err_msg=path)
 
 
 def test_blocks_run_again_for_the_gradient(monkeypatch):
@@ -54,7 +53,7 @@ def test_blocks_run_again_for_the_gradient(monkeypatch):
         loss = tf.reduce_sum(model(images, training=True))
     forward = len(runs)
     tape.gradient(loss, [v.value for v in model.trainable_variables])
-    assert forward == 8  # Two blocks in each of four stages.
+    assert forward == 8  # Two layers in each of four dense blocks.
     assert sorted(runs[forward:]) == sorted(runs[:forward])
     runs.clear()
     with tf.GradientTape() as tape:
@@ -63,7 +62,7 @@ def test_blocks_run_again_for_the_gradient(monkeypatch):
     assert len(runs) == 8
 
 
-def test_saved_and_loaded_it_still_recomputes(tmp_path):
+def test_a_loaded_model_still_recomputes(tmp_path):
     model = create_model("test_efficientnet", 3, remat=True)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
@@ -75,7 +74,7 @@ def test_saved_and_loaded_it_still_recomputes(tmp_path):
     ]
 
 
-def test_what_is_trained_recomputes_and_what_is_kept_does_not():
+def test_training_model_recomputes_and_shares_its_variables():
     model = create_model("test_densenet", 3)
     recomputing, weights = registry.training_model(model, 3, RecomputedModel)
     assert isinstance(recomputing, RecomputedModel)
@@ -85,5 +84,5 @@ def test_what_is_trained_recomputes_and_what_is_kept_does_not():
 
 
 def test_a_network_without_blocks():
-    with pytest.raises(UserError, match="vgg11: remat=True recomputes blocks, and this network has none"):
+    with pytest.raises(UserError, match="`remat`.*vgg11"):
         create_model("vgg11", 3, remat=True)

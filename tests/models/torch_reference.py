@@ -1,6 +1,7 @@
-"""Weights and a picture that can be made again anywhere, from NumPy and a tensor's name and shape.
+"""Weights and an image that can be generated anywhere from NumPy, a tensor's name and its shape.
 
-What `make_torch_golden.py` gives to torchvision's and timm's networks, and `test_torch_weights.py` to ours.
+`make_torch_golden.py` loads them into the networks of torchvision and timm, `test_torch_weights.py` into
+ours.
 """
 
 import gzip
@@ -12,15 +13,15 @@ import numpy as np
 
 GOLDEN = pathlib.Path(__file__).parent / "torch_golden.json.gz"
 LOGITS = 16
-"""How many of the 1,000 are kept, beside the norm of all."""
+"""Number of logits, of 1,000, that the golden file contains, besides the norm of all."""
 
-# Side of the picture in pixels: small, but for AlexNet, which has one size. At 120 GoogLeNet pools maps of
-# even and of odd size, with both of its windows.
+# Height and width of the image in pixels: small, except for AlexNet, which has a fixed size. At 120 pixels,
+# GoogLeNet pools feature maps of even and of odd size, with both of its window sizes.
 SIZES = {
     **{f"resnet{n}": 64 for n in (18, 34, 50, 101, 152)},
     "se_resnet50": 64,
     **{f"densenet{n}": 64 for n in (121, 161, 169, 201)},
-    "efficientnet_lite0": 96,
+    **{f"efficientnet_lite{n}": 96 for n in range(5)},
     "alexnet_one_tower": 224,
     "googlenet_bn_3x3": 120,
 }
@@ -29,8 +30,8 @@ SIZES = {
 def tensor(name, shape):
     """Random values for a tensor of a state dict.
 
-    Activations stay near 1, so that everything shows in the logits. Variances are small enough for epsilons
-    to show.
+    They keep activations near 1, so that every tensor affects the logits, and variances so small that
+    epsilons do.
     """
     rng = np.random.default_rng([zlib.crc32(name.encode()), *shape])
     leaf = name.rpartition(".")[2]
@@ -41,24 +42,24 @@ def tensor(name, shape):
     elif leaf in ("running_mean", "bias"):
         values = rng.normal(0, 0.2, shape)
     elif len(shape) == 1:
-        # A residual branch adds less than there is, or depth would blow up the sum.
+        # A residual branch is smaller than what it is added to; otherwise the sum would grow with the depth.
         values = rng.uniform(0.8, 1.2, shape) * (0.07 if "layer" in name else 0.1)
     else:
         values = rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
     return values.astype(np.float32)
 
 
-def picture(size):
-    """RGB, 0..255, `[1, size, size, 3]`."""
+def image(size):
+    """Random RGB image, 0..255, `[1, size, size, 3]`."""
     return np.random.default_rng(size).uniform(0, 255, (1, size, size, 3)).astype(np.float32)
 
 
 def read():
-    """`{arch: {"tensors": {name: shape}, "logits": the first ones, "norm": of all}}`."""
+    """Returns `{arch: {"tensors": {name: shape}, "logits": the first ones, "norm": norm of all}}`."""
     return json.loads(gzip.decompress(GOLDEN.read_bytes()))
 
 
 def write(golden):
-    """Writes what `read` reads; the same bytes for the same content."""
+    """Writes the golden file; the same content gives the same bytes."""
     text = json.dumps(golden, separators=(",", ":"), sort_keys=True)
     GOLDEN.write_bytes(gzip.compress(text.encode(), mtime=0))

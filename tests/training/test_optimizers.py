@@ -27,7 +27,7 @@ def test_offsets_learn_at_a_tenth_of_the_learning_rate(name):
     x = keras.Input((8, 8, 2))
     model = keras.Model(x, [layers.conv(x, 3, 3, name="plain"), layers.conv(x, 3, 3, name="some_offset")])
     before = [np.array(v) for v in model.trainable_variables]
-    multipliers = phases.set_lr_multipliers(model, layers.RATES)
+    multipliers = phases.set_lr_multipliers(model, layers.LEARNING_RATE_MULTIPLIERS)
     optimizer = optimizers.make_optimizer(name, 0.1, weight_decay=0.0, lr_multipliers=multipliers)
     optimizer.apply([keras.ops.ones_like(v) for v in model.trainable_variables], model.trainable_variables)
     plain, slow = (

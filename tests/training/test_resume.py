@@ -20,7 +20,7 @@ import tensorflow as tf
 import train
 from recycle_tf import runs
 from recycle_tf.config import TrainConfig
-from recycle_tf.data import audit
+from recycle_tf.data import sources
 from recycle_tf.errors import UserError
 from recycle_tf.training import loop, resume
 from recycle_tf.training.checkpoint import Checkpoint
@@ -381,7 +381,7 @@ def test_a_second_process_is_rejected_while_the_first_one_lives(stopped):
 
 
 def test_two_processes_that_start_the_same_run(photos, tmp_path):
-    source = audit.open_source(str(photos), "error", seed=0)
+    source = sources.open_source(str(photos), seed=0)
     config = TrainConfig(dataset=str(photos), run_dir=str(tmp_path / "run"))
     first = resume.create(config, source, STRATEGY)
     with pytest.raises(UserError, match=str(tmp_path / "run")):

@@ -1,0 +1,217 @@
+"""Which images a dataset consists of: those in class folders, or the rows of a CSV manifest.
+
+Only names are looked at here; `checks` opens the files.
+"""
+
+import dataclasses
+import pathlib
+import posixpath
+
+from recycle_tf import options
+from recycle_tf.data import decode, splits
+from recycle_tf.data.paths import printable
+from recycle_tf.errors import UserError
+
+ALL = "all"
+"""The split of examples that are not split."""
+
+OUTSIDE = "a link that leads out of the folder"
+"""Why a path that leaves its dataset's folder is not used."""
+
+_SPLIT_OF_FOLDER = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """A file that was left out or has a problem.
+
+    Attributes:
+        kind: a key of `checks.UNUSABLE` or `checks.UNUSUAL`, `"ignored"`, or `"small_class"`.
+        file: its path relative to the dataset's folder; for `"small_class"` the name of the class.
+        detail: what is wrong, in a few words.
+        line: its line in the manifest; None without one.
+    """
+
+    kind: str
+    file: str
+    detail: str
+    line: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The images of a dataset, by name.
+
+    Attributes:
+        root: the folder that names are relative to.
+        rows: `{image: (label, split)}`; the split of a folder without one is `ALL`.
+        faults: files with a problem that their names or the manifest show; they are not in `rows`.
+        ignored: files that were left out because they are not images.
+        manifest: path of the CSV, or None.
+        lines: `{image: line number}` of the manifest.
+        hashes: `{image: content hash}` of the manifest's rows that have one.
+    """
+
+    root: pathlib.Path
+    rows: dict
+    faults: tuple
+    ignored: tuple = ()
+    manifest: pathlib.Path | None = None
+    lines: dict = dataclasses.field(default_factory=dict)
+    hashes: dict = dataclasses.field(default_factory=dict)
+
+    def place(self, fault):
+        """Where a fault is, for a message: the file, or the manifest's line."""
+        if fault.line:
+            return f"{self.manifest}, line {fault.line}: {fault.file}"
+        return printable(self.root / fault.file)
+
+
+def from_folder(root, unsplit=False):
+    """Lists a folder with one subfolder per class, which may lie inside split folders.
+
+    Split folders are `train/`, `validation/` (or `val/`) and `test/`. A folder is divided into them if it
+    has a `train/`; with `unsplit` also if all of its subfolders are split folders with class folders in them.
+
+    Args:
+        root: the folder.
+        unsplit: whether a single class, and a folder without `train/`, are accepted.
+
+    Raises:
+        UserError: there are no class folders, an empty one, a single one, a class without a training image,
+            or a folder that cannot be read.
+    """
+    rows, faults, ignored, labels = {}, [], [], set()
+    try:
+        for folder, split in _split_folders(root, unsplit):
+            for file, label, problem in _walk(folder, root, min_classes=1 if unsplit else 2):
+                name = file.relative_to(root).as_posix()
+                if problem:
+                    ignored.append(printable(file))
+                    faults.append(Fault("ignored", printable(name), problem))
+                    continue
+                labels.add((label, split))
+                if name.isprintable():
+                    rows[name] = label, split
+                else:
+                    faults.append(_unusable_name(name))
+    except OSError as error:
+        raise UserError(f"{printable(error.filename)}: cannot be read ({error.strerror})") from error
+    if not unsplit:
+        _require_training_images(labels, root)
+    return Listing(root, rows, tuple(faults), tuple(ignored))
+
+
+def from_manifest(path, root, unsplit=False):
+    """Lists the files in a CSV manifest.
+
+    Args:
+        path: the CSV, as in `splits.read_manifest`.
+        root: the folder that its paths are relative to.
+        unsplit: whether the column `split` may be missing, splits may be empty, and a class may lack training
+            images.
+
+    Raises:
+        UserError: an invalid CSV, an image that is listed twice, a path that leaves `root`, a split without
+            examples, or a class without a training image.
+    """
+    rows, faults, lines, hashes, seen, labels = {}, [], {}, {}, {}, set()
+    inside = root.resolve()
+    for line, (image, label, split, digest) in splits.read_manifest(path, ALL if unsplit else None).items():
+        # `./a.jpg` and `b/../a.jpg` are `a.jpg`.
+        key = posixpath.normpath(image)
+        if key in seen:
+            raise UserError(f"{path}, line {line}: {printable(image)} is in line {seen[key]} already")
+        seen[key] = line
+        labels.add((label, split))
+        problem = _problem(root / image, inside)
+        if problem == OUTSIDE:
+            raise UserError(f"{path}, line {line}: {image} lies outside {root}")
+        if problem:
+            faults.append(Fault("missing", printable(image), problem, line))
+        elif not image.isprintable():
+            faults.append(_unusable_name(image, line))
+        else:
+            rows[image], lines[image] = (label, split), line
+            if digest:
+                hashes[image] = digest
+    if not unsplit:
+        for split in options.SPLITS:
+            if split not in {part for _, part in labels}:
+                raise UserError(f"{path}: no example in the split {split!r}")
+        _require_training_images(labels, path)
+    return Listing(root, rows, tuple(faults), (), path, lines, hashes)
+
+
+def _split_folders(root, unsplit):
+    """`(folder, split)` of the folders that hold class folders."""
+    found = {name: root / name for name in _SPLIT_OF_FOLDER if (root / name).is_dir()}
+    divided = "train" in found
+    if unsplit and found and not divided:
+        others = [folder for folder in _subfolders(root) if folder.name not in found]
+        divided = not others and all(map(_subfolders, found.values()))
+    if not divided:
+        return [(root, ALL)]
+    return [(folder, _SPLIT_OF_FOLDER[name]) for name, folder in found.items()]
+
+
+def _subfolders(folder):
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _walk(folder, root, min_classes):
+    """`(file, class name, problem)` of the files in the class folders; the problem of an image is None.
+
+    A link that leads out of `root` is not followed: what it leads to is not part of the dataset.
+    """
+    classes = _subfolders(folder)
+    if not classes:
+        raise UserError(f"{printable(folder)}: no class folders; expected one subfolder of images per class")
+    if len(classes) < min_classes:
+        only = printable(classes[0].name)
+        raise UserError(f"{printable(folder)}: only one class folder, {only}; at least two are needed")
+    inside = root.resolve()
+    for class_folder in classes:
+        problems = set()
+        for path in sorted(class_folder.rglob("*")):
+            is_image_name = path.suffix.lower() in decode.SUFFIXES
+            if path.name.startswith(".") or (path.is_dir() and not is_image_name):
+                continue
+            problem = _problem(path, inside) or (None if is_image_name else "not named like an image")
+            problems.add(problem)
+            yield path, class_folder.name, problem
+        if None not in problems:
+            hint = "; links that lead out of the dataset's folder are not followed" * (OUTSIDE in problems)
+            raise UserError(
+                f"{printable(class_folder)}: no images in this class folder; add some or remove it{hint}"
+            )
+
+
+def _require_training_images(labels, place):
+    """Raises a `UserError` if a class of `labels`, `(label, split)` pairs, is not trained."""
+    trained = {label for label, split in labels if split in ("train", ALL)}
+    for label, split in sorted(labels):
+        if label not in trained:
+            raise UserError(f"{place}: class {label!r} has images in {split}, but none in train")
+
+
+def _problem(path, inside):
+    """Why `path` is not a file in the folder `inside`, which has no links in it; None if it is one."""
+    try:
+        if "\0" in str(path):
+            return "no such file"
+        if path.is_symlink() and not path.exists():
+            return "a broken link"
+        if not path.resolve().is_relative_to(inside):
+            return OUTSIDE
+        if path.is_dir():
+            return "a folder"
+        if not path.exists():
+            return "no such file"
+        return None if path.is_file() else "not a regular file"
+    except (OSError, RuntimeError) as error:
+        return f"not a valid path ({getattr(error, 'strerror', error)})"
+
+
+def _unusable_name(name, line=None):
+    return Fault("unusable_name", printable(name), "the name is not UTF-8 or has a line break in it", line)

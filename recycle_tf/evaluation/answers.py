@@ -1,0 +1,126 @@
+"""Predictions as rows: for people, spreadsheets and programs."""
+
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+
+import numpy as np
+
+from recycle_tf.files import replacing, user_path
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The prediction for one image.
+
+    Attributes:
+        image: path of the file, or a name such as `array 0` for an image that was not a file.
+        labels: names of the classes, most probable first; empty if the image could not be read.
+        probabilities: their calibrated probabilities, 0..1, in that order.
+        sure: whether the first probability reaches the model's threshold; True for a model without one.
+        error: why the image could not be read, or None.
+    """
+
+    image: str
+    labels: tuple = ()
+    probabilities: tuple = ()
+    sure: bool = False
+    error: str | None = None
+
+    @property
+    def label(self):
+        """The most probable class; None if the image could not be read."""
+        return self.labels[0] if self.labels else None
+
+    @property
+    def probability(self):
+        """Probability of the most probable class, 0..1; 0 if the image could not be read."""
+        return self.probabilities[0] if self.probabilities else 0.0
+
+    def row(self, top=1):
+        """The answer as a flat dict: image, label, probability, sure, label_2, probability_2, …, error.
+
+        Args:
+            top: number of classes.
+        """
+        row = {"image": self.image, "label": self.label, "probability": round(self.probability, 6)}
+        row["sure"] = self.sure
+        ranked = zip(self.labels[1:top], self.probabilities[1:top], strict=True)
+        for place, (label, probability) in enumerate(ranked, start=2):
+            row |= {f"label_{place}": label, f"probability_{place}": round(probability, 6)}
+        return row | {"error": self.error}
+
+
+def make_answer(image, row, names, threshold):
+    """The `Answer` of one row of probabilities.
+
+    Args:
+        image: its path or name.
+        row: probabilities, `[num_classes]`.
+        names: of the classes.
+        threshold: of the model, 0..1, or None.
+    """
+    order = np.argsort(-row, kind="stable")
+    sure = threshold is None or bool(row[order[0]] >= threshold)
+    return Answer(
+        str(image),
+        tuple(names[index] for index in order),
+        tuple(float(row[index]) for index in order),
+        sure,
+    )
+
+
+class Answers(list):
+    """A list of `Answer` that can be written to a file."""
+
+    @property
+    def failed(self):
+        """The answers for images that could not be read."""
+        return [answer for answer in self if answer.error]
+
+    def to_csv(self, path, top=1):
+        """Writes one line per image, with the columns of `Answer.row`.
+
+        Args:
+            path: of the file, replaced when it is complete.
+            top: number of classes per image.
+        """
+        width = min(top, max((len(answer.labels) for answer in self), default=1))
+        more = [name for place in range(2, width + 1) for name in (f"label_{place}", f"probability_{place}")]
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, ["image", "label", "probability", "sure", *more, "error"], restval="")
+        writer.writeheader()
+        for answer in self:
+            row = answer.row(top)
+            writer.writerow({**row, "image": inert(row["image"]), "label": inert(row["label"] or "")})
+        _write(path, text.getvalue())
+
+    def to_json(self, path, top=1):
+        """Writes a list with one object per image; see `Answer.row`."""
+        _write(path, json.dumps([answer.row(top) for answer in self], indent=1, ensure_ascii=False) + "\n")
+
+    def to_jsonl(self, path, top=1):
+        """Writes one JSON object per line; see `Answer.row`."""
+        _write(path, "".join(json.dumps(answer.row(top), ensure_ascii=False) + "\n" for answer in self))
+
+    def __repr__(self):
+        shown = [
+            f"{answer.image}  {answer.error or answer.label}"
+            + ("" if answer.error else f"  {answer.probability:.1%}{'' if answer.sure else '  not sure'}")
+            for answer in self[:20]
+        ]
+        more = [f"… {len(self) - 20} more"] if len(self) > 20 else []
+        return "\n".join([*shown, *more]) or "no images"
+
+
+def inert(text):
+    """The text for a spreadsheet's cell, where a leading `=`, `+`, `-` or `@` would start a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def _write(path, text):
+    path = pathlib.Path(user_path(path))
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")

@@ -1,0 +1,100 @@
+"""What a predictor accepts as an image: files, folders, patterns, PIL images and arrays."""
+
+import glob
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from recycle_tf.data import decode
+from recycle_tf.errors import UserError
+from recycle_tf.files import user_path
+
+
+def expand(images):
+    """The single images in what a user gave.
+
+    Args:
+        images: a path, a folder, a glob pattern, a PIL image, an array `[height, width, 3]` or
+            `[batch, height, width, 3]`, or a list of any of these.
+
+    Returns:
+        A list of paths, PIL images and arrays `[height, width, 3]`.
+
+    Raises:
+        UserError: no such file or folder, or a folder without images.
+    """
+    if isinstance(images, Image.Image):
+        return [images]
+    if isinstance(images, str | os.PathLike):
+        return _files(images)
+    if getattr(images, "ndim", None) == 4:
+        return list(np.asarray(images))
+    if getattr(images, "ndim", None) is not None:
+        return [np.asarray(images)]
+    return [one for each in images for one in expand(each)]
+
+
+def name(image):
+    """What an image is called in an answer: its path, or its kind and size."""
+    if isinstance(image, pathlib.Path):
+        return str(image)
+    height, width = image.shape[:2] if hasattr(image, "shape") else image.size[::-1]
+    return f"{'array' if hasattr(image, 'shape') else 'image'} {width}x{height}"
+
+
+def read(image, image_size, resize):
+    """Decodes and resizes an image as the model expects it.
+
+    Args:
+        image: a path, a PIL image (in RGB after conversion, upright as it is) or an array, RGB 0..255.
+        image_size: height and width of the result, in pixels.
+        resize: one of `options.RESIZES`.
+
+    Returns:
+        uint8 RGB `[image_size, image_size, 3]`.
+
+    Raises:
+        UserError: not an image, or a damaged one; an array of another shape or range.
+    """
+    if isinstance(image, pathlib.Path):
+        return _read_file(image, image_size, resize)
+    if isinstance(image, Image.Image):
+        image = np.asarray(image.convert("RGB"))
+    pixels = np.asarray(image)
+    if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
+        raise UserError(f"array of shape {list(pixels.shape)}: expected [height, width, 3]")
+    if pixels.dtype != np.uint8:
+        if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 255:
+            raise UserError("array: expected values 0..255")
+        if np.issubdtype(pixels.dtype, np.floating) and pixels.max() <= 1 and pixels.size > 3:
+            raise UserError("array: its values are at most 1, expected 0..255; multiply it by 255")
+        pixels = np.round(pixels).astype(np.uint8)
+    return decode.resize_pixels(pixels, image_size, resize).numpy()
+
+
+def _read_file(path, image_size, resize):
+    decode.check_file(path)
+    try:
+        return decode.decode(path.read_bytes(), image_size, resize).numpy()
+    except tf.errors.OpError:
+        raise UserError(f"{path}: damaged, cannot be decoded") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _files(place):
+    path = user_path(place)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in decode.SUFFIXES)
+        if not found:
+            raise UserError(f"{place}: no images in this folder")
+        return found
+    if path.exists():
+        return [path]
+    found = sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)))
+    if not found:
+        raise UserError(f"{place}: no such file or folder")
+    return found

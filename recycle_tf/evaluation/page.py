@@ -1,0 +1,168 @@
+"""The page of a report: one self-contained HTML file per language, with its images inside."""
+
+import base64
+import dataclasses
+import importlib.resources
+import io
+import json
+import pathlib
+import shlex
+
+import jinja2
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from recycle_tf.config import TrainConfig
+from recycle_tf.data import decode
+from recycle_tf.models import registry
+
+LANGUAGES = {"en": "report.html", "ko": "report.ko.html"}
+MISTAKES = 12
+CONFUSED = 5
+THUMBNAIL = 240
+"""Side of an image on the page, in pixels."""
+
+FILES = importlib.resources.files(__package__) / "report_page"
+
+
+def write(run, directory, summary, split, probabilities):
+    """Writes `report.html` and `report.ko.html` into a folder that holds the plots of the report.
+
+    Args:
+        run: a `runs.Run`.
+        directory: of the report.
+        summary: of `metrics.summarise`, with the name of the `split`.
+        split: the `sources.Split` that was predicted.
+        probabilities: `[len(split), num_classes]`, calibrated.
+    """
+    context = {
+        "run": _run(run),
+        "labels": run.labels,
+        "summary": summary,
+        "calibration": run.calibration,
+        "confused": confused_pairs(summary["confusion"], run.labels),
+        "mistakes": _mistakes(split, probabilities, run.labels),
+        "plots": {path.stem: _embed(path.read_bytes(), "png") for path in directory.glob("*.png")},
+        "others": _other_reports(run),
+        "shifts": _shifts(run),
+        "settings": _settings(run),
+        "commands": _commands(run, summary["split"]),
+        "style": (FILES / "report.css").read_text(encoding="utf-8"),
+    }
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+    template = environment.from_string((FILES / "report.html.j2").read_text(encoding="utf-8"))
+    texts = {code: _texts(code) for code in LANGUAGES}
+    for code, other in (("en", "ko"), ("ko", "en")):
+        link = {"code": other, "file": LANGUAGES[other], "name": texts[other]["name"]}
+        page = template.render(**context, t=texts[code], language=code, other_language=link)
+        (directory / LANGUAGES[code]).write_text(page, encoding="utf-8")
+
+
+def _texts(code):
+    return json.loads((FILES / f"texts.{code}.json").read_text(encoding="utf-8"))
+
+
+def confused_pairs(confusion, names, most=CONFUSED):
+    """The most frequent confusions, as dicts of `true`, `predicted`, `count` and `share` of the true class.
+
+    Args:
+        confusion: rows are true classes, columns predicted ones.
+        names: of the classes.
+        most: number of pairs.
+    """
+    counts = np.array(confusion)
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    return [
+        {
+            "true": names[row],
+            "predicted": names[column],
+            "count": int(wrong[row, column]),
+            "share": float(wrong[row, column] / counts[row].sum()),
+        }
+        for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)
+        if wrong[row, column]
+    ]
+
+
+def _run(run):
+    config = run.config
+    return {
+        "name": run.path.resolve().name,
+        "path": shlex.quote(str(run.path)),
+        "arch": config["arch"],
+        "dataset": config["dataset"],
+        "image_size": config["image_size"] or registry.find(config["arch"]).config.image_size,
+    }
+
+
+def _settings(run):
+    """The settings that differ from the defaults, and those that everybody asks for."""
+    defaults = dataclasses.asdict(TrainConfig())
+    shown = ("arch", "dataset", "epochs", "batch_size", "learning_rate", "augment", "mix", "seed")
+    settings = {
+        name: value
+        for name, value in run.config.items()
+        if name in shown
+        or (value != defaults.get(name) and name not in ("run_dir", "data_dir", "manual_dir"))
+    }
+    rows = run.history_rows()
+    return [*settings.items(), ("epochs trained", len(rows))]
+
+
+def _commands(run, split):
+    defaults = dataclasses.asdict(TrainConfig()) | {"run_dir": run.config["run_dir"], "arch": None}
+    flags = [
+        shlex.quote(f"--{name}={value}")
+        for name, value in run.config.items()
+        if value is not None and value != defaults.get(name)
+    ]
+    evaluated = f" --split={split}" if split in ("train", "validation") else ""
+    path = shlex.quote(str(run.path))
+    return [
+        " ".join(["python train.py", *flags]),
+        f"python -m recycle_tf evaluate --run={path}{evaluated}",
+    ]
+
+
+def _mistakes(split, probabilities, names):
+    """The most confident mistakes, with their images."""
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != split.labels)
+    worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]])][:MISTAKES]
+    return [
+        {
+            "image": _thumbnail(split.encoded(tf.constant(index, tf.int64))),
+            "file": pathlib.PurePath(split.ids[index]).name,
+            "true": names[split.labels[index]],
+            "predicted": names[predicted[index]],
+            "probability": float(probabilities[index, predicted[index]]),
+        }
+        for index in worst
+    ]
+
+
+def _thumbnail(encoded):
+    image = Image.fromarray(decode.decode_pixels(encoded).numpy())
+    image.thumbnail((2 * THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return _embed(buffer.getvalue(), "jpeg")
+
+
+def _embed(content, kind):
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _other_reports(run):
+    """Summaries of the evaluations on photographs of another origin."""
+    paths = sorted(run.path.glob("report-*/metrics.json"))
+    summaries = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return [summary for summary in summaries if not summary.get("own", True)]
+
+
+def _shifts(run):
+    path = next(run.path.glob("report-shifts-*/shifts.png"), None)
+    return path and _embed(path.read_bytes(), "png")

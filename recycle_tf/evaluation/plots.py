@@ -1,0 +1,179 @@
+"""Plots of an evaluation. Nothing here changes matplotlib's settings or backend for the caller."""
+
+import contextlib
+import pathlib
+
+import matplotlib
+import numpy as np
+import tensorflow as tf
+from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from recycle_tf.data import decode
+from recycle_tf.evaluation import metrics
+
+KOREAN_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "AppleGothic")
+WORST = 12
+BLUE, GRAY = "#1f6f8b", "#888888"
+
+
+@contextlib.contextmanager
+def figure(*args, **kwargs):
+    """A figure and its axes, as `plt.subplots` gives them, with fonts that hold Korean."""
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    fonts = ["DejaVu Sans", *(name for name in KOREAN_FONTS if name in installed)]
+    grid = {key: kwargs.pop(key) for key in ("squeeze",) if key in kwargs}
+    # A class may be called $_$.
+    with matplotlib.rc_context({"text.parse_math": False, "font.family": fonts}):
+        canvas = FigureCanvasAgg(Figure(layout="constrained", **kwargs))
+        yield canvas.figure, canvas.figure.subplots(*args, **grid)
+
+
+def save(path, draw, size=(5.2, 4.6), dpi=120):
+    """Writes a PNG of what `draw(axes)` draws.
+
+    Args:
+        path: of the PNG.
+        draw: called with matplotlib axes.
+        size: in inches.
+        dpi: dots per inch.
+    """
+    with figure(figsize=size) as (canvas, axes):
+        draw(axes)
+        canvas.savefig(path, dpi=dpi)
+
+
+def confusion_matrix(axes, confusion, names, title):
+    """Rows are true classes, columns predicted ones, in examples; shaded by the share of the row."""
+    counts = np.array(confusion)
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, count, ha="center", va="center", color=color)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
+    axes.set_yticks(range(len(names)), names)
+    accuracy = np.trace(counts) / counts.sum()
+    axes.set(xlabel="predicted", ylabel="true", title=f"{title}: accuracy {accuracy:.1%}")
+
+
+def confusion_pixels(confusion, names, title):
+    """A confusion matrix as an image, uint8 `[height, width, 4]`; see `confusion_matrix`."""
+    with figure(figsize=(5.2, 4.6)) as (canvas, axes):
+        confusion_matrix(axes, confusion, names, title)
+        canvas.canvas.draw()
+        return np.array(canvas.canvas.buffer_rgba())
+
+
+def reliability(axes, probabilities, labels):
+    """Accuracy by confidence; a calibrated model's bars end on the diagonal."""
+    shares, edges, accuracy, _ = metrics.calibration(probabilities, labels)
+    axes.plot([0, 1], [0, 1], "--", color=GRAY)
+    axes.bar(edges, accuracy, width=1 / len(edges), align="edge", color=BLUE, edgecolor="white")
+    for edge, height, share in zip(edges, accuracy, shares, strict=True):
+        if share:
+            axes.text(edge + 0.5 / len(edges), height + 0.01, f"{share:.0%}", ha="center", fontsize=8)
+    axes.set(xlim=(0, 1), ylim=(0, 1.08), xlabel="confidence", ylabel="accuracy")
+    axes.set_title("reliability (above the bars: share of examples)")
+
+
+def coverage(axes, probabilities, labels):
+    """Accuracy of the most confident answers, over the share of images that are answered."""
+    order = np.argsort(-probabilities.max(axis=1), kind="stable")
+    right = (probabilities.argmax(axis=1) == labels)[order]
+    number = np.arange(1, len(labels) + 1)
+    axes.plot(number / len(labels), np.cumsum(right) / number, color=BLUE)
+    axes.set(xlim=(0, 1), xlabel="share of images answered", ylabel="accuracy of the answers")
+    axes.set_title("coverage (most confident first)")
+    axes.grid(alpha=0.3)
+
+
+def history(axes, rows):
+    """Training and validation accuracy by epoch."""
+    epochs = [row["epoch"] + 1 for row in rows]
+    axes.plot(epochs, [row["accuracy"] for row in rows], color=GRAY, label="training, augmented")
+    axes.plot(epochs, [row["val_accuracy"] for row in rows], color=BLUE, label="validation")
+    axes.set(xlabel="epoch", ylabel="accuracy", title="training")
+    axes.grid(alpha=0.3)
+    axes.legend()
+
+
+def shifts(axes, robustness, strengths):
+    """Accuracy over the strength of each simulated shift.
+
+    Args:
+        axes: of matplotlib.
+        robustness: a `shifts.Robustness`.
+        strengths: of its figures.
+    """
+    for name, row in robustness.accuracy.items():
+        axes.plot((0, *strengths), (robustness.clean, *row), marker=".", label=name.replace("_", " "))
+    axes.set(xlabel="strength (0: the images as they are)", ylabel="accuracy", ylim=(0, 1))
+    axes.set_xticks((0, *strengths))
+    axes.set_title(f"simulated shifts, {robustness.examples} images")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, ncols=2)
+
+
+def save_shift_examples(path, rows):
+    """Writes a PNG with one row of images per simulated shift.
+
+    Args:
+        path: of the PNG.
+        rows: `{name: uint8 images [columns, size, size, 3]}`.
+    """
+    columns = len(next(iter(rows.values())))
+    with figure(len(rows), columns, figsize=(1.5 * columns, 1.55 * len(rows))) as (canvas, grid):
+        for line, (name, images) in zip(grid, rows.items(), strict=True):
+            for axes, image in zip(line, images, strict=True):
+                axes.imshow(image)
+                axes.set_xticks([])
+                axes.set_yticks([])
+            line[0].set_ylabel(name.replace("_", " "), fontsize=9)
+        canvas.savefig(path, dpi=80)
+
+
+def save_mistakes(path, split, probabilities, names):
+    """Writes a PNG of the most confident mistakes of a split.
+
+    Args:
+        path: of the PNG.
+        split: the `sources.Split` that was predicted.
+        probabilities: `[len(split), num_classes]`.
+        names: of the classes.
+    """
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != split.labels)
+    worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]])][:WORST]
+    with figure(3, 4, figsize=(10, 8.4)) as (canvas, grid):
+        for axes in grid.flat:
+            axes.axis("off")
+        for axes, index in zip(grid.flat, worst, strict=False):
+            axes.imshow(decode.decode_pixels(split.encoded(tf.constant(index, tf.int64))))
+            share = probabilities[index, predicted[index]]
+            verdict = f"{names[split.labels[index]]}, predicted {names[predicted[index]]} ({share:.0%})"
+            axes.set_title(f"{pathlib.PurePath(split.ids[index]).name}\n{verdict}", fontsize=9)
+        canvas.suptitle(f"{len(wrong)} mistakes in {len(split)}; most confident first")
+        canvas.savefig(path, dpi=100)
+
+
+def save_answers(path, answers):
+    """Writes a PNG of images with their predictions.
+
+    Args:
+        path: of the PNG.
+        answers: `answers.Answer` of each image, without errors.
+    """
+    columns = min(5, len(answers))
+    rows = -(-len(answers) // columns)
+    size = (2.4 * columns, 2.3 * rows)
+    with figure(rows, columns, figsize=size, squeeze=False) as (canvas, grid):
+        for axes in grid.flat:
+            axes.axis("off")
+        for axes, answer in zip(grid.flat, answers, strict=False):
+            axes.imshow(decode.decode_pixels(pathlib.Path(answer.image).read_bytes()))
+            unsure = "" if answer.sure else "not sure: "
+            axes.set_title(f"{unsure}{answer.label} {answer.probability:.0%}", fontsize=11)
+        canvas.savefig(path, dpi=100)

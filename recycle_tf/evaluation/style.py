@@ -1,0 +1,9 @@
+"""The style of the HTML pages that reports consist of."""
+
+BLUE = "#1f6f8b"
+"""Color of the main quantity in plots and bars."""
+
+STYLE = """body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
+img { max-width: 100%; vertical-align: top }
+pre { background: #f4f6f7; padding: 1rem; overflow-x: auto }"""
+"""CSS that every page has."""

@@ -1,0 +1,140 @@
+"""`recycle-tf evaluate`."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.conftest import write_photos
+
+
+@pytest.fixture
+def run(finished_run, tmp_path):
+    return shutil.copytree(finished_run, tmp_path / "run")
+
+
+def test_the_report_is_written_again(recycle_tf, finished_run, run):
+    shutil.rmtree(run / "report")
+    result = recycle_tf("evaluate", f"--run={run}")
+    assert result.status == 0, result.err
+    again = json.loads((run / "report" / "metrics.json").read_text())
+    assert again == json.loads((finished_run / "report" / "metrics.json").read_text())
+    assert f"accuracy {again['accuracy']:.4f}" in result.out
+
+
+def test_another_split_leaves_the_report_alone(recycle_tf, run):
+    before = (run / "report" / "metrics.json").read_bytes()
+    result = recycle_tf("evaluate", f"--run={run}", "--split=train")
+    assert result.status == 0, result.err
+    assert (run / "report" / "metrics.json").read_bytes() == before
+    assert json.loads((run / "report-photos-train" / "metrics.json").read_text())["examples"] == 42
+
+
+def test_several_datasets_in_one_table(recycle_tf, run, tmp_path):
+    kitchen = write_photos(tmp_path / "kitchen", classes=("jar", "can"), count=4)
+    street = write_photos(tmp_path / "street", count=3)
+    own = json.loads((run / "config.json").read_text())["config"]["dataset"]
+    result = recycle_tf("evaluate", f"--run={run}", f"--dataset={own},{kitchen},{street}")
+    assert result.status == 0, result.err
+    rows = {line.split()[0]: line.split() for line in result.out.splitlines() if " to " in line}
+    assert [rows[name][2] for name in ("photos", "kitchen", "street")] == ["9", "8", "9"]
+    assert rows["photos"][-1] == "+0.0"
+    assert json.loads((run / "report-kitchen-all" / "metrics.json").read_text())["per_class"]["tube"] == {
+        "precision": 0.0,
+        "recall": None,
+        "f1": None,
+        "examples": 0,
+    }
+
+
+def test_a_run_against_another(recycle_tf, run, finished_run):
+    result = recycle_tf("evaluate", f"--run={run}", f"--against={finished_run}")
+    assert result.status == 0, result.err
+    assert "p = 1" in result.out
+    assert "+0.0 to +0.0 points" in result.out
+
+
+def test_untested_and_unknown_classes_are_named(recycle_tf, rejected, run, tmp_path):
+    photos = write_photos(tmp_path / "other", classes=("can", "cup"), count=3)
+    command = ("evaluate", f"--run={run}", f"--dataset={photos}")
+    rejected(command, f"--dataset={photos}", "cup", "--ignore_unknown")
+    result = recycle_tf(*command, "--ignore_unknown")
+    assert result.status == 0, result.err
+    assert "left out  other: cup" in result.out
+    assert "jar   not tested" in result.out
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "names"),
+    [
+        ("config.json", b"", ("config.json", "damaged")),
+        ("config.json", b"[]", ("config.json", "damaged")),
+        ("config.json", b"[" * 100_000, ("config.json", "damaged")),
+        ("config.json", b'{"config": {}}', ("config.json", "labels")),
+        ("config.json", b'{"config": 3, "labels": [], "fingerprint": ""}', ("config.json", "damaged")),
+        ("model.keras", b"not a zip", ("model.keras", "damaged")),
+        ("calibration.json", b'{"temperature": "hot"}', ("calibration.json", "damaged")),
+        ("history.csv", b"epoch,accuracy\n0,high\n", ("history.csv", "damaged")),
+    ],
+)
+def test_a_damaged_run(rejected, run, file, content, names):
+    (run / file).write_bytes(content)
+    rejected(("evaluate", f"--run={run}"), *names)
+
+
+def test_a_model_with_a_damaged_byte(rejected, run):
+    content = bytearray((run / "model.keras").read_bytes())
+    content[len(content) // 2] ^= 255
+    (run / "model.keras").write_bytes(content)
+    rejected(("evaluate", f"--run={run}"), "model.keras", "damaged")
+
+
+def test_a_model_with_a_foreign_class(rejected, run):
+    import zipfile
+
+    with zipfile.ZipFile(run / "model.keras") as model:
+        content = {name: model.read(name) for name in model.namelist()}
+    content["config.json"] = content["config.json"].replace(b'"Conv2D"', b'"EvilLayer"')
+    with zipfile.ZipFile(run / "model.keras", "w") as model:
+        for name, value in content.items():
+            model.writestr(name, value)
+    rejected(("evaluate", f"--run={run}"), "model.keras")
+
+
+def test_a_run_of_an_earlier_version(recycle_tf, run):
+    """Its config.json lacks the settings that came later, and has one under its earlier name."""
+    record = json.loads((run / "config.json").read_text())
+    for name in ("cache", "remat", "on_bad_image", "split", "data_service"):
+        del record["config"][name]
+    record["config"]["rates"] = record["config"].pop("lr_multipliers")
+    (run / "config.json").write_text(json.dumps(record))
+    (run / "calibration.json").unlink()
+    result = recycle_tf("evaluate", f"--run={run}")
+    assert result.status == 0, result.err
+    assert "accuracy" in result.out
+
+
+def test_a_full_disk(rejected, small_disk, finished_run, tmp_path):
+    small_disk(tmp_path / "disk", "size=8m")
+    run = shutil.copytree(finished_run, tmp_path / "disk" / "run")
+    before = {path.name: path.read_bytes() for path in (run / "report").iterdir()}
+    (run / "filler").write_bytes(b"0" * (shutil.disk_usage(run).free - 8192))
+    rejected(("evaluate", f"--run={run}"), str(run / "report"), "No space left")
+    assert {path.name: path.read_bytes() for path in (run / "report").iterdir()} == before
+    assert not list(run.glob(".partial*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (("evaluate",), ("--run", "missing")),
+        (("evaluate", "--run=/no/run"), ("--run=/no/run", "no such folder")),
+        (("evaluate", "--run=tests"), ("--run=tests", "not a run")),
+        (("evaluate", "--run=x", "--split=dev"), ("split",)),
+        (("evaluate", "--run=tests", "test"), ("test", "not a flag")),
+        (("evaluate", "--rum=x"), ("--rum", "run")),
+        (("evaluat",), ("evaluat", "evaluate")),
+    ],
+)
+def test_mistakes(rejected, arguments, names):
+    rejected(arguments, *names)

@@ -1,0 +1,42 @@
+"""Paths that a user gives."""
+
+import os
+import pathlib
+
+import pytest
+
+from recycle_tf.data import paths
+from recycle_tf.errors import UserError
+
+LATIN = os.fsdecode(b"caf\xe9")
+
+
+def test_home_is_expanded(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert paths.from_user("~/photos", "dataset") == tmp_path / "photos"
+    assert paths.from_user(pathlib.Path("~/photos"), "dataset") == tmp_path / "photos"
+    assert paths.from_user("유리병", "dataset") == pathlib.Path("유리병")
+
+
+@pytest.mark.parametrize("text", ["", "~nouser/x", "x" * 300, "x/" * 3000, "a\0b", LATIN])
+def test_invalid_paths(text):
+    with pytest.raises(UserError) as caught:
+        paths.from_user(text, "out")
+    assert "`out" in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+
+
+def test_a_circle_of_links(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(UserError, match="`dataset=.*/a"):
+        paths.from_user(tmp_path / "a", "dataset")
+
+
+def test_text_for_one_line():
+    assert paths.printable("a b/유리병.jpg") == "a b/유리병.jpg"
+    assert paths.printable("two\nlines") == "'two\\nlines'"
+    assert paths.printable(LATIN).isprintable()
+    assert paths.is_utf8("유리병")
+    assert not paths.is_utf8(LATIN)

@@ -1,0 +1,91 @@
+"""Other people's photographs: classes are matched by name."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from recycle_tf import runs
+from recycle_tf.errors import UserError
+from recycle_tf.evaluation import datasets
+from tests.conftest import write_photos
+
+
+@pytest.fixture
+def run(finished_run):
+    """Its classes are can, jar, tube."""
+    return runs.open_run(finished_run)
+
+
+def names(run, images):
+    return [run.labels[index] for index in images.split.labels]
+
+
+def test_the_runs_own_test_split(run):
+    images = datasets.open_set(run)
+    assert images.own
+    assert images.split_name == "test"
+    assert images.split.ids == datasets.open_source(run).splits["test"].ids
+    assert datasets.open_set(run, run.config["dataset"]).split.ids == images.split.ids
+    assert len(datasets.open_set(run, split="train").split) > len(images.split)
+
+
+def test_a_folder_without_splits_is_evaluated_whole(run, tmp_path):
+    photos = write_photos(tmp_path / "other", count=4)
+    images = datasets.open_set(run, str(photos))
+    assert (images.split_name, len(images.split), images.own) == ("all", 12, False)
+    assert images.untested == images.left_out == ()
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_a_folder_that_is_only_a_test_set(run, tmp_path, part):
+    write_photos(tmp_path / "other" / part, count=4)
+    images = datasets.open_set(run, str(tmp_path / "other"))
+    assert images.split_name == {"test": "test", "val": "validation"}[part]
+    assert len(images.split) == 12
+
+
+def test_classes_in_another_order(run, tmp_path):
+    """A folder's are alphabetical; a CSV's may come in any order."""
+    photos = write_photos(tmp_path / "other", count=2)
+    rows = [f"other/{label}/{label}{n}.png,{label},test" for label in ("tube", "can", "jar") for n in (0, 1)]
+    manifest = tmp_path / "list.csv"
+    manifest.write_text("\n".join(["image,label,split", *rows]) + "\n")
+    images = datasets.open_set(run, str(manifest))
+    assert [id.split("/")[1] for id in images.split.ids] == names(run, images)
+    assert photos.name == "other"
+
+
+def test_some_of_the_classes(run, tmp_path):
+    photos = write_photos(tmp_path / "other", classes=("tube", "jar"), count=3)
+    images = datasets.open_set(run, str(photos))
+    assert images.untested == ("can",)
+    assert set(names(run, images)) == {"tube", "jar"}
+    assert [id.split("/")[0] for id in images.split.ids] == names(run, images)
+
+
+def test_a_class_that_the_run_does_not_know(run, tmp_path):
+    photos = write_photos(tmp_path / "other", classes=("can", "cup"), count=3)
+    with pytest.raises(UserError) as caught:
+        datasets.open_set(run, str(photos))
+    for word in ("cup", "can, jar, tube", "`ignore_unknown`"):
+        assert word in str(caught.value)
+    images = datasets.open_set(run, str(photos), ignore_unknown=True)
+    assert images.left_out == ("cup",)
+    assert names(run, images) == ["can"] * 3
+    shutil.rmtree(photos / "can")
+    with pytest.raises(UserError, match="none of the run's classes.*cup"):
+        datasets.open_set(run, str(photos), ignore_unknown=True)
+
+
+def test_a_split_that_is_missing(run, tmp_path):
+    photos = write_photos(tmp_path / "other", count=2)
+    with pytest.raises(UserError, match="split=train.*other.*all"):
+        datasets.open_set(run, str(photos), split="train")
+
+
+def test_the_bytes_are_those_of_the_matched_class(run, tmp_path):
+    photos = write_photos(tmp_path / "other", classes=("cup", "jar"), count=2)
+    images = datasets.open_set(run, str(photos), ignore_unknown=True)
+    found = [images.split.encoded(np.int64(index)).numpy() for index in range(2)]
+    assert found == [(photos / "jar" / f"jar{n}.png").read_bytes() for n in range(2)]

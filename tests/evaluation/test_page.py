@@ -1,0 +1,53 @@
+"""The page of a report: whole, inert, in two languages."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from recycle_tf import runs
+from recycle_tf.evaluation import page
+from recycle_tf.evaluation.page import FILES
+
+
+@pytest.fixture(scope="module", params=["report.html", "report.ko.html"])
+def text(request, finished_run):
+    return (runs.open_run(finished_run).report / request.param).read_text(encoding="utf-8")
+
+
+def test_it_holds_everything(text, finished_run):
+    summary = json.loads((finished_run / "report" / "metrics.json").read_text())
+    assert f"{100 * summary['accuracy']:.1f}\N{NO-BREAK SPACE}%" in text
+    assert all(f"<td>{label}</td>" in text for label in runs.open_run(finished_run).labels)
+    assert text.count("data:image/png;base64,") == 4
+    assert "python train.py --arch=test_resnet" in text
+    # Nothing is loaded from elsewhere, but the page in the other language.
+    assert not re.search(r'(src|href)="(?!data:|report)', text)
+    assert "<script" not in text
+
+
+def test_it_warns_without_other_photographs(text, finished_run):
+    assert "--dataset=FOLDER" in text
+    assert str(finished_run) in text
+
+
+def test_both_languages_say_everything():
+    files = [(FILES / f"texts.{code}.json").read_text(encoding="utf-8") for code in ("en", "ko")]
+    english, korean = map(json.loads, files)
+    assert english.keys() == korean.keys()
+    for key, value in english.items():
+        fields = [set(re.findall(r"{\w+}", str(texts[key]))) for texts in (english, korean)]
+        assert fields[0] == fields[1], key
+        assert isinstance(value, type(korean[key]))
+
+
+def test_confused_pairs():
+    found = page.confused_pairs(np.array([[8, 2, 0], [5, 4, 1], [0, 0, 3]]), ["can", "jar", "tube"])
+    assert [(pair["true"], pair["predicted"], pair["count"]) for pair in found] == [
+        ("jar", "can", 5),
+        ("can", "jar", 2),
+        ("jar", "tube", 1),
+    ]
+    assert found[0]["share"] == 0.5
+    assert page.confused_pairs(np.eye(3, dtype=int), ["a", "b", "c"]) == []
