@@ -158,12 +158,13 @@ class Run:
         if all(layer.compute_dtype == "float32" for layer in model.layers):
             return model
         # Neither TFLite nor a phone's CPU computes in bfloat16.
-        full = keras.models.clone_model(
-            model,
-            clone_function=lambda layer: layer.__class__.from_config(
-                {**layer.get_config(), "dtype": "float32"}
-            ),
-        )
+
+        def in_float32(layer):
+            # Operations that are not layers, for example padding, have no precision of their own.
+            precision = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}
+            return layer.__class__.from_config({**layer.get_config(), **precision})
+
+        full = keras.models.clone_model(model, clone_function=in_float32)
         full.set_weights(model.get_weights())
         return full
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from recycle_tf.data import sources, splits
 from recycle_tf.errors import UserError
-from recycle_tf.files import PARTIAL
+from recycle_tf.files import PARTIAL, user_path
 from recycle_tf.runs import Run, open_run
 from recycle_tf.training import multi_worker
 
@@ -57,7 +57,7 @@ def unfinished(config, root="runs"):
     """
     if config.run_dir is None:
         return next((_locked(run) for run in _same_settings(config, root) if _has_checkpoint(run)), None)
-    run = Run(pathlib.Path(config.run_dir).expanduser())
+    run = Run(user_path(config.run_dir))
     if not run.path.exists() or (run.path.is_dir() and _only_created(run)):
         return None
     if not run.config_file.is_file():
@@ -101,7 +101,7 @@ def create(config, source, strategy, root="runs"):
         run.config_file.unlink(missing_ok=True)
         run.manifest.unlink(missing_ok=True)
         run.labels_file.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
-        if pathlib.Path(config.dataset).expanduser().exists():
+        if user_path(config.dataset).exists():
             splits.write_manifest(run.manifest, source.manifest())
         # Last: this file makes the folder a run.
         run.write_record(config, source)
@@ -202,7 +202,7 @@ def _same_settings(config, root):
 def _new_path(config, source, root):
     """The folder of a new run: the one that was asked for, one that was only created, or a new one."""
     if config.run_dir is not None:
-        return pathlib.Path(config.run_dir).expanduser()
+        return user_path(config.run_dir)
     created = next((run.path for run in _same_settings(config, root) if _only_created(run)), None)
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return created or _unused(pathlib.Path(root) / f"{config.arch}-{source.name}-{now}")

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from recycle_tf import create_model
+from recycle_tf import create_model, runs
 from recycle_tf.training.best_model import BestModel
+from recycle_tf.training.strategy import set_precision
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,24 @@ def test_saves_the_most_accurate_and_then_the_lowest_loss(model, tmp_path):
     resumed = BestModel(model, path, [{"val_accuracy": 0.5, "val_loss": 0.9}])
     assert not saves(resumed, val_accuracy=0.5, val_loss=1.0)
     assert saves(resumed, val_accuracy=0.6, val_loss=2.0)
+
+
+@pytest.mark.parametrize("arch", ["test_resnet_a", "test_densenet"])
+def test_a_model_trained_in_bfloat16_is_loaded_in_float32(tmp_path, arch):
+    """Also one with operations that are not layers: the padding of identity shortcuts."""
+    run = runs.Run(tmp_path)
+    set_precision("bfloat16")
+    try:
+        trained = create_model(arch, 3)
+        BestModel(trained, run.model_file).consider(0.5, 1.0)
+    finally:
+        set_precision("off")
+    loaded = run.load_model()
+    assert {layer.compute_dtype for layer in loaded.layers} == {"float32"}
+    for a, b in zip(trained.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(b, a)
+    images = np.random.default_rng(0).uniform(0, 255, (2, *loaded.input_shape[1:])).astype(np.float32)
+    np.testing.assert_allclose(loaded(images), trained(images), atol=0.1)
 
 
 def test_a_resumed_run_knows_the_averaged_weights_of_its_history(model, tmp_path):
