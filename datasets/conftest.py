@@ -1,4 +1,4 @@
-"""Makes the builders importable as TFDS imports them: each folder here is a package of its own."""
+"""Makes the builders importable as TFDS imports them: each folder here is a package."""
 
 import sys
 from pathlib import Path

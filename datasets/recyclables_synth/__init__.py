@@ -1,1 +1,1 @@
-"""Drawn pictures of rubbish, as a TFDS builder."""
+"""Synthetic images of waste, as a TFDS builder."""

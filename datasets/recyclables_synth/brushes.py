@@ -1,8 +1,9 @@
-"""What the drawings are made with: a canvas, shapes, textures and colours.
+"""Drawing primitives: a canvas, shapes, textures and colors.
 
-Coordinates run from -1 to 1, x to the right and y downwards. A shape or a texture is a float32
-array [SIDE, SIDE] over that square, its values 0 to 1; a colour is RGB, each part 0 to 1. Shapes
-are therefore combined with arithmetic: `a * b` is where both are, `a * (1 - b)` cuts b out of a.
+Coordinates run from -1 to 1, x to the right and y downwards. A shape or a texture is a float32 array
+`[SIDE, SIDE]` over that square with values 0 to 1; a color is RGB with values 0 to 1. Shapes are combined
+with
+arithmetic: `a * b` is the intersection, and `a * (1 - b)` cuts b out of a.
 """
 
 import colorsys
@@ -13,12 +14,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SIDE = 208
-"""Pixels along each side of a canvas."""
+"""Side of a canvas, in pixels."""
 
 _TICKS = (np.arange(SIDE, dtype=np.float32) + 0.5) * (2 / SIDE) - 1
 X, Y = np.meshgrid(_TICKS, _TICKS)
 
-Colour = Sequence[float] | np.ndarray
+Color = Sequence[float] | np.ndarray
 Points = Sequence[tuple[float, float]]
 
 WHITE = (0.97, 0.97, 0.95)
@@ -26,39 +27,39 @@ INK = (0.12, 0.12, 0.15)
 
 
 class Canvas:
-    """A transparent square that an object is painted on.
+    """A transparent square on which an object is painted.
 
     Attributes:
-        rgb: Colour times opacity [SIDE, SIDE, 3], so that resampling cannot bleed dark fringes.
-        alpha: Opacity [SIDE, SIDE].
-        light: Unit vector that points from the object towards the lamp, in canvas coordinates.
+        rgb: color times opacity, `[SIDE, SIDE, 3]`, so that resampling leaves no dark fringes.
+        alpha: opacity, `[SIDE, SIDE]`.
+        light: unit vector from the object towards the light, in canvas coordinates.
     """
 
     def __init__(self, light: tuple[float, float]):
-        """Starts empty, lit from `light`."""
+        """Makes an empty canvas that is lit from `light`."""
         self.rgb = np.zeros((SIDE, SIDE, 3), np.float32)
         self.alpha = np.zeros((SIDE, SIDE), np.float32)
         self.light = light
 
-    def paint(self, shape: np.ndarray, colour: Colour, shade: np.ndarray | float = 1.0) -> None:
-        """Lays a colour over what is there.
+    def paint(self, shape: np.ndarray, color: Color, shade: np.ndarray | float = 1.0) -> None:
+        """Paints a color over the canvas.
 
         Args:
-            shape: Where, and how densely: 0 leaves the canvas alone, 1 covers it.
-            colour: One RGB colour, or one a pixel [SIDE, SIDE, 3].
-            shade: What the colour is multiplied by; values above 1 are highlights.
+            shape: where and how densely to paint: 0 leaves the canvas as it is, 1 covers it.
+            color: one RGB color, or one per pixel, `[SIDE, SIDE, 3]`.
+            shade: factor of the color; values above 1 are highlights.
         """
         cover = shape[..., None]
-        lit = np.clip(np.asarray(colour, np.float32) * np.asarray(shade)[..., None], 0, 1)
+        lit = np.clip(np.asarray(color, np.float32) * np.asarray(shade)[..., None], 0, 1)
         self.rgb = self.rgb * (1 - cover) + lit * cover
         self.alpha = self.alpha * (1 - shape) + shape
 
-    def stain(self, shape: np.ndarray, colour: Colour) -> None:
+    def stain(self, shape: np.ndarray, color: Color) -> None:
         """Paints only where the object already is."""
-        self.paint(shape * self.alpha, colour)
+        self.paint(shape * self.alpha, color)
 
     def bend(self, dx: np.ndarray | float, dy: np.ndarray | float) -> None:
-        """Moves what is painted: each pixel takes what was at (x + dx, y + dy)."""
+        """Distorts the painting: each pixel takes the color at (x + dx, y + dy)."""
         columns = _pixels(X + dx)
         rows = _pixels(Y + dy)
         self.rgb = self.rgb[rows, columns]
@@ -66,12 +67,12 @@ class Canvas:
 
 
 class Surface(NamedTuple):
-    """The visible side of something turned on a lathe.
+    """The visible side of a solid of revolution.
 
     Attributes:
-        shape: Its silhouette.
-        u: Position across it, -1 at the left edge, 1 at the right.
-        v: Height on it; lines of equal v are the arcs that a level line makes seen from above.
+        shape: its silhouette.
+        u: horizontal position on it, -1 at the left edge and 1 at the right.
+        v: height on it; lines of equal v are horizontal circles, seen from slightly above.
     """
 
     shape: np.ndarray
@@ -88,16 +89,16 @@ def _pixels(position: np.ndarray) -> np.ndarray:
 
 
 def soft(distance: np.ndarray) -> np.ndarray:
-    """Turns a distance from an edge, positive inside, into a shape with an anti-aliased edge."""
+    """A shape with an antialiased edge, from the distance to the edge (positive inside)."""
     return np.clip(distance * (SIDE / 2) + 0.5, 0, 1)
 
 
 def turned(profile: Points, curve: float = 0.06) -> Surface:
-    """A bottle, a can, a cup: a profile turned about the vertical axis.
+    """A solid of revolution, such as a bottle, a can or a cup.
 
     Args:
-        profile: (height, half width) pairs from top to bottom.
-        curve: How far level lines sag, as seen from that much above.
+        profile: (height, half width) pairs, from top to bottom.
+        curve: how far horizontal circles sag, which depends on the viewing angle.
     """
     heights, widths = zip(*profile, strict=True)
     half_width = np.interp(Y, heights, widths).astype(np.float32)
@@ -148,7 +149,7 @@ def _to_pixels(points: Points) -> list[tuple[float, float]]:
 
 
 def blob(rng: np.random.Generator, radius: float, roughness: float, corners: int = 14) -> Points:
-    """The outline of something squeezed by hand, about the origin."""
+    """The outline of a crumpled object around the origin."""
     angles = rng.uniform(0, 2 * np.pi) + np.linspace(0, 2 * np.pi, corners, endpoint=False)
     radii = radius * (1 + roughness * rng.uniform(-1, 1, corners))
     return [(r * np.cos(a), r * np.sin(a)) for r, a in zip(radii, angles, strict=True)]
@@ -175,10 +176,10 @@ def noise(
     """Smooth random hills and valleys.
 
     Args:
-        rng: Where the randomness comes from.
-        cells: About how many of them fit along the height.
-        shape: (rows, columns) of the result.
-        aspect: Above 1 stretches them sideways, as the grain of wood.
+        rng: random generator.
+        cells: approximate number of hills along the height.
+        shape: rows and columns of the result.
+        aspect: values above 1 stretch them horizontally, like wood grain.
     """
     columns = max(2, round(cells / aspect * shape[1] / shape[0]))
     coarse = Image.fromarray(rng.random((max(2, cells), columns), np.float32))
@@ -186,7 +187,7 @@ def noise(
 
 
 def creases(rng: np.random.Generator, count: int) -> np.ndarray:
-    """The flat facets of something crumpled, each tilted its own way: about 0 to 1, mean 0.5."""
+    """The flat facets of a crumpled surface, each tilted differently: about 0 to 1, mean 0.5."""
     centres = rng.uniform(-1, 1, (count, 2)).astype(np.float32)
     distances = (X[..., None] - centres[:, 0]) ** 2 + (Y[..., None] - centres[:, 1]) ** 2
     facet = distances.argmin(axis=-1)
@@ -197,15 +198,15 @@ def creases(rng: np.random.Generator, count: int) -> np.ndarray:
 
 
 def patches(texture: np.ndarray, level: float, blur: float = 0.05) -> np.ndarray:
-    """The islands of a texture that rise above a level, with shores as wide as `blur`."""
+    """The parts of a texture above a level, with edges that are `blur` wide."""
     return np.clip((texture - level) / blur + 0.5, 0, 1)
 
 
 def hsv(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
-    """A colour by hue, saturation and value, each 0 to 1."""
+    """A color by hue, saturation and value, each 0 to 1."""
     return colorsys.hsv_to_rgb(hue % 1, saturation, value)
 
 
 def pick(rng: np.random.Generator, choices: Sequence):
-    """One of several things, whatever they are."""
+    """One of several values, drawn uniformly."""
     return choices[rng.integers(len(choices))]

@@ -1,17 +1,16 @@
-"""Draws one picture of rubbish: a kind of object, its wear, a place where it lies, a light.
+"""Draws one image of waste: an object, its wear, the floor that it lies on, and the light.
 
     draw("glass", seed=17).show()
 
-Colour alone does not give the class away, on purpose: there is brown glass, brown paper and brown
-board, cups and cans take theirs from the same paints, and the same floors lie under all of them.
-What tells the classes apart is form and material: how a rim curves, where a surface shines, what
-its edges look like when it is torn.
+Color alone does not reveal the class, on purpose: there is brown glass, brown paper and brown cardboard, the
+colors of cups and cans come from the same distribution, and all classes share the same floors. Classes differ
+in shape and material: how a rim curves, where a surface shines, and what torn edges look like.
 """
 
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .brushes import Canvas, Colour, hsv, noise, patches, pick
+from .brushes import Canvas, Color, hsv, noise, patches, pick
 from .objects import KINDS
 
 WIDTH, HEIGHT = 160, 120
@@ -22,18 +21,18 @@ _SCENE = (HEIGHT * _OVERSAMPLING, WIDTH * _OVERSAMPLING)
 
 
 def draw(label: str, seed: int) -> Image.Image:
-    """Draws a picture, the same one for the same arguments.
+    """Draws an image, the same one for the same arguments.
 
     Args:
-        label: One of `LABELS`.
-        seed: A number of 0 or more. It alone decides what is drawn, so pictures can be made in any
-            order, or in several processes.
+        label: one of `LABELS`.
+        seed: a number of 0 or more. It alone determines the image: images can be drawn in any order, and in
+            several processes.
 
     Returns:
-        An RGB image of `WIDTH` x `HEIGHT` pixels.
+        An RGB `PIL.Image.Image` of `WIDTH` x `HEIGHT` pixels.
 
     Raises:
-        ValueError: The label is not one of `LABELS`.
+        ValueError: the label is not one of `LABELS`.
     """
     if label not in KINDS:
         raise ValueError(f"unknown label {label!r}: use one of {', '.join(LABELS)}")
@@ -57,7 +56,7 @@ def draw(label: str, seed: int) -> Image.Image:
 
 
 def _wear(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Dents and dirt, for some a little and for some a lot."""
+    """Dents and dirt, in varying amounts."""
     dents = rng.uniform(0, 0.045)
     canvas.bend(dents * (noise(rng, 5) - 0.5), dents * (noise(rng, 5) - 0.5))
     if rng.random() < 0.3:
@@ -67,12 +66,12 @@ def _wear(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _angle(rng: np.random.Generator) -> float:
-    """Roughly upright, as people hold a phone to what they photograph."""
+    """Roughly upright, as people hold a phone."""
     return rng.normal(0, 0.16)
 
 
 def _lay_down(canvas: Canvas, angle: float, rng: np.random.Generator):
-    """Turns, sizes and places the object: its colour times opacity, and its opacity."""
+    """Rotates, scales and places the object; returns its color times opacity, and its opacity."""
     rows, columns = _SCENE
     side = canvas.alpha.shape[0]
     scale = side / (rows * rng.uniform(1.02, 1.2))
@@ -88,7 +87,7 @@ def _lay_down(canvas: Canvas, angle: float, rng: np.random.Generator):
         side / 2 + sin * centre_x - cos * centre_y,
     )
     rgba = np.dstack([canvas.rgb, canvas.alpha])
-    # The colours are already multiplied by opacity; under the name "RGBA" Pillow would do so again.
+    # The colors are already multiplied by opacity; in mode "RGBA" Pillow would do so again.
     sprite = Image.frombytes("RGBX", (side, side), (np.clip(rgba, 0, 1) * 255).astype(np.uint8))
     placed = sprite.transform((columns, rows), Image.Transform.AFFINE, inverse, Image.Resampling.BILINEAR)
     placed = np.asarray(placed, np.float32) / 255
@@ -96,7 +95,7 @@ def _lay_down(canvas: Canvas, angle: float, rng: np.random.Generator):
 
 
 def _shadow(alpha: np.ndarray, lamp: float, rng: np.random.Generator) -> np.ndarray:
-    """What the object keeps the light from, on the side away from the lamp."""
+    """The shadow, on the side away from the light."""
     reach = rng.uniform(5, 13)
     opaque = Image.fromarray((alpha * 255).astype(np.uint8))
     shift = (1, 0, reach * np.cos(lamp), 0, 1, reach * np.sin(lamp))
@@ -105,17 +104,17 @@ def _shadow(alpha: np.ndarray, lamp: float, rng: np.random.Generator) -> np.ndar
     return blurred * (rng.uniform(0.3, 0.55) / 255)
 
 
-# Where it lies.
+# ---- floors
 
 
 def poster_board(rng: np.random.Generator) -> np.ndarray:
-    """Plain board, white or coloured."""
-    colour = hsv(rng.random(), rng.choice([0.03, 0.15]), rng.uniform(0.7, 0.95))
-    return _floor(colour, 0.04 * (noise(rng, 3, _SCENE) - 0.5))
+    """Plain poster board, white or colored."""
+    color = hsv(rng.random(), rng.choice([0.03, 0.15]), rng.uniform(0.7, 0.95))
+    return _floor(color, 0.04 * (noise(rng, 3, _SCENE) - 0.5))
 
 
 def table(rng: np.random.Generator) -> np.ndarray:
-    """Planks with their grain."""
+    """Planks with wood grain."""
     grain = noise(rng, 90, _SCENE, aspect=12) - 0.5 + noise(rng, 12, _SCENE, aspect=6) - 0.5
     planks = (np.arange(_SCENE[0]) + rng.integers(90)) % 90 < 3
     texture = 0.22 * grain - 0.4 * planks[:, None]
@@ -124,13 +123,13 @@ def table(rng: np.random.Generator) -> np.ndarray:
 
 
 def grass(rng: np.random.Generator) -> np.ndarray:
-    """A lawn, fresh or dry."""
+    """A lawn, green or dry."""
     blades = noise(rng, 70, _SCENE, aspect=0.25) - 0.5 + 0.6 * (noise(rng, 8, _SCENE) - 0.5)
     return _floor(hsv(rng.uniform(0.17, 0.32), rng.uniform(0.3, 0.55), rng.uniform(0.35, 0.65)), 0.6 * blades)
 
 
 def concrete(rng: np.random.Generator) -> np.ndarray:
-    """Pavement: speckled, with a joint or a crack here and there."""
+    """Pavement: speckled, sometimes with a joint."""
     speckle = rng.normal(0, 0.09, _SCENE).astype(np.float32) + 0.25 * (noise(rng, 7, _SCENE) - 0.5)
     if rng.random() < 0.5:
         joint = rng.integers(_SCENE[1])
@@ -139,7 +138,7 @@ def concrete(rng: np.random.Generator) -> np.ndarray:
 
 
 def tiles(rng: np.random.Generator) -> np.ndarray:
-    """A kitchen floor."""
+    """Floor tiles."""
     pitch, rows, columns = rng.integers(60, 110), *np.indices(_SCENE, np.float32)
     joints = ((rows + rng.integers(60)) % pitch < 4) | ((columns + rng.integers(60)) % pitch < 4)
     texture = 0.12 * (noise(rng, 10, _SCENE) - 0.5) - 0.15 * joints
@@ -149,12 +148,12 @@ def tiles(rng: np.random.Generator) -> np.ndarray:
 FLOORS = (poster_board, table, grass, concrete, tiles)
 
 
-def _floor(colour: Colour, texture: np.ndarray) -> np.ndarray:
-    return np.asarray(colour, np.float32) * (1 + texture.astype(np.float32))[..., None]
+def _floor(color: Color, texture: np.ndarray) -> np.ndarray:
+    return np.asarray(color, np.float32) * (1 + texture.astype(np.float32))[..., None]
 
 
 def _drop_leaf(scene: np.ndarray, rng: np.random.Generator) -> None:
-    """Lets a leaf fall on it, straight into `scene`."""
+    """Draws a leaf over the object; modifies `scene`."""
     rows, columns = np.indices(_SCENE, np.float32)
     cx, cy = rng.uniform(0.25, 0.75) * _SCENE[1], rng.uniform(0.2, 0.8) * _SCENE[0]
     turn, long, wide = rng.uniform(0, np.pi), rng.uniform(35, 60), rng.uniform(9, 14)
@@ -162,13 +161,13 @@ def _drop_leaf(scene: np.ndarray, rng: np.random.Generator) -> None:
     across = -(columns - cx) * np.sin(turn) + (rows - cy) * np.cos(turn)
     leaf = np.abs(across) < wide * np.maximum(0, 1 - (along / long) ** 2)
     vein = np.abs(across) < 1.2
-    colour = np.asarray(hsv(rng.uniform(0.03, 0.33), rng.uniform(0.3, 0.8), rng.uniform(0.3, 0.7)))
-    scene[leaf] = colour
-    scene[leaf & vein] = colour * 0.7
+    color = np.asarray(hsv(rng.uniform(0.03, 0.33), rng.uniform(0.3, 0.8), rng.uniform(0.3, 0.7)))
+    scene[leaf] = color
+    scene[leaf & vein] = color * 0.7
 
 
 def _expose(scene: np.ndarray, lamp: float, rng: np.random.Generator) -> np.ndarray:
-    """The photographer's part: uneven light, a colour cast, exposure, and sensor noise."""
+    """Uneven light, a color cast, exposure and sensor noise."""
     rows, columns = np.indices(_SCENE, np.float32)
     slope = (columns / _SCENE[1] - 0.5) * np.cos(lamp) + (rows / _SCENE[0] - 0.5) * np.sin(lamp)
     light = rng.uniform(0.85, 1.12) * (1 + rng.uniform(0, 0.35) * slope)

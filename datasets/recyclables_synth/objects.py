@@ -1,7 +1,7 @@
-"""The kinds of object, class by class: each function paints one onto an empty canvas, upright.
+"""The kinds of objects, by class: each function paints one onto an empty canvas, upright.
 
-What tells the classes apart is form and material, and the comment above each class says how.
-Whatever is printed or dyed takes its colours from the same paints (`_paint`).
+Classes differ in shape and material; the comment above each class says how. Whatever is printed or dyed
+takes its colors from one distribution (`_paint`), which all classes share.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from .brushes import (
     INK,
     WHITE,
     Canvas,
-    Colour,
+    Color,
     Surface,
     X,
     Y,
@@ -32,11 +32,11 @@ from .brushes import (
     writing,
 )
 
-# Glass: seen through, dense and dark towards the edges, with hard narrow lights.
+# ---- glass: transparent, darker towards the edges, with narrow hard highlights
 
 
 def bottle(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A wine or beer bottle, often with what is left of its label."""
+    """A wine or beer bottle, often with the remains of its label."""
     width = rng.uniform(0.24, 0.32)
     neck, shoulder = rng.uniform(0.085, 0.11), rng.uniform(-0.35, 0.0)
     body = turned(
@@ -59,7 +59,7 @@ def bottle(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def jar(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A jam jar without its lid: the thread and the open mouth show."""
+    """A jam jar without a lid: the thread and the opening are visible."""
     width, top = rng.uniform(0.42, 0.55), rng.uniform(-0.75, -0.5)
     mouth = width * rng.uniform(0.75, 0.88)
     body = turned(
@@ -76,7 +76,7 @@ def jar(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def drinking_glass(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A tumbler, sometimes with a last sip in it."""
+    """A tumbler, sometimes with some liquid in it."""
     top_width, base_width = rng.uniform(0.36, 0.48), rng.uniform(0.26, 0.34)
     top = rng.uniform(-0.8, -0.5)
     body = turned([(top, top_width), (0.8, base_width)], curve=0.1)
@@ -88,7 +88,7 @@ def drinking_glass(canvas: Canvas, rng: np.random.Generator) -> None:
     _mouth(canvas, top, top_width, 0.1, tint)
 
 
-def _glass_tint(rng: np.random.Generator) -> Colour:
+def _glass_tint(rng: np.random.Generator) -> Color:
     tints = [
         (0.78, 0.88, 0.88),
         (0.86, 0.9, 0.88),
@@ -100,7 +100,7 @@ def _glass_tint(rng: np.random.Generator) -> Colour:
     return np.array(pick(rng, tints)) * rng.uniform(0.85, 1.1)
 
 
-def _glass(canvas: Canvas, body: Surface, tint: Colour, rng: np.random.Generator) -> None:
+def _glass(canvas: Canvas, body: Surface, tint: Color, rng: np.random.Generator) -> None:
     edge = np.abs(body.u) ** 5
     canvas.paint(body.shape * (0.36 + 0.5 * edge), tint, shade=1.05 - 0.65 * edge)
     canvas.paint(body.shape * 0.35 * noise(rng, 7), tint, shade=0.55)
@@ -108,7 +108,7 @@ def _glass(canvas: Canvas, body: Surface, tint: Colour, rng: np.random.Generator
 
 
 def _gleam(canvas: Canvas, body: Surface, strength: float, rng: np.random.Generator) -> None:
-    """The window's reflection: a hard streak on the lit side, a faint one opposite."""
+    """The reflection of a window: a hard streak on the lit side, and a faint one opposite."""
     lit = 0.55 * (1 if canvas.light[0] >= 0 else -1)
     for centre, width, opacity in ((lit, 0.11, strength), (-lit * 1.25, 0.05, strength * 0.7)):
         streak = np.exp(-(((body.u - centre) / width) ** 4))
@@ -116,60 +116,60 @@ def _gleam(canvas: Canvas, body: Surface, strength: float, rng: np.random.Genera
         canvas.paint(body.shape * streak * opacity * fade, WHITE)
 
 
-def _mouth(canvas: Canvas, top: float, width: float, curve: float, tint: Colour) -> None:
-    """The open end of something transparent: the far rim shows through the near one."""
+def _mouth(canvas: Canvas, top: float, width: float, curve: float, tint: Color) -> None:
+    """The open end of a transparent object: the far rim is visible through the near one."""
     canvas.paint(0.3 * ellipse(0, top, width, curve), np.asarray(tint) * 0.6)
     canvas.paint(0.85 * ring(0, top, width, curve, 0.035), np.asarray(tint) * 0.5)
     canvas.paint(0.95 * ring(0, top - 0.008, width - 0.005, curve, 0.014), WHITE)
 
 
-# Paper: thin and flat, dull, written on; its edges are fine lines and its folds are sharp.
+# ---- paper: thin, flat, matte and written on, with fine edges and sharp folds
 
 
 def sheet(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A written or printed page that was once folded."""
-    colour, half = _paper_colour(rng), rng.uniform(0.5, 0.66)
+    """A written or printed page that was folded."""
+    color, half = _paper_color(rng), rng.uniform(0.5, 0.66)
     page = box(0, 0, half, 0.86)
     fold = rng.uniform(-0.3, 0.3)
     shade = 0.95 + 0.07 * np.tanh((Y - fold) * 30) * np.sign(canvas.light[1])
-    canvas.paint(page, colour, shade + 0.06 * (noise(rng, 5) - 0.5))
+    canvas.paint(page, color, shade + 0.06 * (noise(rng, 5) - 0.5))
     ink = INK if rng.random() < 0.7 else hsv(rng.random(), 0.8, 0.5)
     canvas.paint(0.85 * writing(rng, -half + 0.12, -0.7, half * 0.5, -0.65, 0.14), ink)
     canvas.paint(0.7 * writing(rng, -half + 0.12, -0.48, half - 0.12, 0.75), ink)
     if rng.random() < 0.4:
-        picture = box(half * 0.35, 0.3, half * 0.4, 0.22)
-        canvas.paint(picture, _paint(rng), 0.7 + 0.5 * noise(rng, 6))
-    _dog_ear(canvas, half, colour, rng.uniform(0.12, 0.35))
+        illustration = box(half * 0.35, 0.3, half * 0.4, 0.22)
+        canvas.paint(illustration, _paint(rng), 0.7 + 0.5 * noise(rng, 6))
+    _dog_ear(canvas, half, color, rng.uniform(0.12, 0.35))
 
 
-def _dog_ear(canvas: Canvas, half: float, colour: Colour, size: float) -> None:
+def _dog_ear(canvas: Canvas, half: float, color: Color, size: float) -> None:
     beyond = X - Y - (half + 0.86 - size)
     cut = soft(-beyond)
     canvas.rgb *= cut[..., None]
     canvas.alpha *= cut
     ear = [(half - size, -0.86), (half, -0.86 + size), (half - size, -0.86 + size)]
-    canvas.paint(polygon(ear), colour, 0.78)
+    canvas.paint(polygon(ear), color, 0.78)
 
 
 def paper_ball(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A page crumpled in anger; some of the writing still shows."""
+    """A crumpled page; some of the writing is visible."""
     ball = polygon(blob(rng, rng.uniform(0.6, 0.75), 0.12))
     folds = creases(rng, 34)
     round_off = 1 - 0.28 * (np.hypot(X, Y) / 0.75) ** 3 + 0.2 * _towards_light(canvas)
-    canvas.paint(ball, _paper_colour(rng), (0.62 + 0.5 * folds) * round_off)
+    canvas.paint(ball, _paper_color(rng), (0.62 + 0.5 * folds) * round_off)
     canvas.stain(0.4 * writing(rng, -0.6, -0.6, 0.6, 0.6, 0.11) * (folds > 0.5), INK)
     ripple = 0.05 * (noise(rng, 9) - 0.5)
     canvas.bend(ripple, -ripple)
 
 
 def newspaper(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A folded front page: title, photograph, columns."""
-    colour = np.array((0.82, 0.8, 0.74)) * rng.uniform(0.9, 1.1)
+    """A folded newspaper: title, photograph and columns of text."""
+    color = np.array((0.82, 0.8, 0.74)) * rng.uniform(0.9, 1.1)
     if rng.random() < 0.25:
-        colour = np.array((0.93, 0.76, 0.66))
+        color = np.array((0.93, 0.76, 0.66))
     ink = (0.2, 0.2, 0.22)
     for layer in (0.06, 0.03, 0):
-        canvas.paint(box(layer, layer, 0.7, 0.8), colour, 0.75 if layer else 0.97)
+        canvas.paint(box(layer, layer, 0.7, 0.8), color, 0.75 if layer else 0.97)
     canvas.paint(writing(rng, -0.55, -0.68, 0.5, -0.6, 0.3), ink)
     canvas.paint(strokes([[(-0.62, -0.54), (0.62, -0.54)]], 0.02), ink)
     photo_left = pick(rng, (-0.61, 0.0))
@@ -183,15 +183,15 @@ def newspaper(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def envelope(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A letter, from the back with its flap or from the front with its stamp."""
-    colour, tall = _paper_colour(rng), rng.uniform(0.45, 0.58)
-    canvas.paint(box(0, 0, 0.86, tall, 0.015), colour, 0.96 + 0.06 * (noise(rng, 4) - 0.5))
+    """An envelope: its back with the flap, or its front with the stamp."""
+    color, tall = _paper_color(rng), rng.uniform(0.45, 0.58)
+    canvas.paint(box(0, 0, 0.86, tall, 0.015), color, 0.96 + 0.06 * (noise(rng, 4) - 0.5))
     if rng.random() < 0.5:
         sides = [[(-0.86, tall), (-0.1, 0.05)], [(0.86, tall), (0.1, 0.05)]]
         canvas.paint(0.3 * strokes(sides, 0.02), INK)
         flap = [(-0.86, -tall), (0.86, -tall), (0.05, 0.16), (-0.05, 0.16)]
         canvas.paint(0.25 * polygon([(x, y + 0.05) for x, y in flap]), INK)
-        canvas.paint(polygon(flap), colour, 0.92)
+        canvas.paint(polygon(flap), color, 0.92)
     else:
         canvas.paint(box(0.68, -tall + 0.2, 0.11, 0.13), _paint(rng), 0.7 + 0.5 * noise(rng, 9))
         canvas.paint(0.5 * ring(0.48, -tall + 0.2, 0.13, 0.13, 0.02), INK)
@@ -199,35 +199,35 @@ def envelope(canvas: Canvas, rng: np.random.Generator) -> None:
         canvas.paint(0.7 * writing(rng, -0.78, -tall + 0.1, -0.4, -tall + 0.3, 0.07), INK)
 
 
-def _paper_colour(rng: np.random.Generator) -> Colour:
+def _paper_color(rng: np.random.Generator) -> Color:
     kraft, white = (0.76, 0.62, 0.44), np.array(WHITE)
     tinted = hsv(rng.random(), rng.uniform(0.1, 0.4), 0.95)
     return pick(rng, [white, white, white * 0.93, tinted, kraft])
 
 
-# Cardboard: thick. The flutes show wherever it is cut, and what it is folded into keeps its edges.
+# ---- cardboard: thick, with visible flutes where it is cut, and stiff edges where it is folded
 
-_KRAFT, _GREY_BOARD = np.array((0.72, 0.54, 0.35)), np.array((0.62, 0.6, 0.57))
+_KRAFT, _GRAY_BOARD = np.array((0.72, 0.54, 0.35)), np.array((0.62, 0.6, 0.57))
 
 
 def carton(canvas: Canvas, rng: np.random.Generator) -> None:
-    """An open box, seen from a corner, with its flaps up."""
-    colour = _board_colour(rng)
+    """An open box, seen from a corner, with the flaps up."""
+    color = _board_color(rng)
     half, depth, tall = rng.uniform(0.5, 0.62), rng.uniform(0.18, 0.28), rng.uniform(0.5, 0.75)
     top = -0.15
     left, right, near, far = (-half, top), (half, top), (0.05, top + depth), (-0.05, top - depth)
     down = np.array((0, tall))
     left_lit = canvas.light[0] < 0
-    canvas.paint(polygon([left, near, right, far]), colour, 0.38)
+    canvas.paint(polygon([left, near, right, far]), color, 0.38)
     canvas.paint(
-        polygon([left, far, (far[0] - 0.35, far[1] - 0.2), (left[0] - 0.3, left[1] - 0.22)]), colour, 0.82
+        polygon([left, far, (far[0] - 0.35, far[1] - 0.2), (left[0] - 0.3, left[1] - 0.22)]), color, 0.82
     )
     canvas.paint(
-        polygon([far, right, (right[0] + 0.3, right[1] - 0.22), (far[0] + 0.35, far[1] - 0.2)]), colour, 0.9
+        polygon([far, right, (right[0] + 0.3, right[1] - 0.22), (far[0] + 0.35, far[1] - 0.2)]), color, 0.9
     )
-    _board(canvas, polygon([left, near, near + down, left + down]), colour, 1.0 if left_lit else 0.72, rng)
-    _board(canvas, polygon([near, right, right + down, near + down]), colour, 0.72 if left_lit else 1.0, rng)
-    canvas.paint(0.6 * strokes([[left, near, right]], 0.025), np.asarray(colour) * 0.55)
+    _board(canvas, polygon([left, near, near + down, left + down]), color, 1.0 if left_lit else 0.72, rng)
+    _board(canvas, polygon([near, right, right + down, near + down]), color, 0.72 if left_lit else 1.0, rng)
+    canvas.paint(0.6 * strokes([[left, near, right]], 0.025), np.asarray(color) * 0.55)
     if rng.random() < 0.6:
         tape = polygon(
             [
@@ -242,8 +242,8 @@ def carton(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def corrugated_sheet(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A torn piece: liner on one side, bare flutes where it has come off."""
-    colour = np.asarray(_board_colour(rng))
+    """A torn piece of corrugated cardboard: liner, and bare flutes where it has come off."""
+    color = np.asarray(_board_color(rng))
     outline = np.array(
         [
             (-0.85, -0.6),
@@ -260,55 +260,55 @@ def corrugated_sheet(canvas: Canvas, rng: np.random.Generator) -> None:
     piece = polygon([tuple(p) for p in outline + rng.normal(0, 0.05, outline.shape)])
     flutes = 0.5 + 0.5 * np.sin(X * rng.uniform(45, 60))
     bare = patches(noise(rng, 3) + 0.05 * noise(rng, 30), rng.uniform(0.42, 0.57), 0.01)
-    canvas.paint(piece, colour * 0.5)
+    canvas.paint(piece, color * 0.5)
     canvas.bend(0, -0.05)
-    _board(canvas, piece, colour, 1.0, rng)
-    canvas.paint(piece * bare, colour, 0.5 + 0.5 * flutes)
+    _board(canvas, piece, color, 1.0, rng)
+    canvas.paint(piece * bare, color, 0.5 + 0.5 * flutes)
 
 
 def tube(canvas: Canvas, rng: np.random.Generator) -> None:
-    """The core of a roll: a wound seam, thick walls, and the dark inside."""
+    """The core of a roll: a spiral seam, thick walls and a dark inside."""
     width, top = rng.uniform(0.26, 0.42), rng.uniform(-0.8, -0.5)
     body = turned([(top, width), (0.88, width)], curve=0.17)
-    colour = pick(rng, (_KRAFT, _KRAFT * 0.8, _GREY_BOARD))
-    canvas.paint(body.shape, colour, _matte(body, canvas) + 0.1 * (noise(rng, 24) - 0.5))
+    color = pick(rng, (_KRAFT, _KRAFT * 0.8, _GRAY_BOARD))
+    canvas.paint(body.shape, color, _matte(body, canvas) + 0.1 * (noise(rng, 24) - 0.5))
     seam = (body.v * 1.4 + np.arcsin(body.u) * 0.22) % 0.45
-    canvas.stain(0.7 * soft(0.035 - seam) * soft(seam), colour * 0.45)
-    canvas.paint(ellipse(0, top, width, 0.17), colour, 1.12)
-    canvas.paint(ellipse(0, top, width - 0.08, 0.12), colour, 0.3 + 0.15 * (X / width + 1))
+    canvas.stain(0.7 * soft(0.035 - seam) * soft(seam), color * 0.45)
+    canvas.paint(ellipse(0, top, width, 0.17), color, 1.12)
+    canvas.paint(ellipse(0, top, width - 0.08, 0.12), color, 0.3 + 0.15 * (X / width + 1))
 
 
 def egg_carton(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Moulded pulp for six or ten eggs, from above."""
+    """An egg carton of molded pulp, from above."""
     columns, rows = pick(rng, ((3, 2), (4, 2), (5, 2), (4, 3)))
-    colour = np.asarray(_board_colour(rng))
+    color = np.asarray(_board_color(rng))
     pitch = 1.7 / columns
-    canvas.paint(box(0, 0, 0.88, pitch * rows / 2 + 0.06, 0.12), colour, 0.85 + 0.25 * (noise(rng, 60) - 0.5))
+    canvas.paint(box(0, 0, 0.88, pitch * rows / 2 + 0.06, 0.12), color, 0.85 + 0.25 * (noise(rng, 60) - 0.5))
     radius = pitch * 0.43
     for row in range(rows):
         for column in range(columns):
             cx, cy = (column - (columns - 1) / 2) * pitch, (row - (rows - 1) / 2) * pitch
             hollow = -_towards_light(canvas, cx, cy) / radius
-            canvas.paint(ellipse(cx, cy, radius, radius), colour, 0.6 + 0.32 * hollow)
-            canvas.paint(ellipse(cx, cy, radius * 0.5, radius * 0.5), colour, 0.55)
+            canvas.paint(ellipse(cx, cy, radius, radius), color, 0.6 + 0.32 * hollow)
+            canvas.paint(ellipse(cx, cy, radius * 0.5, radius * 0.5), color, 0.55)
             if row and column:
                 px, py = cx - pitch / 2, cy - pitch / 2
                 bump = _towards_light(canvas, px, py) / radius
-                canvas.paint(ellipse(px, py, radius * 0.42, radius * 0.42), colour, 1 + 0.5 * bump)
+                canvas.paint(ellipse(px, py, radius * 0.42, radius * 0.42), color, 1 + 0.5 * bump)
 
 
-def _board_colour(rng: np.random.Generator) -> Colour:
+def _board_color(rng: np.random.Generator) -> Color:
     kraft = _KRAFT * rng.uniform(0.8, 1.15)
-    return pick(rng, [kraft] * 9 + [_GREY_BOARD, np.array(WHITE) * 0.95, _paint(rng)])
+    return pick(rng, [kraft] * 9 + [_GRAY_BOARD, np.array(WHITE) * 0.95, _paint(rng)])
 
 
-def _board(canvas: Canvas, shape: np.ndarray, colour: Colour, light: float, rng: np.random.Generator) -> None:
-    """A liner: dull and fibrous, with the flutes showing through as faint stripes."""
+def _board(canvas: Canvas, shape: np.ndarray, color: Color, light: float, rng: np.random.Generator) -> None:
+    """Paints a liner: dull and fibrous, with faint stripes where the flutes are."""
     stripes = 0.035 * np.sin(X * rng.uniform(45, 60))
-    canvas.paint(shape, colour, light * (0.95 + stripes + 0.14 * (noise(rng, 40, aspect=4) - 0.5)))
+    canvas.paint(shape, color, light * (0.95 + stripes + 0.14 * (noise(rng, 40, aspect=4) - 0.5)))
 
 
-# Plastic: soft broad lights, ribs and rims from the mould, colours that shine through.
+# ---- plastic: broad soft highlights, molded ribs and rims, translucent colors
 
 
 def pet_bottle(canvas: Canvas, rng: np.random.Generator) -> None:
@@ -343,17 +343,17 @@ def pet_bottle(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def cup(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A takeaway cup with a lid and mostly with a straw."""
+    """A takeaway cup with a lid and usually a straw."""
     top_width = rng.uniform(0.4, 0.48)
     body = turned([(-0.45, top_width), (0.88, top_width * 0.68)], curve=0.09)
-    colour = _paint(rng)
+    color = _paint(rng)
     if rng.random() < 0.75:
         lean = rng.uniform(-0.25, 0.25)
         straw = [[(0, -0.45), (lean, -0.95)]]
         canvas.paint(strokes(straw, 0.075), _paint(rng))
         canvas.paint(0.5 * strokes(straw, 0.025), WHITE)
     opacity = pick(rng, (0.75, 1.0))
-    canvas.paint(opacity * body.shape, colour, _matte(body, canvas))
+    canvas.paint(opacity * body.shape, color, _matte(body, canvas))
     canvas.paint(0.55 * body.band(rng.uniform(-0.1, 0.2), 0.75), _paint(rng), _matte(body, canvas))
     for rib in (-0.28, -0.2, 0.74, 0.8):
         canvas.stain(0.4 * body.band(rib, rib + 0.03), WHITE)
@@ -367,14 +367,14 @@ def cup(canvas: Canvas, rng: np.random.Generator) -> None:
         ],
         curve=0.08,
     )
-    canvas.paint(0.88 * dome.shape, pick(rng, (WHITE, colour, INK)), _matte(dome, canvas))
+    canvas.paint(0.88 * dome.shape, pick(rng, (WHITE, color, INK)), _matte(dome, canvas))
     canvas.paint(0.5 * ring(0, -0.6, top_width * 0.66, 0.06, 0.02), WHITE)
     _soft_light(canvas, dome)
 
 
 def bag(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A carrier bag: two handles, thin film, wrinkles from the handles down."""
-    colour = pick(rng, (np.array(WHITE), np.asarray(_paint(rng))))
+    """A carrier bag of thin film: two handles, and wrinkles below them."""
+    color = pick(rng, (np.array(WHITE), np.asarray(_paint(rng))))
     flare = rng.uniform(0.52, 0.66)
     outline = [
         (-0.42, -0.95),
@@ -392,8 +392,8 @@ def bag(canvas: Canvas, rng: np.random.Generator) -> None:
     film = polygon(outline)
     handles = film * soft(-0.4 - Y)
     wrinkles = np.sin(X * 16 / (1.2 + 0.4 * Y) + 5 * noise(rng, 4)) * soft(0.9 - np.abs(Y))
-    canvas.paint(film * (0.78 + 0.14 * wrinkles), colour, 0.9 + 0.2 * wrinkles)
-    canvas.paint(0.35 * handles, colour, 0.7)
+    canvas.paint(film * (0.78 + 0.14 * wrinkles), color, 0.9 + 0.2 * wrinkles)
+    canvas.paint(0.35 * handles, color, 0.7)
     canvas.paint(film * 0.4 * patches(creases(rng, 30), 0.75, 0.2), WHITE)
     if rng.random() < 0.6:
         canvas.paint(0.7 * film * ellipse(0, 0.25, 0.3, 0.26), _paint(rng))
@@ -403,12 +403,12 @@ def bag(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def tub(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A yoghurt or margarine pot: opaque, thin, with a wide rim and a printed side."""
+    """A yogurt or margarine tub: opaque and thin, with a wide rim and a printed side."""
     width, top = rng.uniform(0.55, 0.72), rng.uniform(-0.45, -0.15)
     bottom = top + rng.uniform(0.7, 0.95)
     body = turned([(top, width * 0.94), (bottom, width * 0.72)], curve=0.16)
-    colour, inside = _paint(rng), np.array(WHITE) * 0.93
-    canvas.paint(body.shape, colour, _matte(body, canvas))
+    color, inside = _paint(rng), np.array(WHITE) * 0.93
+    canvas.paint(body.shape, color, _matte(body, canvas))
     print_top = top + rng.uniform(0.1, 0.2)
     canvas.paint(body.band(print_top, bottom - 0.28), _paint(rng), _matte(body, canvas))
     canvas.stain(0.8 * writing(rng, -0.25, print_top + 0.3, 0.25, print_top + 0.4, 0.13), WHITE)
@@ -421,7 +421,7 @@ def tub(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def detergent_bottle(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A solid-coloured flask with a grip cut through its shoulder."""
+    """A bottle of one color, with a handle cut through its shoulder."""
     width = rng.uniform(0.4, 0.5)
     body = turned(
         [
@@ -434,11 +434,11 @@ def detergent_bottle(canvas: Canvas, rng: np.random.Generator) -> None:
         ],
         curve=0.04,
     )
-    colour = _paint(rng)
+    color = _paint(rng)
     grip = ellipse(width * 0.55, -0.05, 0.09, 0.25)
     flask = Surface(body.shape * (1 - grip), body.u, body.v)
-    canvas.paint(flask.shape, colour, _matte(body, canvas))
-    canvas.stain(0.5 * ellipse(width * 0.55, -0.05, 0.14, 0.3) * (1 - grip), np.array(colour) * 0.5)
+    canvas.paint(flask.shape, color, _matte(body, canvas))
+    canvas.stain(0.5 * ellipse(width * 0.55, -0.05, 0.14, 0.3) * (1 - grip), np.array(color) * 0.5)
     canvas.paint(box(-0.08, 0.45, width * 0.62, 0.28, 0.06), _paint(rng))
     canvas.paint(writing(rng, -0.25, 0.35, 0.1, 0.5, 0.14), WHITE)
     _soft_light(canvas, flask)
@@ -447,19 +447,19 @@ def detergent_bottle(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def _soft_light(canvas: Canvas, body: Surface) -> None:
-    """The broad, blurred highlight of something moulded."""
+    """The broad, blurred highlight of molded plastic."""
     centre = 0.4 * canvas.light[0]
     canvas.paint(body.shape * 0.5 * np.exp(-(((body.u - centre) / 0.22) ** 2)), WHITE)
 
 
-# Metal: the room is mirrored in it, in bands from nearly white to nearly black.
+# ---- metal: reflects the room, in bands from nearly white to nearly black
 
 
 def drinks_can(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A drinks can with its bare ends, its tab and its print."""
+    """A printed drinks can with bare ends and a tab."""
     width = rng.uniform(0.36, 0.44)
     body = turned([(-0.8, width * 0.86), (-0.68, width), (0.74, width), (0.86, width * 0.84)], curve=0.1)
-    metal = _metal_colour(rng)
+    metal = _metal_color(rng)
     mirror = _mirror(body.u, rng)
     canvas.paint(body.shape, metal, mirror)
     printed = body.band(-0.66, 0.68)
@@ -470,7 +470,7 @@ def drinks_can(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def crushed_can(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A can that was stepped on: shortened, buckled, its end askew."""
+    """A crushed can: shortened and buckled."""
     drinks_can(canvas, rng)
     squeeze = rng.uniform(0.25, 0.5)
     buckle = rng.uniform(0.1, 0.16) * np.sin(Y * rng.uniform(7, 10) + rng.uniform(0, 6))
@@ -481,10 +481,10 @@ def crushed_can(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def tin(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A food tin: bare ribbed sides, the lid bent back."""
+    """A food can: bare ribbed sides, and the lid bent back."""
     width, top = rng.uniform(0.45, 0.58), rng.uniform(-0.45, -0.3)
     body = turned([(top, width), (0.8, width)], curve=0.15)
-    metal = _metal_colour(rng)
+    metal = _metal_color(rng)
     mirror = _mirror(body.u, rng)
     canvas.paint(ellipse(0, top - 0.3, width * 0.85, 0.27), metal, _mirror(X + Y, rng))
     canvas.paint(ring(0, top - 0.3, width * 0.85, 0.27, 0.03), metal, 0.5)
@@ -501,11 +501,11 @@ def tin(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def foil_ball(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Aluminium foil: facets that are either glaring or dark."""
+    """A ball of aluminum foil: facets that are either very bright or dark."""
     ball = polygon(blob(rng, rng.uniform(0.58, 0.75), 0.14))
     facets = 0.55 * creases(rng, 75) + 0.45 * creases(rng, 40) - 0.5
     contrast = np.clip(3 * facets + 0.72 + 0.25 * _towards_light(canvas), 0.2, 1.25)
-    canvas.paint(ball, _metal_colour(rng), contrast)
+    canvas.paint(ball, _metal_color(rng), contrast)
     ripple = 0.05 * (noise(rng, 12) - 0.5)
     canvas.bend(ripple, -ripple)
 
@@ -516,7 +516,7 @@ def lid(canvas: Canvas, rng: np.random.Generator) -> None:
     teeth = pick(rng, (21, 60))
     angle = np.arctan2(Y, X)
     distance = np.hypot(X, Y)
-    metal = _metal_colour(rng)
+    metal = _metal_color(rng)
     sweep = _mirror(np.sin(angle * 2 + rng.uniform(0, 6)), rng)
     depth = 0.06 if teeth == 21 else 0.015
     rim = soft(radius * (1 + depth * np.sin(angle * teeth)) - distance)
@@ -528,13 +528,13 @@ def lid(canvas: Canvas, rng: np.random.Generator) -> None:
         canvas.paint(0.8 * ring(0.01 * canvas.light[0], 0.01 * canvas.light[1], r, r, 0.015), WHITE)
 
 
-def _metal_colour(rng: np.random.Generator) -> Colour:
+def _metal_color(rng: np.random.Generator) -> Color:
     silver, gold = np.array((0.84, 0.86, 0.88)), np.array((0.85, 0.7, 0.42))
     return pick(rng, (silver, silver, silver * 0.85, gold)) * rng.uniform(0.9, 1.05)
 
 
 def _mirror(u: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The room in a curved mirror: bright windows and dark walls, side by side."""
+    """The reflection of a room in curved metal: bright windows beside dark walls."""
     reflection = np.full_like(u, 0.62)
     for strength in (0.55, 0.5, -0.42, -0.38, 0.3):
         centre, width = rng.uniform(-0.95, 0.95), rng.uniform(0.06, 0.18)
@@ -542,19 +542,19 @@ def _mirror(u: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(reflection, 0.12, 1.3)
 
 
-def _can_end(canvas: Canvas, top: float, width: float, metal: Colour) -> None:
-    """The end with the opening and the tab that made it."""
+def _can_end(canvas: Canvas, top: float, width: float, metal: Color) -> None:
+    """Paints the end of a can, with the opening and the tab."""
     canvas.paint(ellipse(0, top, width, 0.12), metal, 1.1)
     canvas.paint(ellipse(0, top, width * 0.88, 0.1), metal, 0.6 + 0.4 * X * canvas.light[0] / width)
     canvas.paint(ellipse(0, top + 0.045, width * 0.32, 0.035), INK)
     canvas.paint(ring(0, top - 0.03, width * 0.22, 0.035, 0.03), metal, 1.2)
 
 
-# Trash: what no bin wants back. Soft, soiled, or made of several things at once.
+# ---- trash: not recyclable; soft, soiled, or of several materials at once
 
 
 def banana_peel(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Three or four strips hanging from a stalk, going brown."""
+    """Three or four strips that hang from a stalk, with brown spots."""
     ripe = hsv(rng.uniform(0.11, 0.16), rng.uniform(0.55, 0.8), rng.uniform(0.6, 0.95))
     brown = (0.25, 0.16, 0.08)
     turn = rng.uniform(0, 2 * np.pi)
@@ -575,7 +575,7 @@ def banana_peel(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def apple_core(canvas: Canvas, rng: np.random.Generator) -> None:
-    """Eaten to the middle: skin above and below, bitten flesh, pips, a stalk."""
+    """An apple core: skin above and below, flesh, seeds and a stalk."""
     waist = rng.uniform(0.14, 0.22)
     core = turned(
         [
@@ -606,7 +606,7 @@ def apple_core(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def cigarette_ends(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A few butts, dropped across each other, with ash."""
+    """A few cigarette ends across each other, with ash."""
     for _ in range(rng.integers(3, 6)):
         start, heading = rng.uniform(-0.45, 0.45, 2), rng.uniform(0, 2 * np.pi)
         along = np.array((np.cos(heading), np.sin(heading)))
@@ -624,7 +624,7 @@ def cigarette_ends(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def wrapper(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A greasy crisp packet: film and foil in one, sealed with zigzags, torn open."""
+    """A greasy packet of film and foil, sealed with zigzags and torn open."""
     width, tall, teeth = rng.uniform(0.5, 0.62), 0.8, 13
     xs = np.linspace(-width, width, 2 * teeth + 1)
     zigzag = 0.05 * (np.arange(2 * teeth + 1) % 2)
@@ -644,7 +644,7 @@ def wrapper(canvas: Canvas, rng: np.random.Generator) -> None:
 
 
 def face_mask(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A used mask: three pleats, a nose wire, two ear loops."""
+    """A used face mask: three pleats, a nose wire and two ear loops."""
     blue = (0.6, 0.79, 0.9)
     fabric = pick(rng, [blue, blue, blue, WHITE, hsv(rng.random(), 0.25, 0.9)])
     for side in (-1, 1):
@@ -669,29 +669,29 @@ def face_mask(canvas: Canvas, rng: np.random.Generator) -> None:
     canvas.bend(0, sag)
 
 
-# What several materials share.
+# ---- shared by several materials
 
 
-def _paint(rng: np.random.Generator) -> Colour:
-    """Any colour that something might be printed or dyed in: the same for every class."""
+def _paint(rng: np.random.Generator) -> Color:
+    """A color for print or dye, from the same distribution for every class."""
     if rng.random() < 0.2:
         return np.array((1, 1, 1)) * pick(rng, (0.95, 0.8, 0.25))
     return np.array(hsv(rng.random(), rng.uniform(0.35, 0.9), rng.uniform(0.45, 0.95)))
 
 
 def _matte(body: Surface, canvas: Canvas) -> np.ndarray:
-    """Light on a dull round body: falls off away from the lamp."""
+    """Shading of a matte round body, darker away from the light."""
     turned_away = body.u - 0.45 * canvas.light[0]
     return 1.08 - 0.42 * turned_away**2
 
 
 def _towards_light(canvas: Canvas, cx: float = 0.0, cy: float = 0.0) -> np.ndarray:
-    """How far each point lies from (cx, cy) on the side of the lamp."""
+    """How far each point lies from (cx, cy) in the direction of the light."""
     return (X - cx) * canvas.light[0] + (Y - cy) * canvas.light[1]
 
 
 def _label(canvas: Canvas, body: Surface, top: float, bottom: float, rng: np.random.Generator) -> None:
-    """A paper label on a round body, perhaps half scraped off."""
+    """Paints a paper label on a round body, sometimes partly scraped off."""
     sticker = body.band(top, bottom) * soft(0.88 - np.abs(body.u))
     if rng.random() < 0.4:
         sticker = sticker * patches(noise(rng, 5), 0.35)

@@ -1,4 +1,4 @@
-"""Drawn pictures of rubbish: a data set that is made where it is needed, with no download."""
+"""Synthetic images of waste, drawn on the machine that needs them: nothing is downloaded."""
 
 import io
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ _JPEG_QUALITY = 90
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Nine hundred drawings, as many of each class in each split."""
+    """900 drawings, with equally many of each class in each split."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "150 pictures of each of the six classes."}
+    RELEASE_NOTES = {"1.0.0": "150 images of each of the six classes."}
     EXAMPLES_PER_CLASS = {"train": 105, "validation": 20, "test": 25}
 
     def _info(self) -> tfds.core.DatasetInfo:

@@ -1,4 +1,4 @@
-"""TrashNet: photographs of rubbish in six classes, in its authors' own split."""
+"""TrashNet: photographs of waste in six classes, with the split of its authors."""
 
 import hashlib
 import io
@@ -9,7 +9,7 @@ from collections import Counter
 import tensorflow_datasets as tfds
 from etils import epath
 
-# In the order of the ids in the authors' lists, which count from 1.
+# In the order of the ids in the authors' lists, which start at 1.
 _LABELS = ("glass", "paper", "cardboard", "plastic", "metal", "trash")
 
 _ARCHIVE = "dataset-resized.zip"
@@ -19,7 +19,7 @@ _LISTS = {
     "test": "one-indexed-files-notrash_test.txt",
 }
 
-# The authors once drew their split anew, so the lists are pinned to the commit that has this one.
+# The authors have changed their split once: the lists are pinned to the commit that has this one.
 _ORIGIN = "https://raw.githubusercontent.com/garythung/trashnet"
 _LISTS_COMMIT = "dcc3071376fcd62b07cead020ddfdd112adfac44"
 _URLS = {
@@ -27,7 +27,7 @@ _URLS = {
     **{name: f"{_ORIGIN}/{_LISTS_COMMIT}/data/{name}" for name in _LISTS.values()},
 }
 
-# What git calls these contents at the origin: the SHA-1 of "blob SIZE\0" and the bytes.
+# Git's ids of these files at the origin: the SHA-1 of "blob SIZE\0" and the bytes.
 _GIT_BLOBS = {
     _ARCHIVE: "4184b4e9d359026a49e5d34ac2cead944f53be88",
     _LISTS["train"]: "bde50c40a6b807bfdab753683da699ce67ca415b",
@@ -35,24 +35,24 @@ _GIT_BLOBS = {
     _LISTS["test"]: "70c8172226a54798db69f47d3af66686944b6713",
 }
 
-# Three photographs are in the archive twice, byte for byte, under two labels each. These are the
-# copies that `clean` leaves out; all of them are for training or validation, so that the test split
-# is the same 431 photographs in both configs and results on it stay comparable.
+# Three photographs are in the archive twice, byte for byte, under two labels. These are the copies that
+# `clean` leaves out. All of them are in train or validation: the test split has the same 431 photographs in
+# both configs, and results on it are comparable.
 _MISLABELED = frozenset(
     {
-        "metal91.jpg",  # is glass115.jpg: a glass bottle seen from above
-        "plastic332.jpg",  # is glass389.jpg: a glass bottle with its label
-        # Is plastic152.jpg, which is a test example: keeping this one would train on it. A close crop,
-        # hard to tell, but the wall at the right is creased as only thin plastic can be.
+        "metal91.jpg",  # the same as glass115.jpg: a glass bottle, from above
+        "plastic332.jpg",  # the same as glass389.jpg: a glass bottle with its label
+        # The same as plastic152.jpg, a test example, so that it would be trained on. A close-up that is
+        # hard to identify, but the wall at the right is creased like thin plastic.
         "glass176.jpg",
     }
 )
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """TrashNet, from TFDS's manual directory or else from its origin.
+    """TrashNet, from TFDS's manual directory or from its origin.
 
-    The JPEG files are copied as they are, never encoded again.
+    The JPEG files are copied, never encoded again.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -66,8 +66,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "official"
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Nothing needs to be done where https://github.com/garythung/trashnet can be reached. "
-        f"Elsewhere, put these four files of its `data/` folder here: {', '.join(_URLS)}."
+        "Not needed if https://github.com/garythung/trashnet can be reached. Otherwise put these four files "
+        f"of its `data/` folder here: {', '.join(_URLS)}."
     )
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -101,31 +101,31 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def _manual_files(dl_manager: tfds.download.DownloadManager) -> dict[str, epath.Path] | None:
-    """The four files that somebody put into the manual directory, None if there are none."""
+    """The four files in the manual directory, or None if none of them is there."""
     try:
         directory = epath.Path(dl_manager.manual_dir)
-    except AssertionError:  # how TFDS says that the directory is missing or empty
+    except AssertionError:  # TFDS: the directory is missing or empty
         return None
     missing = [name for name in _URLS if not (directory / name).exists()]
     if len(missing) == len(_URLS):
         return None
     if missing:
         raise ValueError(
-            f"{directory}: {', '.join(missing)} missing; TrashNet needs all of {', '.join(_URLS)} "
-            "there, or none of them to download them"
+            f"{directory}: {', '.join(missing)} missing; put all of {', '.join(_URLS)} there, or none of "
+            "them to have them downloaded"
         )
     return {name: directory / name for name in _URLS}
 
 
 def _downloaded_files(dl_manager: tfds.download.DownloadManager) -> dict[str, epath.Path]:
-    """The four files from their origin, each compared with what git says it contains."""
+    """The four files from their origin, each verified by its git id."""
     files = {name: epath.Path(path) for name, path in dl_manager.download(_URLS).items()}
     for name, path in files.items():
         found = _git_blob(path.read_bytes())
         if found != _GIT_BLOBS[name]:
             raise ValueError(
-                f"{path}: this is not TrashNet's {name} (its git blob id is {found} and should be "
-                f"{_GIT_BLOBS[name]}); delete it to have it downloaded again"
+                f"{path}: not TrashNet's {name} (its git blob id is {found}, expected {_GIT_BLOBS[name]}); "
+                "delete it to have it downloaded again"
             )
     return files
 
@@ -135,14 +135,14 @@ def _git_blob(content: bytes) -> str:
 
 
 def _read_list(path: epath.Path) -> list[tuple[str, str]]:
-    """Reads lines such as `paper70.jpg 2` into (file name, label) pairs."""
+    """(file name, label) pairs from lines such as `paper70.jpg 2`."""
     examples = []
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         name, _, label_id = line.partition(" ")
         if label_id not in ("1", "2", "3", "4", "5", "6"):
             raise ValueError(
-                f"{path}, line {number}: {line!r} should be a file name and a label from 1 to 6, "
-                "such as 'paper70.jpg 2'"
+                f"{path}, line {number}: {line!r} is not a file name and a label from 1 to 6, for example "
+                "'paper70.jpg 2'"
             )
         examples.append((name, _LABELS[int(label_id) - 1]))
     return examples
@@ -153,18 +153,21 @@ def _member(name: str, label: str) -> str:
 
 
 def _check_archive(archive: epath.Path, examples: list[tuple[str, str]]) -> None:
-    """Raises unless each listed file is in the archive exactly once; others do not matter."""
+    """Checks that each listed file is in the archive exactly once; other files do not matter.
+
+    Raises:
+        ValueError: it is not, or the archive is damaged.
+    """
     try:
         with archive.open("rb") as file, zipfile.ZipFile(file) as members:
             times = Counter(members.namelist())
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{archive}: not a zip archive ({error}); get it again") from error
+        raise ValueError(f"{archive}: not a zip archive ({error}); download it again") from error
     for name, label in examples:
         member = _member(name, label)
         if times[member] != 1:
             raise ValueError(
-                f"{archive}: has {member} {times[member]} times; each file that the lists name "
-                "should be in it once"
+                f"{archive}: contains {member} {times[member]} times; expected each file in the lists once"
             )
 
 
@@ -172,4 +175,4 @@ def _read_member(archive: epath.Path, members: zipfile.ZipFile, member: str) -> 
     try:
         return members.read(member)
     except (zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{archive}: {member} is damaged ({error}); get it again") from error
+        raise ValueError(f"{archive}: {member} is damaged ({error}); download it again") from error

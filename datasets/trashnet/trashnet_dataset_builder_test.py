@@ -1,7 +1,7 @@
-"""Tests of TrashNet's builder: both configs, both ways to the files, every way they can be wrong.
+"""Tests of TrashNet's builder: both configs, manual and downloaded files, and errors in them.
 
-The dummy data has the original's layout in small: drawings instead of photographs, the resource
-entries that a Mac adds to a zip, and the three files that are there twice.
+The dummy data has the layout of the original: drawings instead of photographs, the resource entries that
+macOS adds to a zip, and the three files that occur twice.
 """
 
 import zipfile
@@ -19,7 +19,7 @@ _TRAIN_LIST = "one-indexed-files-notrash_train.txt"
 
 
 class OfficialTest(tfds.testing.DatasetBuilderTestCase):
-    """The contract of every TFDS builder, with everything as published."""
+    """TFDS's tests of a builder, with everything as published."""
 
     DATASET_CLASS = builder.Builder
     BUILDER_CONFIG_NAMES_TO_TEST = ["official"]
@@ -27,7 +27,7 @@ class OfficialTest(tfds.testing.DatasetBuilderTestCase):
 
 
 class CleanTest(tfds.testing.DatasetBuilderTestCase):
-    """The same, without the three wrong copies."""
+    """The same without the three wrong copies."""
 
     DATASET_CLASS = builder.Builder
     BUILDER_CONFIG_NAMES_TO_TEST = ["clean"]
@@ -36,7 +36,7 @@ class CleanTest(tfds.testing.DatasetBuilderTestCase):
 
 @pytest.fixture
 def files(tmp_path):
-    """A folder with the four files, to be spoilt."""
+    """A folder with the four files, which a test may damage."""
     folder = tmp_path / "files"
     folder.mkdir()
     for name in _NAMES:
@@ -46,7 +46,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def origin(files, monkeypatch):
-    """Has TFDS find the four files at their origin, and what git calls the original ones."""
+    """Makes TFDS find the four files at their origin, with their git ids."""
     monkeypatch.setattr(
         builder, "_GIT_BLOBS", {name: builder._git_blob((files / name).read_bytes()) for name in _NAMES}
     )
@@ -67,12 +67,10 @@ def _ids(made, split):
 
 
 def test_official_is_the_default_config(tmp_path):
-    """A plain `trashnet` is the published protocol."""
     assert builder.Builder(data_dir=tmp_path).builder_config.name == "official"
 
 
-def test_downloads_when_nothing_is_there_by_hand(tmp_path, origin):
-    """The network is the second way to the files, and gives the same examples."""
+def test_files_are_downloaded_without_a_manual_directory(tmp_path, origin):
     made = _build(tmp_path)
     assert _ids(made, "test") == {"plastic152.jpg", "metal1.jpg", "cardboard2.jpg"}
     assert {split: info.num_examples for split, info in made.info.splits.items()} == {
@@ -82,8 +80,7 @@ def test_downloads_when_nothing_is_there_by_hand(tmp_path, origin):
     }
 
 
-def test_clean_leaves_out_the_reviewed_files_and_keeps_the_test_split(tmp_path, files):
-    """What is dropped is exactly the list in the code."""
+def test_clean_leaves_out_the_wrong_copies_and_keeps_the_test_split(tmp_path, files):
     official = _build(tmp_path, "official", files)
     clean = _build(tmp_path, "clean", files)
     assert _ids(official, "train") - _ids(clean, "train") == {"metal91.jpg", "glass176.jpg"}
@@ -92,7 +89,6 @@ def test_clean_leaves_out_the_reviewed_files_and_keeps_the_test_split(tmp_path, 
 
 
 def test_labels_follow_the_lists_and_jpeg_bytes_are_copied(tmp_path, files):
-    """Id 1 is glass, and no pixel is encoded a second time."""
     made = _build(tmp_path, manual_dir=files)
     names = made.info.features["label"].names
     assert names == ["glass", "paper", "cardboard", "plastic", "metal", "trash"]
@@ -105,59 +101,54 @@ def test_labels_follow_the_lists_and_jpeg_bytes_are_copied(tmp_path, files):
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_a_spoilt_download_is_named(tmp_path, origin, name):
-    """Each of the four files is compared with git's own checksum."""
+def test_a_damaged_download_is_named(tmp_path, origin, name):
     (origin / name).write_bytes((origin / name).read_bytes() + b"\n")
-    with pytest.raises(ValueError, match=f"not TrashNet's {name} .*delete it"):
+    with pytest.raises(ValueError, match=f"not TrashNet's {name} .*delete"):
         _build(tmp_path)
 
 
 @pytest.mark.parametrize("name", _NAMES)
 def test_three_of_the_four_files_are_not_enough(tmp_path, files, name):
-    """Half a manual directory is a mistake, not a wish to download."""
     (files / name).unlink()
-    with pytest.raises(ValueError, match=f"^{files}: {name} missing; TrashNet needs all of"):
+    with pytest.raises(ValueError, match=f"^{files}: {name} missing"):
         _build(tmp_path, manual_dir=files)
 
 
 def test_a_listed_file_that_is_not_in_the_archive_is_named(tmp_path, files):
-    """A list and an archive that do not belong together."""
     with (files / _TRAIN_LIST).open("a") as train_list:
         train_list.write("glass9.jpg 1\n")
-    with pytest.raises(ValueError, match="has dataset-resized/glass/glass9.jpg 0 times"):
+    with pytest.raises(ValueError, match="dataset-resized/glass/glass9.jpg 0 times"):
         _build(tmp_path, manual_dir=files)
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_listed_file_that_is_twice_in_the_archive_is_named(tmp_path, files):
-    """Which of the two would be the right one?"""
     with zipfile.ZipFile(files / _ARCHIVE, "a") as archive:
         archive.writestr("dataset-resized/paper/paper1.jpg", b"another")
-    with pytest.raises(ValueError, match="has dataset-resized/paper/paper1.jpg 2 times"):
+    with pytest.raises(ValueError, match="dataset-resized/paper/paper1.jpg 2 times"):
         _build(tmp_path, manual_dir=files)
 
 
-def test_an_archive_that_is_no_zip_is_named(tmp_path, files):
-    """An interrupted copy, or an error page saved under the archive's name."""
+def test_an_archive_that_is_not_a_zip_is_named(tmp_path, files):
+    """For example after an interrupted copy."""
     (files / _ARCHIVE).write_bytes((files / _ARCHIVE).read_bytes()[:2000])
     with pytest.raises(ValueError, match=f"{_ARCHIVE}: not a zip archive"):
         _build(tmp_path, manual_dir=files)
 
 
-def test_a_damaged_picture_is_named(tmp_path, files):
-    """The zip's own checksum is what notices."""
+def test_a_damaged_image_is_named(tmp_path, files):
+    """The zip's checksum shows it."""
     with zipfile.ZipFile(files / _ARCHIVE) as archive:
-        picture = archive.getinfo("dataset-resized/paper/paper1.jpg")
+        image = archive.getinfo("dataset-resized/paper/paper1.jpg")
     content = bytearray((files / _ARCHIVE).read_bytes())
-    content[picture.header_offset + len(picture.filename) + 200] ^= 0xFF
+    content[image.header_offset + len(image.filename) + 200] ^= 0xFF
     (files / _ARCHIVE).write_bytes(content)
     with pytest.raises(ValueError, match="dataset-resized/paper/paper1.jpg is damaged"):
         _build(tmp_path, manual_dir=files)
 
 
 @pytest.mark.parametrize("line", ["paper1.jpg", "paper1.jpg 7", "paper1.jpg 0", "paper1.jpg two"])
-def test_a_line_that_is_no_example_is_named(tmp_path, files, line):
-    """The file, the line's number and what it should look like."""
+def test_an_invalid_line_is_named(tmp_path, files, line):
     (files / _TRAIN_LIST).write_text(f"glass115.jpg 1\n{line}\n")
-    with pytest.raises(ValueError, match=f"{_TRAIN_LIST}, line 2: '{line}' should be"):
+    with pytest.raises(ValueError, match=f"{_TRAIN_LIST}, line 2: '{line}'"):
         _build(tmp_path, manual_dir=files)
