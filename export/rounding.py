@@ -59,7 +59,7 @@ def round_kernels(model, images):
     """
     for layer, moments in measure(model, images).items():
         kernel, bias = layer.get_weights()
-        rounded, change = _round(layer, np.float64(kernel), moments)
+        rounded, change = round_kernel(layer, np.float64(kernel), moments)
         layer.set_weights([np.float32(rounded), np.float32(bias + change)])
 
 
@@ -130,26 +130,38 @@ def compensate(weights, covariance):
     return weights
 
 
-def _round(layer, kernel, moments):
-    """A rounded kernel, and what its bias must change by."""
+def round_kernel(layer, kernel, moments):
+    """Rounds the kernel of a layer.
+
+    Args:
+        layer: decides what the axes of the kernel mean.
+        kernel: its kernel, in double precision.
+        moments: of its inputs; without a covariance, the kernel is rounded to nearest.
+
+    Returns:
+        The rounded kernel, and what the bias must change by, `[output channels]`.
+    """
     if isinstance(layer, layers.DepthwiseConv2D):
         # One small problem per channel.
         weights = kernel.reshape(-1, *kernel.shape[2:]).transpose(1, 0, 2)
-        rounded = compensate(weights, moments.covariance)
+        rounded = _round(weights, moments.covariance)
         change = np.einsum("cto,ct->co", weights - rounded, moments.mean).ravel()
         return rounded.transpose(1, 0, 2).reshape(kernel.shape), change
     weights = kernel.reshape(-1, kernel.shape[-1])
-    groups = getattr(layer, "groups", 1)
-    rounded = np.empty_like(weights)
-    change = np.empty(weights.shape[-1])
-    for inputs, outputs in _groups(kernel, groups):
-        part, mean = weights[:, outputs], moments.mean[inputs]
-        if moments.covariance is None:
-            rounded[:, outputs] = fake_quantization.round_kernel(part, 0)
-        else:
-            rounded[:, outputs] = compensate(part, moments.covariance[np.ix_(inputs, inputs)])
-        change[outputs] = mean @ (part - rounded[:, outputs])
+    rounded, change = np.empty_like(weights), np.empty(weights.shape[-1])
+    for inputs, outputs in _groups(kernel, getattr(layer, "groups", 1)):
+        covariance = moments.covariance
+        if covariance is not None:
+            covariance = covariance[np.ix_(inputs, inputs)]
+        rounded[:, outputs] = _round(weights[:, outputs], covariance)
+        change[outputs] = moments.mean[inputs] @ (weights - rounded)[:, outputs]
     return rounded.reshape(kernel.shape), change
+
+
+def _round(weights, covariance):
+    if covariance is None:
+        return fake_quantization.round_kernel(weights, -2)
+    return compensate(weights, covariance)
 
 
 def _groups(kernel, groups):

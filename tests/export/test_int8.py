@@ -157,7 +157,7 @@ def test_the_bias_keeps_the_mean_of_every_channel(shallow):
     layer = folded.get_layer("stage1_project")
     moments = rounding.measure(folded, pixels)[layer]
     kernel, bias = layer.get_weights()
-    rounded, change = rounding._round(layer, np.float64(kernel), moments)
+    rounded, change = rounding.round_kernel(layer, np.float64(kernel), moments)
     layer.set_weights([np.float32(rounded), np.float32(bias + change)])
     after = watched(np.float32(pixels), training=False).numpy().mean(axis=(0, 1, 2))
     np.testing.assert_allclose(after, before, atol=1e-3)
