@@ -1,0 +1,41 @@
+"""The ranges of the feature maps that an int8 file represents, measured on training images."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from . import fake_quantization
+
+BATCH = 16
+
+
+def measure(model, images):
+    """Smallest and largest value at every place where an int8 file rounds.
+
+    Two plain images, black and white, let the range of the shifted pixels be exact.
+
+    Args:
+        model: a functional model; see `fake_quantization.rewrite`.
+        images: uint8 training images, `[examples, image_size, image_size, 3]`.
+
+    Returns:
+        `{name: (low, high)}`, for `fake_quantization.insert`.
+    """
+    tensors = {}
+
+    def record(name, tensor):
+        tensors[name] = tensor
+        return tensor
+
+    watched = keras.Model(fake_quantization.rewrite(model, record).input, list(tensors.values()))
+
+    @tf.function
+    def bounds(pixels):
+        found = keras.tree.flatten(watched(pixels, training=False))
+        return [(tf.reduce_min(one), tf.reduce_max(one)) for one in found]
+
+    plain = np.stack([np.full_like(images[0], value) for value in (0, 255)])
+    batches = [plain, *(images[start : start + BATCH] for start in range(0, len(images), BATCH))]
+    found = np.array([np.float32(bounds(tf.constant(batch, tf.float32))) for batch in batches])
+    lows, highs = found[..., 0].min(axis=0), found[..., 1].max(axis=0)
+    return {name: (float(low), float(high)) for name, low, high in zip(tensors, lows, highs, strict=True)}
