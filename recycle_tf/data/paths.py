@@ -33,8 +33,8 @@ def from_user(text, parameter):
     except RuntimeError:
         raise UserError(f"{given}: no such user") from None
     try:
-        path.exists()
-        resolved = path.resolve()
+        # If nothing exists there, it may be the name of a TFDS builder: the current folder does not matter.
+        resolved = path.resolve() if path.exists() else path
     except (OSError, RuntimeError) as error:
         raise UserError(f"{given}: not a valid path ({getattr(error, 'strerror', error)})") from error
     for shown in (path, resolved):

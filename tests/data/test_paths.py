@@ -27,11 +27,12 @@ def test_invalid_paths(text):
     assert len(str(caught.value)) < 300
 
 
-def test_a_circle_of_links(tmp_path):
-    (tmp_path / "a").symlink_to(tmp_path / "b")
-    (tmp_path / "b").symlink_to(tmp_path / "a")
-    with pytest.raises(UserError, match="`dataset=.*/a"):
-        paths.from_user(tmp_path / "a", "dataset")
+def test_the_current_folder_matters_for_existing_paths_only(tmp_path, monkeypatch):
+    (tmp_path / LATIN / "photos").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / LATIN)
+    assert paths.from_user("trashnet", "dataset") == pathlib.Path("trashnet")
+    with pytest.raises(UserError, match="`dataset=photos`.*not UTF-8"):
+        paths.from_user("photos", "dataset")
 
 
 def test_text_for_one_line():

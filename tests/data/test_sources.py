@@ -457,6 +457,18 @@ def test_dataset_paths_that_are_not_paths(dataset, names):
         sources.open_unsplit(dataset)
 
 
+def test_circles_of_links(photos):
+    (photos / "a").symlink_to(photos / "b")
+    (photos / "b").symlink_to(photos / "a")
+    check_error(photos / "a", f"`dataset={photos}/a`")
+    path = photos / "list.csv"
+    path.write_text("image,label,split\na/x.png,can,train\n" + rows_of("can"))
+    check_error(path, "line 2", "a/x.png")
+    (photos / "can" / "a.png").symlink_to("b.png")
+    (photos / "can" / "b.png").symlink_to("a.png")
+    assert len(sources.open_source(photos).ignored) == 2
+
+
 def test_labels_with_spaces_around_them(photos):
     (photos / "jar").rename(photos / "can ")
     check_error(photos, "'can '", "space")
