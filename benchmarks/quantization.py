@@ -65,8 +65,11 @@ class Network:
     def judge(self, format_name, found):
         """The `Verdict` on probabilities of the test split."""
         from export import gates
+        from export.formats import FORMATS
 
-        return gates.judge(format_name, found, self.expected, self.labels, self.run.labels, max_drop=1)
+        return gates.judge(
+            found, self.expected, self.labels, self.run.labels, 1, FORMATS[format_name].precision
+        )
 
 
 def sound(network):

@@ -77,12 +77,14 @@ def create(source, network, image_size):
 
 def export_ours(model, format_name, folder, representative_images):
     """Exports a model; returns the path."""
-    from export import tflite
+    from export.formats import FORMATS
 
     spec = dict.fromkeys(("arch", "run", "input", "output", "resize"), "benchmark")
     spec |= {"labels": [str(number) for number in range(1000)], "batch": 1}
     spec["image_size"] = model.input_shape[1]
-    return tflite.export(spec, model, format_name, folder, representative_images).path
+    target = FORMATS[format_name]
+    inputs = {need: representative_images for need in target.needs}
+    return target.load_module().export(spec, model, format_name, folder, **inputs).path
 
 
 def file_of(folder, name):

@@ -17,7 +17,20 @@ from recycle_tf.errors import UserError
 from recycle_tf.evaluation import datasets, litert, metrics, temperature
 
 from . import artifact as artifacts
-from . import card, choose, flips, golden, locales, peak, record, selective_quantization, staging, verify, web
+from . import (
+    card,
+    choose,
+    flips,
+    gates,
+    golden,
+    locales,
+    peak,
+    record,
+    selective_quantization,
+    staging,
+    verify,
+    web,
+)
 from .formats import FORMATS
 from .settings import ALL
 
@@ -50,15 +63,15 @@ class Exported:
 
     Attributes:
         artifact: the `artifact.Artifact`.
-        selection: its `verify.Verdict` on the validation split, if one was needed to select it; else None.
+        selection: its `gates.Verdict` on the validation split, if one was needed to select it; else None.
         answers: its probabilities on the test split; None if unverified.
-        verdict: its `verify.Verdict` on the test split: the gate; None if unverified.
+        verdict: its `gates.Verdict` on the test split: the gate; None if unverified.
     """
 
     artifact: artifacts.Artifact
-    selection: verify.Verdict | None = None
+    selection: gates.Verdict | None = None
     answers: np.ndarray | None = None
-    verdict: verify.Verdict | None = None
+    verdict: gates.Verdict | None = None
 
 
 def export(settings):
@@ -261,11 +274,11 @@ def select_on_validation(model, inputs, target, artifact, judge):
 
 
 def compare_with_keras(target, artifact, reference, names, max_drop):
-    """Runs a file on a split; returns its probabilities and the `verify.Verdict`."""
+    """Runs a file on a split; returns its probabilities and the `gates.Verdict`."""
     progress = functools.partial(tqdm, desc=target.name, disable=None, leave=False)
     found = verify.replay(target.load_module().load(artifact.path), reference.images, progress)
     labels = reference.split.labels
-    return found, verify.judge(found, reference.expected, labels, names, max_drop, target.max_gap)
+    return found, gates.judge(found, reference.expected, labels, names, max_drop, target.precision)
 
 
 def _move(artifact, folder, rejected):

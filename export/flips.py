@@ -5,7 +5,7 @@ import re
 
 import tensorflow as tf
 
-from . import verify
+from . import gates
 
 MAX_IMAGES = 100
 """Images saved per format; a broken file flips nearly all of them."""
@@ -24,7 +24,7 @@ def write(folder, format_name, split, names, found, expected):
         found: the artifact's probabilities, `[len(split), num_classes]`.
         expected: those of Keras.
     """
-    indices, _ = verify.find_flips(found, expected)
+    indices, _ = gates.find_flips(found, expected)
     if not len(indices):
         return
     folder.mkdir(parents=True)

@@ -21,8 +21,7 @@ class Format:
         module: name of its module.
         needs: arguments that `export` takes beyond the model: `representative_images`, `web_runtime`.
         default: whether it is exported if no formats are given.
-        max_gap: gate of a float format: the largest allowed difference of a probability from the Keras model.
-            None for quantized formats, whose gates are accuracy and flips; see `verify.judge`.
+        precision: how it computes, which decides its gates; see `gates.judge`.
         bytes_per_parameter: of a `.tflite` for devices: such files are timed and can be chosen. Else None.
         selective: whether a file that fails its gates is exported again with its most sensitive layers in
             float; see `selective_quantization`.
@@ -30,9 +29,9 @@ class Format:
 
     name: str
     module: str
+    precision: str
     needs: tuple = ()
     default: bool = True
-    max_gap: float | None = None
     bytes_per_parameter: int | None = None
     selective: bool = False
 
@@ -52,14 +51,14 @@ _IMAGES = ("representative_images",)
 FORMATS = {
     one.name: one
     for one in (
-        Format("saved_model", "saved_model", max_gap=1e-4),
-        Format("tflite_float32", "tflite", max_gap=1e-4, bytes_per_parameter=4),
-        Format("tflite_float16", "tflite", max_gap=1e-2, bytes_per_parameter=2),
-        Format("tflite_dynamic", "tflite", bytes_per_parameter=1),
-        Format("tflite_int8", "tflite", needs=_IMAGES, bytes_per_parameter=1, selective=True),
-        Format("tflite_int16x8", "tflite", needs=_IMAGES, bytes_per_parameter=1, default=False),
-        Format("onnx", "onnx", max_gap=1e-4, default=False),
-        Format("web", "web", needs=("web_runtime",), max_gap=1e-2, default=False),
+        Format("saved_model", "saved_model", "exact"),
+        Format("tflite_float32", "tflite", "exact", bytes_per_parameter=4),
+        Format("tflite_float16", "tflite", "half", bytes_per_parameter=2),
+        Format("tflite_dynamic", "tflite", "weights", bytes_per_parameter=1),
+        Format("tflite_int8", "int8", "integer", needs=_IMAGES, bytes_per_parameter=1, selective=True),
+        Format("tflite_int16x8", "tflite", "weights", needs=_IMAGES, bytes_per_parameter=1, default=False),
+        Format("onnx", "onnx", "exact", default=False),
+        Format("web", "web", "half", needs=("web_runtime",), default=False),
     )
 }
 """Name -> `Format`, in the order in which they are exported."""

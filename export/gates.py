@@ -24,17 +24,7 @@ import math
 import numpy as np
 
 EXACT, HALF, WEIGHTS, INTEGER = "exact", "half", "weights", "integer"
-PRECISION = {
-    "saved_model": EXACT,
-    "tflite_float32": EXACT,
-    "onnx": EXACT,
-    "tflite_float16": HALF,
-    "web": HALF,
-    "tflite_dynamic": WEIGHTS,
-    "tflite_int8": INTEGER,
-    "tflite_int16x8": WEIGHTS,
-}
-"""How each format computes."""
+"""How a format computes: as Keras, with float16 weights, with int8 weights, in integers. See `formats.Format`."""
 
 MAX_LOGIT_ERROR = {EXACT: 1e-4, HALF: 0.01, WEIGHTS: 0.1, INTEGER: 0.1}
 """Bound of `logit_error`; docs/quantization.md has the measurements."""
@@ -143,16 +133,16 @@ def chance_of_loss(lost, won):
     return sum(math.comb(trials, count) for count in range(lost, trials + 1)) / 2**trials
 
 
-def judge(format_name, found, expected, labels, names, max_drop):
+def judge(found, expected, labels, names, max_drop, precision):
     """Compares the probabilities of an artifact with those of Keras.
 
     Args:
-        format_name: a key of `PRECISION`; decides the bounds.
         found: probabilities of the artifact, `[examples, num_classes]`.
         expected: those of Keras, for the same images.
         labels: true classes, `[examples]`.
         names: of the classes.
         max_drop: points of accuracy that quantization may cost.
+        precision: `EXACT`, `HALF`, `WEIGHTS` or `INTEGER`; decides the bounds.
 
     Returns:
         A `Verdict`. Values that are NaN or infinite count as 0 in its figures.
@@ -184,7 +174,7 @@ def judge(format_name, found, expected, labels, names, max_drop):
         max_shift=float(gap.sum(axis=1).max() / 2),
         failure=None,
     )
-    failure = _failure(verdict, PRECISION[format_name], max_drop) if finite else "it answers NaN or infinity"
+    failure = _failure(verdict, precision, max_drop) if finite else "it answers NaN or infinity"
     return dataclasses.replace(verdict, failure=failure)
 
 

@@ -10,8 +10,41 @@ import keras
 import tensorflow as tf
 
 from recycle_tf import cli
+from recycle_tf.evaluation import litert
 
-from . import fake_quantization, fold, ranges, rounding
+from . import fake_quantization, fold, ranges, rounding, tflite
+from .artifact import batch_dimension, writing
+
+load = tflite.load
+
+
+def why_not(model, name):
+    """Why a network cannot be exported in integers, or None."""
+    return tflite.why_not_integers(model)
+
+
+def export(spec, model, name, folder, representative_images):
+    """Writes `folder/model_int8.tflite`, with labels, `spec.json` and TFLite metadata inside.
+
+    Args:
+        spec: as returned by `artifact.make_spec`.
+        model: a Keras model that returns logits.
+        name: name of the format.
+        folder: an existing folder.
+        representative_images: as in `simulate`.
+
+    Returns:
+        The `Artifact`.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    flat_buffer = convert(model, representative_images, batch_dimension(spec))
+    artifact = tflite.write(flat_buffer, spec, name, folder)
+    scale = litert.open_interpreter(artifact.path).get_input_details()[0]["quantization"]
+    if scale != (1.0, 0):
+        raise RuntimeError(f"{artifact.path}: expects pixels scaled by {scale}, not 0..255")
+    return artifact
 
 
 def simulate(model, images):
@@ -51,7 +84,8 @@ def convert(model, images, batch=1):
     archive = keras.export.ExportArchive()
     archive.add_endpoint("serve", serve, [pixels])
     with tempfile.TemporaryDirectory() as folder, cli.hushed(1, 2):
-        archive.write_out(folder, verbose=False)
+        with writing(folder):
+            archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
         # With `FakeQuantize` in the graph, this takes the ranges from there.
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

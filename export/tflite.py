@@ -1,4 +1,4 @@
-"""TFLite, for phones: float32, float16, int8 weights, or integer arithmetic (8- or 16-bit activations).
+"""TFLite, for phones: float32, float16, int8 weights, or 16-bit activations; `int8` has integers of 8 bits.
 
 The Keras model becomes a SavedModel with a fixed batch size, and that becomes a flat buffer. Two shorter ways
 do not work: converting the concrete functions of a Keras 3 model gives a file that returns NaN, and an
@@ -34,27 +34,21 @@ class Conversion:
         types: types in which the converter may store weights; () for int8.
         operations: operations that the graph may contain.
         representative: whether activations are quantized, to ranges measured on representative images.
-        integer_input: whether the converter adds the conversion of the uint8 input; otherwise the graph casts
-            the pixels to float.
     """
 
     optimize: bool = True
     types: tuple = ()
     operations: tuple = (tf.lite.OpsSet.TFLITE_BUILTINS,)
     representative: bool = False
-    integer_input: bool = False
 
 
 MIXED = Conversion(representative=True)
-"""int8, except operations that are to stay in float."""
+"""int8 with operations that stay in float; see `selective_quantization`."""
 
 CONVERSIONS = {
     "tflite_float32": Conversion(optimize=False),
     "tflite_float16": Conversion(types=(tf.float16,)),
     "tflite_dynamic": Conversion(),
-    "tflite_int8": Conversion(
-        operations=(tf.lite.OpsSet.TFLITE_BUILTINS_INT8,), representative=True, integer_input=True
-    ),
     "tflite_int16x8": Conversion(
         operations=(
             # For the cast of the pixels, the only operation in float.
@@ -68,8 +62,12 @@ CONVERSIONS = {
 
 def why_not(model, name):
     """Why a network cannot be exported to a format, or None."""
-    deformable = any(isinstance(layer, layers.DeformableConv2D) for layer in model.layers)
-    if CONVERSIONS[name].representative and deformable:
+    return why_not_integers(model) if CONVERSIONS[name].representative else None
+
+
+def why_not_integers(model):
+    """Why a network cannot compute in integers, or None."""
+    if any(isinstance(layer, layers.DeformableConv2D) for layer in model.layers):
         return (
             f"{model.name} samples its feature maps at computed coordinates, which integers would round; "
             "tflite_dynamic keeps them in float"
@@ -97,12 +95,7 @@ def export(spec, model, name, folder, representative_images=None):
     conversion = CONVERSIONS[name]
     with converting(spec, model, conversion, representative_images) as converter:
         flat_buffer = converter.convert()
-    artifact = write(flat_buffer, spec, name, folder)
-    if conversion.integer_input:
-        scale = litert.open_interpreter(artifact.path).get_input_details()[0]["quantization"]
-        if scale != (1.0, 0):
-            raise RuntimeError(f"{artifact.path}: expects pixels scaled by {scale}, not 0..255")
-    return artifact
+    return write(flat_buffer, spec, name, folder)
 
 
 @contextlib.contextmanager
@@ -116,8 +109,7 @@ def converting(spec, model, conversion, representative_images=None):
         representative_images: as in `export`.
     """
     batch, image_size = batch_dimension(spec), model.input_shape[1]
-    dtype = tf.float32 if conversion.integer_input else tf.uint8
-    pixels = tf.TensorSpec([batch, image_size, image_size, 3], dtype, name="pixels")
+    pixels = tf.TensorSpec([batch, image_size, image_size, 3], tf.uint8, name="pixels")
     folded = fold.fold(model, through_relu=not conversion.representative)
     archive = keras.export.ExportArchive()
     archive.add_endpoint("serve", lambda pixels: {"probabilities": answer(folded, pixels)}, [pixels])
@@ -130,19 +122,15 @@ def converting(spec, model, conversion, representative_images=None):
         if conversion.optimize:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if conversion.representative:
-            converter.representative_dataset = _batches(representative_images, batch or 1, dtype)
-        if conversion.integer_input:
-            converter.inference_input_type = tf.uint8
+            converter.representative_dataset = _batches(representative_images, batch or 1)
         yield converter
 
 
-def _batches(images, batch, dtype):
+def _batches(images, batch):
     """The representative dataset as the converter expects it."""
     # Two uniform images make the input's range exactly 0..255, so that pixels need no scaling.
     uniform = [np.full_like(images[0], value) for value in (0, 255)]
-    return lambda: (
-        [np.repeat(image[None], batch, axis=0).astype(dtype.as_numpy_dtype)] for image in [*uniform, *images]
-    )
+    return lambda: ([np.repeat(image[None], batch, axis=0)] for image in [*uniform, *images])
 
 
 def write(flat_buffer, spec, name, folder):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import artifact, exporting, golden, tflite
+from export import artifact, exporting, golden, int8, tflite
 from export.formats import FORMATS
 from export.settings import ExportSettings
 from recycle_tf import create_model, list_models, options, runs
@@ -182,7 +182,7 @@ def test_integers_take_dark_pixels_as_they_are(finished_run, tmp_path):
     run = runs.open_run(finished_run)
     model = run.load_model()
     dark = np.random.default_rng(0).integers(0, 60, (8, 32, 32, 3)).astype(np.uint8)
-    path = tflite.export(artifact.make_spec(run, model), model, "tflite_int8", tmp_path, dark).path
+    path = int8.export(artifact.make_spec(run, model), model, "tflite_int8", tmp_path, dark).path
     assert Interpreter(model_path=str(path)).get_input_details()[0]["quantization"] == (1.0, 0)
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from export import fold, tflite
+from export import fold, int8, tflite
 from recycle_tf import create_model, list_models
 from tests.export.conftest import SPEC
 
@@ -98,7 +98,7 @@ def test_pooling_moves_before_a_pointwise_convolution():
 def test_integers_are_not_converted_back_and_forth_between_dense_blocks(tmp_path):
     model = trained_like("test_densenet", least_gamma=0.1)
     images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3)).astype(np.uint8)
-    exported = tflite.export(SPEC, model, "tflite_int8", tmp_path, images)
+    exported = int8.export(SPEC, model, "tflite_int8", tmp_path, images)
     assert exported.operations["CONCATENATION"] == 8
     # At the input and at the output of the graph.
     assert (exported.operations["QUANTIZE"], exported.operations["DEQUANTIZE"]) == (1, 1)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from export import gates
+from export.formats import FORMATS
 
 NAMES = ["can", "jar", "tube", "box"]
 EXAMPLES = 400
@@ -24,7 +25,7 @@ def network():
 
 
 def judge(name, found, expected, labels, max_drop=1.0):
-    return gates.judge(name, found, expected, labels, NAMES, max_drop)
+    return gates.judge(found, expected, labels, NAMES, max_drop, FORMATS[name].precision)
 
 
 def noise(logits, share):
@@ -70,14 +71,14 @@ def test_rounding_of_each_precision_passes_its_own_gate_only(network):
     assert judge("tflite_float16", softmax(noise(logits, 5e-2)), expected, labels).failure
 
 
-@pytest.mark.parametrize("name", gates.PRECISION)
+@pytest.mark.parametrize("name", FORMATS)
 def test_shuffled_labels_are_rejected(network, name):
     logits, labels = network
     expected = softmax(logits)
     assert judge(name, expected[:, [1, 0, 2, 3]], expected, labels).failure
 
 
-@pytest.mark.parametrize("name", gates.PRECISION)
+@pytest.mark.parametrize("name", FORMATS)
 def test_equal_answers_pass(network, name):
     logits, labels = network
     verdict = judge(name, softmax(logits), softmax(logits), labels)

@@ -65,7 +65,7 @@ def test_batches(finished_run, tmp_path, images, format_name, batch):
     spec = artifact.make_spec(run, model, batch=batch)
     path = module.export(spec, model, format_name, tmp_path, **dict.fromkeys(one.needs, images)).path
     found = module.load(path)(images)
-    atol = one.max_gap or 0.1
+    atol = {"exact": 1e-4, "half": 1e-2}.get(one.precision, 0.1)
     np.testing.assert_allclose(found, artifact.answer(model, images), atol=atol)
     if module is tflite:
         details = litert.open_interpreter(path).get_input_details()[0]

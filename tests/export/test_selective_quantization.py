@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from export import selective_quantization, tflite, verify
+from export import gates, int8, selective_quantization, tflite, verify
 from recycle_tf import create_model, runs
 from recycle_tf.data import cache
 from recycle_tf.evaluation import datasets
@@ -33,11 +33,11 @@ def prepare(model, images, folder, max_gap):
 
     def judge(artifact):
         found = tflite.load(artifact.path)(images)
-        verdict = verify.judge(found, expected, expected.argmax(1), ["a", "b", "c"], max_drop=100)
+        verdict = gates.judge(found, expected, expected.argmax(1), ["a", "b", "c"], 100, gates.INTEGER)
         bad = abs(found - expected).max() > max_gap
         return dataclasses.replace(verdict, failure="too far" if bad else None)
 
-    artifact = tflite.export(SPEC, model, "tflite_int8", folder, images)
+    artifact = int8.export(SPEC, model, "tflite_int8", folder, images)
     return model, images, artifact, judge(artifact), judge
 
 
