@@ -24,7 +24,7 @@ import math
 import numpy as np
 
 EXACT, HALF, WEIGHTS, INTEGER = "exact", "half", "weights", "integer"
-"""How a format computes: as Keras, with float16 weights, with int8 weights, in integers. See `formats.Format`."""
+"""How a format computes: as Keras, with float16 weights, with int8 weights, or in integers."""
 
 MAX_LOGIT_ERROR = {EXACT: 1e-4, HALF: 0.01, WEIGHTS: 0.1, INTEGER: 0.1}
 """Bound of `logit_error`; docs/quantization.md has the measurements."""

@@ -79,8 +79,9 @@ def table(rows, keras_accuracy, examples):
             worst = ", ".join(row["worst_layers"])
             lines.append(f"{row['format']}: keeping its worst layers in float does not help: {worst}")
     lines.append(
-        "drop and worst recall in points; margin: largest among the flips; logits: error relative to their spread; threads: ms on this "
-        "machine; peak: resident memory of a fresh process without that of the runtime"
+        "drop and worst recall in points; margin: largest among the flips; logits: error relative to their "
+        "spread; threads: ms on this machine; peak: resident memory of a fresh process without that of the "
+        "runtime"
     )
     return "\n".join(lines)
 
