@@ -29,6 +29,16 @@ def main(argv):
     flags.DEFINE_enum("split", TrainConfig.split, options.SPLIT_METHODS, "as in train.py", flag_values=values)
     flags.DEFINE_integer("seed", 0, "as in train.py: of the split", flag_values=values)
     flags.DEFINE_string("out", None, "folder for what is written; else audit/DATASET", flag_values=values)
+    flags.DEFINE_string(
+        "labels", None, "Run whose network also searches for label errors.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "With --labels: published weights of the run's architecture, which have not seen these labels: a "
+        "file or imagenet. Default: the run's own.",
+        flag_values=values,
+    )
     flags.DEFINE_string("manifest", None, "also write the split: a .csv", flag_values=values)
     cli.no_positionals(cli.parse(argv, values, __doc__))
     if not values.dataset:
@@ -36,7 +46,7 @@ def main(argv):
 
     cli.import_tensorflow()
     from recycle_tf.data import audit, sources, splits
-    from recycle_tf.evaluation import audit_report
+    from recycle_tf.evaluation import audit_report, label_errors
     from recycle_tf.files import replacing
 
     source = sources.open_source(
@@ -54,6 +64,8 @@ def main(argv):
         # Before the work, so that no minutes are lost for a folder that cannot be written.
         directory.mkdir(parents=True, exist_ok=True)
     found = audit.audit(source)
+    if values.labels:
+        found = label_errors.add_to(found, source, values.labels, values.weights)
     with _writing("--out", directory):
         audit_report.write(found, source, directory)
     print(audit_report.summary(found))

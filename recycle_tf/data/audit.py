@@ -23,6 +23,7 @@ KINDS = {
     "unreadable": "damaged pictures",
     "huge": f"pictures of more than {decode.MAX_PIXELS // 10**6} million pixels",
     "two_labels": "files under two labels",
+    "label_error": "probable label errors",
     "near_duplicate": "groups of near-duplicates",
     "exact_duplicate": "files that are there more than once",
     "wrong_extension": "pictures of another format than their name says",

@@ -11,7 +11,8 @@ from PIL import Image
 
 from recycle_tf.data import audit, decode, near_duplicates
 from recycle_tf.data.splits import SPLITS
-from recycle_tf.evaluation.report import BLUE, STYLE
+from recycle_tf.evaluation import page
+from recycle_tf.evaluation.plots import BLUE
 from recycle_tf.files import replacing
 
 MOST_GROUPS, MOST_IN_GROUP, MOST_ROWS = 100, 8, 1000
@@ -23,7 +24,7 @@ WORST = 3
 THUMBNAIL = (220, 165)
 """Width and height within which a picture is shown, in pixels."""
 
-_GROUPS = ("two_labels", "near_duplicate", "exact_duplicate")
+_GROUPS = ("two_labels", "label_error", "near_duplicate", "exact_duplicate")
 _SHADES = dict(zip(SPLITS, (BLUE, "#7fb2c4", "#f0a04b"), strict=True))
 
 _STYLE = """
@@ -115,6 +116,9 @@ def _remark(kind, findings):
 def _line(finding):
     if not finding.labels:
         return f"{finding.files[0]}: {finding.detail}"
+    if finding.kind == "label_error":
+        # The other files are only there to compare with.
+        return f"{finding.files[0]} ({finding.splits[0]}): {finding.detail.partition(';')[0]}"
     places = [
         f"{file} ({label}, {split})"
         for file, label, split in zip(finding.files, finding.labels, finding.splits, strict=True)
@@ -144,7 +148,7 @@ def _page(found, source):
     return f"""<!doctype html>
 <meta charset="utf-8">
 <title>audit of {html.escape(found.name)}</title>
-<style>{STYLE}{_STYLE}</style>
+<style>{(page.FILES / "report.css").read_text(encoding="utf-8")}{_STYLE}</style>
 <h1>audit of {html.escape(found.name)}</h1>
 <p>{found.examples:,} pictures, {len(found.per_label)} classes, {imbalance(found):.1f} to 1.
 All findings, for programs: <code>audit.json</code>.</p>
