@@ -47,6 +47,7 @@ setup(
     package_dir={"recycle_tf.export": "export", "recycle_tf.datasets": "datasets"},
     package_data={
         "recycle_tf": ["rules/*.yaml"],
+        "recycle_tf.review": ["page/*"],
         "recycle_tf.evaluation": ["report_page/*"],
         "recycle_tf.export": ["*.md", "web_page/*"],
         **{f"recycle_tf.datasets.{name}": ["*.md", "*.bib", "*.txt"] for name in BUILDERS},

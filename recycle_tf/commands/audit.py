@@ -35,7 +35,7 @@ def main(argv):
         _make(out)
     cli.import_tensorflow()
     from recycle_tf.data import audit, sources
-    from recycle_tf.evaluation import audit_report
+    from recycle_tf.evaluation import audit_report, label_errors
 
     source = sources.open_source(
         values.dataset,
@@ -51,6 +51,8 @@ def main(argv):
     place = str(path.resolve()) if path.exists() else values.dataset
     directory = out or _unused(source.name, place)
     found = audit.audit(source)
+    if values.labels:
+        found = label_errors.add_to(found, source, values.labels, values.weights)
     _make(directory)
     with _writing("--out", directory):
         audit_report.write(found, source, directory, place)
@@ -95,6 +97,16 @@ def _flags(argv):
     )
     flags.DEFINE_integer("seed", TrainConfig.seed, "Seed of the split, as in train.py.", flag_values=values)
     flags.DEFINE_string("out", None, "Folder for the report. Default: audit/DATASET.", flag_values=values)
+    flags.DEFINE_string(
+        "labels", None, "Run whose network also searches for label errors.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "weights",
+        None,
+        "With --labels: published weights of the run's architecture, which have not seen these labels: a "
+        "file or imagenet. Default: the run's own.",
+        flag_values=values,
+    )
     flags.DEFINE_string("manifest", None, "Also write the split to this .csv.", flag_values=values)
     cli.no_positionals(cli.parse(argv, values, __doc__))
     if not values.dataset:

@@ -9,8 +9,9 @@ import tensorflow as tf
 from recycle_tf import options
 from recycle_tf.data import checks, near_duplicates, sources
 
-DUPLICATES = {
+GROUPS = {
     "two_labels": "images under two labels",
+    "label_error": "probable label errors",
     "near_duplicate": "groups of near-duplicates",
     "exact_duplicate": "identical images",
 }
@@ -19,7 +20,7 @@ DUPLICATES = {
 KINDS = {
     **checks.UNUSABLE,
     "small_class": "classes that are too small to split",
-    **DUPLICATES,
+    **GROUPS,
     **checks.UNUSUAL,
     "ignored": "ignored files",
 }

@@ -116,6 +116,9 @@ def _remark(kind, findings):
 def _line(finding):
     if not finding.labels:
         return f"{finding.files[0]}: {finding.detail}"
+    if finding.kind == "label_error":
+        # The other files are only there to compare with.
+        return f"{finding.files[0]} ({finding.splits[0]}): {finding.detail.partition(';')[0]}"
     places = [
         f"{file} ({label}, {split})"
         for file, label, split in zip(finding.files, finding.labels, finding.splits, strict=True)
@@ -129,10 +132,10 @@ def _page(found, source):
         example: (split, index) for split in source.splits.values() for index, example in enumerate(split.ids)
     }
     parts = [_classes(found), f"<pre>{html.escape(chr(10).join(leak_table(found)))}</pre>"]
-    of_files = [finding for finding in found.findings if finding.kind not in audit.DUPLICATES]
+    of_files = [finding for finding in found.findings if finding.kind not in audit.GROUPS]
     if of_files:
         parts.append(_files(of_files))
-    for kind, heading in audit.DUPLICATES.items():
+    for kind, heading in audit.GROUPS.items():
         findings = found.of(kind)
         if findings:
             title = f"{heading}: {len(findings):,}{_remark(kind, findings)}"

@@ -1,0 +1,72 @@
+"""Opens a local page to correct labels: `python -m recycle_tf review --dataset=PHOTOS --out=reviewed.csv`.
+
+It shows the images that an audit found, and new photographs, one after another: is the label right, which
+class is it, or should the image be left out? Every decision is saved at once: in the manifest, which
+`train.py --dataset=reviewed.csv` reads, and, with time and user, in `reviewed.decisions.jsonl` beside it.
+Image files are never changed. The same command resumes a review.
+
+    python -m recycle_tf audit --dataset=photos --labels=runs/mine
+    python -m recycle_tf review --dataset=photos --findings=audit/photos/audit.json --out=reviewed.csv
+    python -m recycle_tf review --dataset=photos --inbox=new_photos --out=reviewed.csv
+
+The page can be opened on this machine only. From another one, with --port=8000:
+`ssh -L 8000:127.0.0.1:8000 HOST`.
+"""
+
+import shlex
+
+from absl import flags
+
+from recycle_tf import cli
+from recycle_tf.files import user_path
+
+
+@cli.command
+def main(argv):
+    """Serves until Ctrl-C."""
+    values = _parse(argv)
+    out, dataset = user_path(values.out), user_path(values.dataset)
+    if not dataset.exists():
+        raise cli.UserError(f"--dataset={values.dataset}: no such folder or .csv")
+    if out.exists() and out.samefile(dataset):
+        raise cli.UserError(f"--out={values.out}: is the dataset itself; choose another name")
+    cli.import_tensorflow()
+    from recycle_tf.data import sources
+    from recycle_tf.review import decisions, images, server
+
+    source = sources.open_source(values.dataset, auditing=True)
+    review = images.collect(source, out, values.findings, values.inbox)
+    with (
+        decisions.Decisions(review, out) as decided,
+        server.Server(review, decided, values.port) as running,
+    ):
+        print(f"{len(review.order):,} images to review, {len(decided):,} decided")
+        print(f"open      {running.address}   (Ctrl-C ends it)", flush=True)
+        try:
+            running.serve_forever()
+        except KeyboardInterrupt:
+            print()
+        print(f"manifest  {out}: {sum(1 for _ in decided.rows()):,} images, {len(decided):,} decided")
+        print(f"next      python train.py {shlex.quote(f'--dataset={values.out}')}")
+
+
+def _parse(argv):
+    values = flags.FlagValues()
+    flags.DEFINE_string(
+        "dataset", None, "A folder with one sub-folder per class, or a .csv manifest.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "findings", None, "The audit.json of this dataset: review what it found.", flag_values=values
+    )
+    flags.DEFINE_string("inbox", None, "A folder of new images, to be given a class.", flag_values=values)
+    flags.DEFINE_string(
+        "out", None, "The .csv to write, in a folder that contains dataset and inbox.", flag_values=values
+    )
+    flags.DEFINE_integer(
+        "port", 0, "Port to listen on; 0 for any that is free.", 0, 65535, flag_values=values
+    )
+    cli.no_positionals(cli.parse(argv, values, __doc__))
+    for name in ("dataset", "out"):
+        if not values[name].value:
+            raise cli.UserError(f"--{name}: missing")
+    return values

@@ -1,0 +1,1 @@
+"""Reviewing labels by hand: a local web page that writes a corrected manifest."""

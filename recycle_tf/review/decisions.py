@@ -1,0 +1,228 @@
+"""Decisions about labels: a journal that only grows, and the manifest that follows from it.
+
+Every decision is appended to the journal and synchronized with the disk before the manifest is replaced, so a
+process that is killed at any moment loses nothing: the next start reads the journal and writes the manifest
+again. The journal also says who decided what and when.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import getpass
+import glob
+import json
+import os
+import threading
+
+from recycle_tf.data import splits
+from recycle_tf.errors import UserError
+from recycle_tf.files import PARTIAL, replacing
+
+ACTIONS = ("keep", "move", "drop")
+"""The label is right; the image belongs to another class; the image is left out of the manifest."""
+
+
+class InvalidDecisionError(ValueError):
+    """A decision that makes no sense, e.g. a class that does not exist."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What was decided about an image.
+
+    Attributes:
+        action: one of `ACTIONS`.
+        label: its class from now on; None if it is dropped.
+    """
+
+    action: str
+    label: str | None
+
+
+class Decisions:
+    """The decisions of a review, on disk.
+
+    Args:
+        review: an `images.Review`.
+        out: `pathlib.Path` of the manifest to write, `NAME.csv`; the journal is `NAME.decisions.jsonl`.
+
+    Raises:
+        UserError: the manifest exists and no review wrote it, the journal is damaged or belongs to other
+            images, or another process is reviewing.
+    """
+
+    def __init__(self, review, out):
+        self.out = out
+        self.journal = journal_of(out)
+        self._review = review
+        self._index = {image.name: number for number, image in enumerate(review.images)}
+        self._current = {}
+        self._earlier = []
+        self._mutex = threading.Lock()
+        if out.exists() and not self.journal.exists():
+            raise UserError(f"`out={out}`: exists and was not written by a review; choose another name")
+        try:
+            self._file = open(self.journal, "a+b")  # noqa: SIM115  (held, and locked, until `close`)
+            self._lock()
+            for leftover in out.parent.glob(f"{PARTIAL}*-{glob.escape(out.name)}"):
+                leftover.unlink()
+            self._replay()
+            self._write_manifest()
+        except OSError as error:
+            raise UserError(f"`out={out}`: cannot be written ({error.strerror})") from error
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Releases the journal for other processes."""
+        self._file.close()
+
+    def of(self, index):
+        """The `Decision` about an image, by its index; None if there is none yet."""
+        return self._current.get(index)
+
+    def __len__(self):
+        return len(self._current)
+
+    def decide(self, index, action, label=None):
+        """Saves a decision; it replaces an earlier one about the same image.
+
+        Args:
+            index: of the image.
+            action: one of `ACTIONS`.
+            label: the class to move it to; None otherwise.
+
+        Returns:
+            The `Decision`.
+
+        Raises:
+            InvalidDecisionError: no such image, action or class, or a new image that is kept without a class.
+            OSError: it could not be saved.
+        """
+        if not (type(index) is int and 0 <= index < len(self._review.images)):
+            raise InvalidDecisionError("no such image")
+        own = self._review.images[index].label
+        if action not in ACTIONS or (action == "move" and label not in self._review.labels):
+            raise InvalidDecisionError("no such action or class")
+        if action == "keep" and own is None:
+            raise InvalidDecisionError("a new image has no label to keep")
+        decision = Decision(action, {"keep": own, "move": label, "drop": None}[action])
+        with self._mutex:
+            self._append(index, {"decision": action, "label": decision.label})
+            self._set(index, decision)
+            self._write_manifest()
+        return decision
+
+    def undo(self):
+        """Takes the last decision back.
+
+        Returns:
+            Index of its image; None if there is nothing to undo.
+
+        Raises:
+            OSError: it could not be saved.
+        """
+        with self._mutex:
+            if not self._earlier:
+                return None
+            index = self._earlier[-1][0]
+            self._append(index, {"decision": "undo"})
+            self._take_back()
+            self._write_manifest()
+        return index
+
+    def rows(self):
+        """Rows of the manifest: what was not dropped and has a label.
+
+        Yields:
+            `(image, label, split, content hash)`, as `splits.write_manifest` takes them.
+        """
+        for index, image in enumerate(self._review.images):
+            decision = self._current.get(index)
+            label = decision.label if decision else image.label
+            if label is not None:
+                yield image.name, label, image.split, image.digest
+
+    def _set(self, index, decision):
+        self._earlier.append((index, self._current.get(index)))
+        self._current[index] = decision
+
+    def _take_back(self):
+        index, before = self._earlier.pop()
+        if before is None:
+            del self._current[index]
+        else:
+            self._current[index] = before
+
+    def _append(self, index, entry):
+        image = self._review.images[index]
+        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        about = {"image": image.name, "sha256": image.digest, "before": image.label}
+        line = json.dumps({"time": now, "by": getpass.getuser(), **about, **entry}, ensure_ascii=False)
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            self._file.write(line.encode("utf-8") + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError:
+            # Half a line would make the journal unreadable once another one follows it.
+            with contextlib.suppress(OSError):
+                self._file.truncate(start)
+            raise
+
+    def _write_manifest(self):
+        with replacing(self.out) as temporary:
+            splits.write_manifest(temporary, self.rows())
+
+    def _replay(self):
+        """Reads the journal; removes a last line that a killed process did not finish."""
+        self._file.seek(0)
+        content = self._file.read()
+        complete = content.rfind(b"\n") + 1
+        if complete < len(content):
+            self._file.truncate(complete)
+        for number, line in enumerate(content[:complete].splitlines(), 1):
+            try:
+                entry = json.loads(line)
+                image, digest, action = (entry[key] for key in ("image", "sha256", "decision"))
+                index, label = self._index.get(image), entry.get("label")
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                raise UserError(f"{self.journal}, line {number}: damaged, not a decision") from error
+            if index is None and (self.out.parent / image).is_file():
+                raise UserError(
+                    f"{self.journal}, line {number}: is about {image}, which is not among these images; give "
+                    f"the same `dataset` and `inbox` as before, or another `out`"
+                )
+            # Of a file that was deleted or has changed since, nothing is decided.
+            if index is None or self._review.images[index].digest != digest:
+                continue
+            if action == "undo" and self._earlier and self._earlier[-1][0] == index:
+                self._take_back()
+            elif action in ACTIONS and (label is None or label in self._review.labels):
+                self._set(index, Decision(action, label))
+            else:
+                raise UserError(f"{self.journal}, line {number}: damaged, not a decision")
+
+    def _lock(self):
+        """Keeps other processes from reviewing into the same journal, until this one closes it."""
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                self._file.seek(2**30)
+                msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise UserError(f"`out={self.out}`: another process is reviewing into it") from error
+
+
+def journal_of(out):
+    """`reviewed.decisions.jsonl` beside `reviewed.csv`."""
+    return out.with_name(f"{out.stem}.decisions.jsonl")
