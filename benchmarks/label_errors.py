@@ -75,7 +75,7 @@ def read_features(flags):
     from recycle_tf.data import sources
     from recycle_tf.evaluation import label_errors
 
-    source = sources.from_builder("trashnet", manual_dir=flags.manual_dir, data_dir=flags.data_dir)
+    source = sources.open_source("trashnet", manual_dir=flags.manual_dir, data_dir=flags.data_dir)
     model = recycle_tf.create_model(ARCH, len(source.labels), image_size=SIZE, weights=flags.weights)
     pooled = keras.layers.GlobalAveragePooling2D()(model.get_layer("features").output)
     model = keras.Model(model.inputs, pooled)

@@ -34,7 +34,7 @@ def main(argv):
     from recycle_tf.data import sources
     from recycle_tf.review import decisions, images, server
 
-    source = sources.open_source(values.dataset, auditing=True)
+    source = sources.open_source(values.dataset, on_bad_image=sources.REPORT)
     review = images.collect(source, out, values.findings, values.inbox)
     with (
         decisions.Decisions(review, out) as decided,

@@ -94,7 +94,7 @@ def mislabeled(tmp_path_factory):
 
 
 def test_findings_of_the_audit(mislabeled, finished_run, tmp_path):
-    source = sources.open_source(str(mislabeled), auditing=True)
+    source = sources.open_source(str(mislabeled), on_bad_image=sources.REPORT)
     before = audit.audit(source)
     found = label_errors.add_to(before, source, finished_run)
     errors = found.of("label_error")
@@ -108,7 +108,7 @@ def test_findings_of_the_audit(mislabeled, finished_run, tmp_path):
         assert 0.5 < error.probability <= 1
         assert "jar/jar0.png" not in error.files
     assert [f for f in found.findings if f.kind != "label_error"] == list(before.findings)
-    audit_report.write(found, source, tmp_path)
+    audit_report.write(found, source, tmp_path, "mislabeled")
     (record, _) = [
         f for f in json.loads((tmp_path / "audit.json").read_text())["findings"] if f["kind"] == "label_error"
     ]
@@ -141,13 +141,13 @@ def test_features_of_other_weights(finished_run):
 
 
 def test_a_class_that_is_too_small(mislabeled, finished_run):
-    source = sources.open_source(str(mislabeled), auditing=True)
+    source = sources.open_source(str(mislabeled), on_bad_image=sources.REPORT)
     most = [name for name, label, *_ in source.manifest() if label == "tube"][3:]
     with pytest.raises(UserError, match="'tube'"):
         label_errors.find_in_source(source, finished_run, unusable=most)
 
 
 def test_not_a_run(mislabeled, tmp_path):
-    source = sources.open_source(str(mislabeled), auditing=True)
+    source = sources.open_source(str(mislabeled), on_bad_image=sources.REPORT)
     with pytest.raises(UserError, match=f"`labels={tmp_path}`"):
         label_errors.find_in_source(source, tmp_path)

@@ -28,7 +28,7 @@ def inbox(tmp_path):
 def reviewing(photos, **more):
     """A running server of a review of `photos` that writes `reviewed.csv` beside it."""
     out = photos.parent / "reviewed.csv"
-    review = images.collect(sources.open_source(str(photos), auditing=True), out, **more)
+    review = images.collect(sources.open_source(str(photos), on_bad_image=sources.REPORT), out, **more)
     with decisions.Decisions(review, out) as decided, server.Server(review, decided) as running:
         thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()

@@ -27,7 +27,7 @@ KINDS = ("can", "jar", "tube")
 
 def open_review(photos, out=None, **more):
     out = out or photos.parent / "reviewed.csv"
-    review = images.collect(sources.open_source(str(photos), auditing=True), out, **more)
+    review = images.collect(sources.open_source(str(photos), on_bad_image=sources.REPORT), out, **more)
     return decisions.Decisions(review, out)
 
 
