@@ -46,7 +46,7 @@ def weights_of(photos, strategy_name, logical_cpus, cases):
     from recycle_tf.training.strategy import make_strategy
 
     strategy = make_strategy(strategy_name, logical_cpus)
-    split = sources.subset(sources.from_folder(photos).splits["train"], np.arange(IMAGES))
+    split = sources.subset(sources.open_source(photos).splits["train"], np.arange(IMAGES))
     return {
         case: trained(strategy, split, *settings)
         for case, settings in CASES.items()

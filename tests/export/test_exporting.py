@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import artifact, exporting, golden, record, tflite
+from export import artifact, exporting, golden, int8, record, tflite
 from export.formats import FORMATS
 from export.settings import ExportSettings
 from recycle_tf import create_model, list_models, options, runs

@@ -15,7 +15,7 @@ STRATEGY = tf.distribute.get_strategy()
 
 def batches(root, **settings):
     config = TrainConfig(**{**tiny_settings(root), **settings})
-    return Batches(sources.from_folder(root), config, 32, STRATEGY)
+    return Batches(sources.open_source(root), config, 32, STRATEGY)
 
 
 def test_training_batches_continue_from_any_step(photos):

@@ -127,7 +127,7 @@ def test_settings_that_workers_cannot_follow_in_step_are_rejected(settings, name
 
 
 def test_a_worker_with_other_images_is_rejected(photos, monkeypatch):
-    strategy, source = tf.distribute.get_strategy(), sources.from_folder(photos)
+    strategy, source = tf.distribute.get_strategy(), sources.open_source(photos)
     multi_worker.check_same_data(strategy, source)
     monkeypatch.setattr(multi_worker, "from_chief", lambda strategy, value: value + 1)
     with pytest.raises(UserError, match="photos"):
@@ -136,7 +136,7 @@ def test_a_worker_with_other_images_is_rejected(photos, monkeypatch):
 
 @pytest.mark.parametrize("mix", ["none", "both"])
 def test_the_parts_of_all_workers_are_the_whole_batch(photos, mix):
-    split = sources.from_folder(photos).splits["train"]
+    split = sources.open_source(photos).splits["train"]
 
     def batches(**share):
         made = pipeline.build_training(split, 3, 32, 12, augment="trivial", mix=mix, epochs=2, **share)

@@ -13,7 +13,7 @@ from tests.conftest import check_refused, run_main, tiny_settings, tiny_training
 
 
 def test_each_size_has_its_part_of_the_steps(photos):
-    split = sources.from_folder(photos).splits["train"]
+    split = sources.open_source(photos).splits["train"]
     build = pipeline.training_batches(
         split, 3, 48, 8, augment="basic", mix="both", epochs=3, smaller=(32, 40)
     )
