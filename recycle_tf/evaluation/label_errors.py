@@ -32,9 +32,9 @@ from tqdm import tqdm
 
 from recycle_tf import runs
 from recycle_tf.data import audit, decode
-from recycle_tf.data.splits import SPLITS
 from recycle_tf.errors import UserError
 from recycle_tf.models import registry
+from recycle_tf.options import SPLITS
 
 KIND = "label_error"
 
