@@ -33,3 +33,14 @@ $(READY): setup.py pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
+
+.PHONY: fuzz crash soak
+
+fuzz: $(READY)
+	FUZZ=50 $(BIN)/python -m pytest -m "" tests/fuzz
+
+crash: $(READY)
+	CRASH_RERUNS=all $(BIN)/python -m pytest -m "" -n 0 -s tests/crash
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m "" -n 0 -s tests/soak
