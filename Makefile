@@ -40,3 +40,14 @@ $(READY): setup.py pyproject.toml
 $(VENV)/docs-ready: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
+
+.PHONY: fuzz crash soak
+
+fuzz: $(READY)
+	FUZZ=50 $(BIN)/python -m pytest -m "" tests/fuzz
+
+crash: $(READY)
+	CRASH_RERUNS=all $(BIN)/python -m pytest -m "" -n 0 -s tests/crash
+
+soak: $(READY)
+	$(BIN)/python -m pytest -m "" -n 0 -s tests/soak

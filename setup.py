@@ -87,7 +87,18 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
-        "dev": ["build", "dill", "jax", MEDIAPIPE, *ONNX, "pytest", "pytest-xdist", "ruff", "selenium"],
+        "dev": [
+            "build",
+            "dill",
+            "hypothesis",
+            "jax",
+            MEDIAPIPE,
+            *ONNX,
+            "pytest",
+            "pytest-xdist",
+            "ruff",
+            "selenium",
+        ],
         # Only to test that it runs the exported files as they are.
         "mediapipe": [MEDIAPIPE],
         # Only for `make docs`.

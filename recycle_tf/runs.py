@@ -8,7 +8,6 @@ import pathlib
 import platform
 import subprocess
 import typing
-import zipfile
 
 from recycle_tf.config import TrainConfig
 from recycle_tf.errors import UserError
@@ -16,6 +15,9 @@ from recycle_tf.files import replacing, user_path
 
 RENAMED_SETTINGS = {"rates": "lr_multipliers"}
 """Settings that runs of earlier versions have under another name."""
+
+_SETTINGS_OF_COMMANDS = ("resize", "image_size", "batch_size", "seed", "on_bad_image")
+"""Settings that evaluation and export use."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,23 +122,32 @@ class Run:
         """
         if not self.calibration_file.is_file():
             return None
-        try:
-            found = json.loads(self.calibration_file.read_text(encoding="utf-8"))
-            float(found["temperature"]), float(found["threshold"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"{self.calibration_file}: damaged, cannot be read") from error
+        found = _read_json(self.calibration_file)
+        for name in ("temperature", "threshold"):
+            value = found.get(name) if isinstance(found, dict) else None
+            # Neither NaN, infinity nor a boolean; a temperature of 0 divides by it.
+            valid = type(value) in (int, float) and 0 <= value <= 1e6
+            if not valid or (name, value) == ("temperature", 0):
+                raise UserError(f"{self.calibration_file}: damaged, {name} is missing or invalid")
         return found
 
     def _record(self):
-        try:
-            record = json.loads(self.config_file.read_text(encoding="utf-8"))
-            complete = {"config", "labels", "fingerprint"} <= set(record) and isinstance(
-                record["config"], dict
-            )
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise UserError(f"{self.config_file}: damaged, cannot be read") from error
-        if not complete:
-            raise UserError(f"{self.config_file}: damaged, config, labels or fingerprint is missing")
+        record = _read_json(self.config_file)
+        record = record if isinstance(record, dict) else {}
+        config, labels = record.get("config"), record.get("labels")
+        valid = {
+            "config": isinstance(config, dict),
+            # As in `data.sources.Source`.
+            "labels": isinstance(labels, list)
+            and all(isinstance(label, str) and label.strip() and label.isprintable() for label in labels)
+            and len(set(labels)) == len(labels) >= 2,
+            "fingerprint": isinstance(record.get("fingerprint"), str),
+            "versions": isinstance(record.get("versions", {}), dict),
+        }
+        for name, fine in valid.items():
+            if not fine:
+                raise UserError(f"{self.config_file}: damaged, {name} is missing or invalid")
+        _check_settings(self.config_file, config)
         return record
 
     def load_model(self):
@@ -153,7 +164,9 @@ class Run:
             raise UserError(f"{self.path}: no model yet; it is saved at the end of the first epoch")
         try:
             model = keras.saving.load_model(self.model_file, compile=False, safe_mode=True)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            model.get_layer("logits")
+        except Exception as error:
+            # The file decides which constructors Keras calls, and with what: they raise anything.
             raise UserError(f"{self.model_file}: damaged or not a model of this package") from error
         if all(layer.compute_dtype == "float32" for layer in model.layers):
             return model
@@ -172,13 +185,17 @@ class Run:
         """The rows of `history.csv` as dicts of numbers; `[]` before the end of the first epoch."""
         if not self.history.is_file():
             return []
-        with open(self.history, newline="", encoding="utf-8") as file:
-            # A full disk may have truncated the last line.
-            lines = [line for line in file if line.endswith("\n")]
         try:
-            return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]
-        except (ValueError, TypeError) as error:
+            with open(self.history, newline="", encoding="utf-8") as file:
+                # A full disk may have truncated the last line.
+                lines = [line for line in file if line.endswith("\n")]
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]
+        except (ValueError, TypeError, csv.Error) as error:
             raise UserError(f"{self.history}: damaged, a row is not made of numbers") from error
+        for row in rows:
+            if not {"epoch", "val_accuracy", "val_loss"} <= row.keys() or not 0 <= row["epoch"] <= 1e9:
+                raise UserError(f"{self.history}: damaged, a column or an epoch is missing")
+        return rows
 
     def truncate_history(self, epochs):
         """Removes the rows of `history.csv` from epoch `epochs` on, which will be trained again."""
@@ -242,6 +259,32 @@ def settings_to_repeat(path):
             "does not know"
         )
     return {**settings, "run_dir": None}
+
+
+def _read_json(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged, cannot be read") from error
+
+
+def _check_settings(path, stored):
+    """Raises where a stored setting has another type than `TrainConfig` says, or a value that commands need.
+
+    Other values are validated when the settings are repeated; those of another version may be invalid now.
+    """
+    hints = typing.get_type_hints(TrainConfig)
+    for name, value in stored.items():
+        name = RENAMED_SETTINGS.get(name, name)
+        kinds = typing.get_args(hints.get(name)) or (hints.get(name),)
+        # Earlier versions stored 30 epochs as a number.
+        also = (int, float) if str in kinds else (int,) if float in kinds else ()
+        if name in hints and type(value) not in kinds + also:
+            raise UserError(f"{path}: damaged, {name} is {value!r:.40}")
+    try:
+        TrainConfig(**{name: stored[name] for name in _SETTINGS_OF_COMMANDS if name in stored})
+    except UserError as error:
+        raise UserError(f"{path}: damaged, {str(error).replace('`', '')}") from error
 
 
 def _versions():

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import keras
@@ -21,6 +22,19 @@ BATCH = 32
 MAX_SPEC_BYTES = 1_000_000
 """No spec is longer; a longer one is cut off and then invalid JSON."""
 MAX_IMAGE_SIZE = 4096
+
+_DAMAGED_SPEC = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    OSError,  # An offset before the file's start.
+    RecursionError,
+    RuntimeError,  # An encrypted archive, or an unknown method of compression.
+    TypeError,
+    ValueError,
+)
+"""What reading a damaged archive or damaged JSON raises."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +164,7 @@ def _read_spec(path):
         with zipfile.ZipFile(path) as associated:
             spec = json.loads(associated.open("spec.json").read(MAX_SPEC_BYTES))
         labels, image_size, resize = (spec[key] for key in ("labels", "image_size", "resize"))
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, RecursionError) as error:
+    except _DAMAGED_SPEC as error:
         raise UserError(
             f"`model={path}`: has no labels in it; give a file that `python -m export` wrote"
         ) from error
@@ -159,7 +173,8 @@ def _read_spec(path):
         "labels": isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels),
         "image_size": type(image_size) is int and 1 <= image_size <= MAX_IMAGE_SIZE,
         "resize": resize in options.RESIZES,
-        "threshold": isinstance(threshold, int | float) and not isinstance(threshold, bool),
+        # Neither NaN nor infinity; 1.01 is a threshold that no answer reaches.
+        "threshold": type(threshold) in (int, float) and 0 <= threshold <= 1.01,
     }
     for name, fine in valid.items():
         if not fine:
