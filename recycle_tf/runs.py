@@ -81,7 +81,8 @@ class Run:
     @property
     def complete(self):
         """Whether training has ended and was evaluated; until then there are checkpoints."""
-        return (self.report / "metrics.json").is_file() and not self.checkpoints.exists()
+        # An empty folder is what a process that was killed at its very end leaves.
+        return (self.report / "metrics.json").is_file() and not any(self.checkpoints.glob("epoch*"))
 
     @property
     def labels(self):
