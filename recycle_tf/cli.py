@@ -30,7 +30,7 @@ def command(main):
         try:
             return main(sys.argv[1:] if argv is None else argv) or 0
         except UserError as error:
-            print(f"error: {as_flags(str(error))}", file=sys.stderr)
+            print(f"error: {printable(as_flags(str(error)))}", file=sys.stderr)
             return 2
         except OSError as error:
             if error.filename is None:

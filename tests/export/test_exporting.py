@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import artifact, exporting, golden, int8, record, tflite
+from export import artifact, exporting, gates, golden, int8, record, tflite
 from export.formats import FORMATS
 from export.settings import ExportSettings
 from recycle_tf import create_model, list_models, options, runs
@@ -170,7 +170,7 @@ def test_default_formats_need_no_further_packages():
 
 
 def test_a_format_that_the_network_does_not_support(copy, monkeypatch):
-    monkeypatch.setattr(tflite, "why_not", lambda model, name: "reason" if name == "tflite_int8" else None)
+    monkeypatch.setattr(int8, "why_not", lambda model, name: "reason")
     result = export(copy, "--formats=tflite_float32,tflite_int8")
     check_error(result, "--formats=tflite_int8: reason")
     assert not (copy / "export").exists()
@@ -197,14 +197,16 @@ def test_integers_take_dark_pixels_as_they_are(finished_run, tmp_path):
     assert Interpreter(model_path=str(path)).get_input_details()[0]["quantization"] == (1.0, 0)
 
 
-def test_a_format_that_differs_is_rejected(copy):
-    succeed(copy, "--formats=tflite_dynamic", "--max_drop=100")
-    check_error(export(copy, "--formats=tflite_dynamic", "--max_drop=-101"), "tflite_dynamic", "rejected")
+def test_a_format_that_differs_is_rejected(copy, monkeypatch):
+    succeed(copy, "--formats=tflite_dynamic")
+    with monkeypatch.context() as stricter:
+        stricter.setitem(gates.MAX_LOGIT_ERROR, gates.WEIGHTS, 0.0)
+        check_error(export(copy, "--formats=tflite_dynamic"), "tflite_dynamic", "rejected")
     assert (copy / "export" / "rejected" / "model_dynamic.tflite").is_file()
     assert not (copy / "export" / "model_dynamic.tflite").exists()
     assert "rejected" in (copy / "export" / "card.md").read_text(encoding="utf-8")
     check_whole(copy)
-    succeed(copy, "--formats=tflite_dynamic", "--max_drop=100")
+    succeed(copy, "--formats=tflite_dynamic")
     assert (copy / "export" / "model_dynamic.tflite").is_file()
     assert not (copy / "export" / "rejected" / "model_dynamic.tflite").exists()
 

@@ -47,6 +47,7 @@ def test_without_the_dataset(elsewhere):
 
 def test_an_unfinished_run(copy):
     (copy / "checkpoints").mkdir()
+    (copy / "checkpoints" / "epoch0001.npz").touch()
     output = succeed(copy, "--formats=tflite_float32")
     assert f"{copy}: training has not ended" in output
     assert "tflite_float32   verified" in output

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
+from recycle_tf import options
 from recycle_tf.data import decode
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation.predictor import Predictor
@@ -55,7 +56,7 @@ def test_a_damaged_image_is_pixels_or_one_line(name, tmp_path):
     path = tmp_path / f"image.{name.partition('_')[0]}"
 
     @examples(12)
-    @given(content=damaged(FILES[name]), resize=st.sampled_from(decode.RESIZES))
+    @given(content=damaged(FILES[name]), resize=st.sampled_from(options.RESIZES))
     def check(content, resize):
         path.write_bytes(content)
         if isinstance(answer_or_user_error(decode.check_file, path), UserError):

@@ -68,10 +68,9 @@ def test_a_length_that_is_infinite_as_a_float(name):
     assert isinstance(found, UserError) or config.in_steps(getattr(found, name), 10)
 
 
-@known("cli.command prints a message as it is")
 @pytest.mark.parametrize("text", ["a\nb", "a\x1b[31mb", "a\rb", "a\u2028b"])
 def test_an_error_is_one_line_without_control_characters(text):
-    status, message = run_command(main, "predict", f"--model={text}", "/")
+    status, message = run_command(main, "predict", f"--model={text}", "setup.py")
     assert status == 2
     assert message.rstrip("\n").isprintable()
 

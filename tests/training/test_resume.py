@@ -412,10 +412,11 @@ def test_killed_while_the_run_folder_was_created(tmp_path):
 
 def test_a_truncated_row_of_the_history_is_ignored(tmp_path):
     run = runs.Run(tmp_path)
-    run.history.write_text("epoch,loss\n0,1.5\n1,0.2")
-    assert run.history_rows() == [{"epoch": 0, "loss": 1.5}]
+    columns = "epoch,val_accuracy,val_loss"
+    run.history.write_text(f"{columns}\n0,0.5,1.5\n1,0.6,0.2")
+    assert run.history_rows() == [{"epoch": 0, "val_accuracy": 0.5, "val_loss": 1.5}]
     run.truncate_history(2)
-    assert run.history.read_text().splitlines() == ["epoch,loss", "0,1.5"]
+    assert run.history.read_text().splitlines() == [columns, "0,0.5,1.5"]
 
 
 def test_run_folders_that_do_not_fit(finished_run, photos, tmp_path):
