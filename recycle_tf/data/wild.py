@@ -104,7 +104,7 @@ def policy(bank):
         pixels = augment.resample(images, scene.geometry, size)
         composed = _compose(pixels, ground, shadow, color, scene)
         blurred = _blur(_blur(composed, scene.blur, 1), scene.blur, 2)
-        return _grain(_expose(blurred, augment.grey(composed), scene), scene.noise, scene.seeds)
+        return _grain(_expose(blurred, augment.gray(composed), scene), scene.noise, scene.seeds)
 
     return apply
 

@@ -68,6 +68,7 @@ def test_an_older_run_is_calibrated_on_its_validation_split(copy, finished_run):
 def test_the_calibration_of_an_unfinished_run_is_not_saved(copy):
     """Its best model may still change, and `predict` would then use a temperature of another model."""
     (copy / "checkpoints").mkdir()
+    (copy / "checkpoints" / "epoch0001.npz").touch()
     assert calibrate(copy)["calibration"]["examples"] == 9
     assert not (copy / "calibration.json").exists()
 

@@ -59,7 +59,7 @@ def predict(path):
     if isinstance(found, UserError):
         assert path.name in str(found)
         return found
-    probabilities = found.predict_all(np.zeros((1, found.image_size, found.image_size, 3), np.uint8))
+    probabilities = found.probabilities(np.zeros((1, found.image_size, found.image_size, 3), np.uint8))
     assert probabilities.shape == (1, len(found.labels))
     return probabilities
 
@@ -193,7 +193,15 @@ REQUESTS = st.builds(
     PATHS,
     st.sampled_from(["HTTP/1.0", "HTTP/1.1", "HTTP/0.9", "HTTP/9.9", "HTTP/x", ""]),
     st.sampled_from(
-        ["", "Host: x", "If-Modified-Since: nonsense", "Range: bytes=0-99", "Content-Length: -1", "A" * 70000]
+        [
+            "",
+            "Host: x",
+            "Host: localhost",
+            "If-Modified-Since: nonsense",
+            "Range: bytes=0-99",
+            "Content-Length: -1",
+            "A" * 70000,
+        ]
     )
     | st.text(max_size=20),
 ) | st.binary(max_size=60)
@@ -210,7 +218,7 @@ def test_any_request(server):
         assert b"root:" not in answer
 
     check()
-    assert b"the page" in ask(port, b"GET / HTTP/1.0\r\n\r\n")
+    assert b"the page" in ask(port, b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
     assert messages.read_text() == ""
 
 

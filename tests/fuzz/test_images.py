@@ -13,7 +13,7 @@ from PIL import Image
 from recycle_tf import options
 from recycle_tf.data import decode
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation.predictor import Predictor
+from recycle_tf.evaluation import inputs
 from tests.fuzz.mutations import answer_or_user_error, damaged, examples
 
 LARGE = 2_000_000
@@ -63,7 +63,7 @@ def test_a_damaged_image_is_pixels_or_one_line(name, tmp_path):
             return
         with Image.open(path, formats=decode.FORMATS) as image:
             assume(image.width * image.height < LARGE)
-        found = answer_or_user_error(Predictor(None, [], 16, resize, None).read, path)
+        found = answer_or_user_error(inputs.read, path, 16, resize)
         if isinstance(found, UserError):
             assert str(path) in str(found)
         else:
