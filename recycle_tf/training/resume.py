@@ -241,7 +241,10 @@ def _locked(run):
                 f"{run.path}: another process is training here; wait for it, or choose another `run_dir`"
             ) from error
         for leftover in [*run.path.glob(f"{PARTIAL}*"), *run.checkpoints.glob(f"{PARTIAL}*")]:
-            leftover.unlink()
+            if leftover.is_dir():  # of a report
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
     except OSError as error:
         raise UserError(f"{run.path}: cannot be written ({error.strerror})") from error
     return Run(run.path, file)
