@@ -186,6 +186,11 @@ def test_the_top_level_is_as_agreed():
     assert {"recycle_tf", "datasets", "train.py", "export", "tests", "setup.py"} <= names
 
 
+def test_the_public_names_are_found():
+    assert {"create_model", "describe", "list_models"} <= set(dir(recycle_tf))
+    assert set(recycle_tf.__all__) <= set(dir(recycle_tf))
+
+
 def test_datasets_has_no_init():
     assert not (ROOT / "datasets" / "__init__.py").exists()
 
