@@ -11,6 +11,9 @@ from recycle_tf import options
 from recycle_tf.errors import UserError, did_you_mean
 from recycle_tf.recipes import RECIPES, paper
 
+LONGEST = 1e12
+"""Largest number of a duration, in its unit."""
+
 
 def _setting(default, help, choices=None, low=None, high=None, units=None):
     """A field with its help text and its valid values.
@@ -328,7 +331,7 @@ class TrainConfig:
             try:
                 pattern, multiplier = re.fullmatch(r"(.+)=(\d*\.?\d+)", pair).groups()
                 re.compile(pattern)
-            except (AttributeError, re.error):
+            except (AttributeError, re.error, OverflowError, RecursionError):
                 raise UserError(
                     f"`freeze` or `lr_multipliers`: {pair!r} is not PATTERN=MULTIPLIER, for example "
                     "stage[12]=0.3"
@@ -424,6 +427,8 @@ def _validate_value(field, value):
         units = " or ".join(filter(None, rules["units"]))
         example = "30 or 500steps" if "" in rules["units"] else "5m"
         raise UserError(f"`{field.name}={value}`: expected a number with {units}, for example {example}")
+    if rules["units"] and duration(value)[0] > LONGEST:
+        raise UserError(f"`{field.name}={value}`: expected at most {LONGEST:g}")
 
 
 def duration(text):

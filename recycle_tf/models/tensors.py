@@ -17,6 +17,8 @@ from recycle_tf.errors import UserError
 
 # Axes of a PyTorch kernel in the order of Keras.
 _DENSE_KERNEL, _CONV_KERNEL, _DEPTHWISE_KERNEL = (1, 0), (2, 3, 1, 0), (2, 3, 0, 1)
+# What readers raise for a file of another structure: its parts have other types than expected.
+_MALFORMED = (OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 _LEAVES = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -48,7 +50,7 @@ def read_weights_h5(path):
                 group.attrs["name"]: [np.asarray(group[key]) for key in sorted(group, key=int)]
                 for group in groups
             }
-    except (OSError, KeyError) as error:
+    except _MALFORMED as error:
         raise _unreadable(path, error) from error
 
 
@@ -76,7 +78,7 @@ def read_application_h5(path):
                 if len(group[name].attrs["weight_names"])
             }
             return weights, None if config is None else _rescalings(json.loads(config)["config"])
-    except (OSError, KeyError, ValueError) as error:
+    except _MALFORMED as error:
         raise _unreadable(path, error) from error
 
 
@@ -104,7 +106,7 @@ def read_safetensors(path):
     """
     try:
         file = safetensors.numpy.load_file(path)
-    except (OSError, safetensors.SafetensorError) as error:
+    except (*_MALFORMED, safetensors.SafetensorError) as error:
         raise _unreadable(path, error) from error
     modules = {}
     for name, value in file.items():

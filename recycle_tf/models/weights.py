@@ -52,13 +52,24 @@ def _load_model(model, path):
     try:
         # Safe mode does not execute code from the file.
         theirs = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        preprocess = theirs.get_layer("preprocess")
+        scale, offset = preprocess.scale, preprocess.offset
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+        RecursionError,
+        zipfile.BadZipFile,
+    ) as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"`weights={path}`: cannot be read: {reason}") from error
     loaded = pretrained.copy(model, tensors.from_model(theirs), pretrained.OURS, path)
     # The weights depend on the normalization they were trained with.
-    model.get_layer("preprocess").scale = theirs.get_layer("preprocess").scale
-    model.get_layer("preprocess").offset = theirs.get_layer("preprocess").offset
+    model.get_layer("preprocess").scale = scale
+    model.get_layer("preprocess").offset = offset
     return loaded
 
 
