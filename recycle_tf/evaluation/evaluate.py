@@ -104,9 +104,18 @@ def against(run, other, images):
 
 
 def own_accuracy(run):
-    """Accuracy on the run's own test split, 0..1, from its report; None if there is no report."""
+    """Accuracy on the run's own test split, 0..1, from its report; None if there is no report.
+
+    Raises:
+        UserError: the report is damaged.
+    """
     path = run.report / "metrics.json"
-    return json.loads(path.read_text(encoding="utf-8"))["accuracy"] if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return float(json.loads(path.read_text(encoding="utf-8"))["accuracy"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(f"{path}: damaged, cannot be read; evaluate the run again to replace it") from error
 
 
 def _directories(run, sets):

@@ -125,7 +125,8 @@ def save_shift_examples(path, rows):
         rows: `{name: uint8 images [columns, size, size, 3]}`.
     """
     columns = len(next(iter(rows.values())))
-    with figure(len(rows), columns, figsize=(1.5 * columns, 1.55 * len(rows))) as (canvas, grid):
+    size = (1.5 * columns, 1.55 * len(rows))
+    with figure(len(rows), columns, figsize=size, squeeze=False) as (canvas, grid):
         for line, (name, images) in zip(grid, rows.items(), strict=True):
             for axes, image in zip(line, images, strict=True):
                 axes.imshow(image)

@@ -47,6 +47,21 @@ def test_several_datasets_in_one_table(recycle_tf, run, tmp_path):
     }
 
 
+def test_one_simulated_shift(recycle_tf, run):
+    result = recycle_tf("evaluate", f"--run={run}", "--shift=dim")
+    assert result.status == 0, result.err
+    assert [line.split()[0] for line in result.out.splitlines()][:2] == ["shift", "dim"]
+    folder = run / "report-shifts-run"
+    assert json.loads((folder / "shifts.json").read_text())["accuracy"].keys() == {"dim"}
+    assert (folder / "examples.png").is_file()
+
+
+def test_a_damaged_report(rejected, run, tmp_path):
+    (run / "report" / "metrics.json").write_text("[")
+    photos = write_photos(tmp_path / "other", count=2)
+    rejected(("evaluate", f"--run={run}", f"--dataset={photos}"), "metrics.json", "damaged")
+
+
 def test_a_run_against_another(recycle_tf, run, finished_run):
     result = recycle_tf("evaluate", f"--run={run}", f"--against={finished_run}")
     assert result.status == 0, result.err
