@@ -42,8 +42,8 @@ MAX_CONFIDENT_FLIPS = {EXACT: 0.0, HALF: 0.0, WEIGHTS: 0.01, INTEGER: 0.01}
 SIGNIFICANCE = 0.05
 """Probability of chance below which a loss of accuracy counts as real."""
 
-SMALLEST = 1e-3
-"""Probabilities below this are equal to a user, and integers of 8 bits cannot tell them apart."""
+SMALLEST = 5e-3
+"""Probabilities below this are all 0 % to a user, and at the limit of an integer softmax of 8 bits."""
 
 LEAST_SPREAD = 1.0
 """In nats. A calibrated network whose logits spread less hardly tells one image from another, and rounding
