@@ -105,7 +105,7 @@ setup(
         "docs": ["mkdocs-material>=9.7,<10", "mkdocstrings[python]>=1,<2"],
         # Only for --formats=onnx; tf2onnx also installs top-level packages `tests`, `tools` and `examples`.
         "onnx": ONNX,
-        # Only to make tests/models/torch_golden.json.gz anew.
+        # Only to recreate tests/models/torch_golden.json.gz.
         "torch": ["timm", "torch", "torchvision"],
     },
 )

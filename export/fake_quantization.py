@@ -123,7 +123,7 @@ class _Rewriting:
             return FakeQuantize(*FIXED[activation])(found)
         if not self._rounds(operation):
             return found
-        # Keras numbers operations that are not layers anew in every process.
+        # Keras numbers operations that are not layers differently in every process.
         named = isinstance(operation, layers.Layer)
         return self.quantize(operation.name if named else f"operation{next(self.unnamed)}", found)
 

@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 
+from recycle_tf import files
 from recycle_tf.errors import UserError
 
 
@@ -22,10 +23,10 @@ def locked(run):
         UserError: another process is exporting the run.
         OSError: the run folder cannot be written.
     """
-    # This file is never replaced. The lock belongs to the process, and ends with it, however it ends.
+    # This file is never replaced.
     with open(run.config_file, "r+b") as file:
         try:
-            _lock(file)
+            files.lock(file)
         except (BlockingIOError, PermissionError) as error:
             raise UserError(
                 f"{run.path}: another process is exporting this run; wait until it has finished"
@@ -102,15 +103,3 @@ def _recover(final, new, old):
     for leftover in (new, old):
         if leftover.exists():
             shutil.rmtree(leftover)
-
-
-def _lock(file):
-    if os.name == "nt":
-        import msvcrt
-
-        file.seek(2**30)  # Others must be able to read the file's contents.
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,6 +10,28 @@ PARTIAL = ".partial-"
 """Prefix of the names of files that are being written."""
 
 
+def lock(file):
+    """Locks an open file until it is closed, however the process ends.
+
+    The lock is held on the file, not on its name: lock only files that are never replaced.
+
+    Args:
+        file: a binary file, open for writing.
+
+    Raises:
+        BlockingIOError, PermissionError: another process holds the lock.
+    """
+    if os.name == "nt":
+        import msvcrt
+
+        file.seek(2**30)  # Beyond the contents, which others must be able to read.
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def user_path(text):
     """A path that a user gave, with `~` expanded.
 

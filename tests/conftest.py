@@ -1,6 +1,7 @@
 """A quiet TensorFlow, and small sets of pictures."""
 
 import contextlib
+import importlib.util
 import io
 import os
 import pathlib
@@ -17,6 +18,58 @@ from recycle_tf import cli
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 cli.import_tensorflow()
+
+
+def require(*names):
+    """Skips a test if a program or Python package is missing, and says which; fails it in CI.
+
+    CI is where the environment variable CI is set: there, a missing tool must not hide a test.
+    """
+    missing = [name for name in names if not (shutil.which(name) or importlib.util.find_spec(name))]
+    if missing:
+        unavailable(f"needs {', '.join(missing)}")
+
+
+def unavailable(reason):
+    """Skips a test for a reason outside this project; fails it where the environment variable CI is set."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+
+
+@pytest.fixture(scope="session")
+def start_browser(tmp_path_factory):
+    """Starts headless Chromium in a language."""
+    require("chromium", "chromedriver", "selenium")
+    from selenium import webdriver
+
+    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
+
+    @contextlib.contextmanager
+    def start(language="en"):
+        options = webdriver.ChromeOptions()
+        options.binary_location = browser
+        options.add_experimental_option("prefs", {"intl.accept_languages": language})
+        for flag in (
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--no-first-run",
+            "--use-fake-ui-for-media-stream",
+            "--use-fake-device-for-media-stream",
+            f"--lang={language}",
+            f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
+        ):
+            options.add_argument(flag)
+        window = webdriver.Chrome(options, webdriver.ChromeService(driver))
+        try:
+            yield window
+        finally:
+            window.quit()
+
+    return start
 
 
 @pytest.fixture

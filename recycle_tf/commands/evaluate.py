@@ -129,4 +129,9 @@ def _parse(argv):
         raise cli.UserError("--run: missing; give a folder that train.py wrote")
     if values.model and not values.shift:
         raise cli.UserError(f"--model={values.model}: requires --shift")
+    if values.shift and len(values.dataset or ()) > 1:
+        raise cli.UserError("--shift: evaluates one --dataset at a time")
+    for one, other in (("shift", "against"), ("shift", "rules"), ("against", "rules")):
+        if values[one].value and values[other].value:
+            raise cli.UserError(f"--{one}: not available with --{other}; give one of them")
     return values

@@ -32,22 +32,28 @@ def main(argv):
 
     if places == ["-"]:
         places = [line for line in sys.stdin.read().splitlines() if line]
+        if not places:
+            raise cli.UserError("-: no paths on standard input")
     images = inputs.expand(places)
     predictor = open_predictor(values.model)
     place = values.rules and rules.load(values.rules)
     if place:
         place.bins_of(predictor.labels)
-    answers = Answers()
+    # What is only printed does not stay in memory.
+    kept = any(values[name].value for name in ("sheet", *TABLES))
+    answers, failed = Answers(), 0
     width = max(len(cli.printable(image)) for image in images)
     for answer in predictor.stream(tqdm(images, disable=None, leave=False)):
-        answers.append(answer)
+        if kept:
+            answers.append(answer)
         if answer.error:
+            failed += 1
             print(f"error: {cli.printable(answer.error)}", file=sys.stderr)
         else:
             _print(answer, width, values.top, place)
     _write(values, answers)
-    if answers.failed:
-        print(f"{len(answers.failed)} of {len(images)} images could not be read", file=sys.stderr)
+    if failed:
+        print(f"{failed} of {len(images)} images could not be read", file=sys.stderr)
         return 1
 
 

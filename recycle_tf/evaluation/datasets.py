@@ -17,6 +17,7 @@ class EvaluationSet:
         split_name: train, validation, test, or all for a dataset without a split.
         split: the `sources.Split`; its labels are indices of the run's classes.
         own: whether it is the run's own data.
+        location: what `open_set` was given as the dataset; None for the run's own.
         untested: classes of the run without an image here.
         left_out: classes of the dataset that the run does not know.
     """
@@ -25,6 +26,7 @@ class EvaluationSet:
     split_name: str
     split: sources.Split
     own: bool
+    location: str | None = None
     untested: tuple = ()
     left_out: tuple = ()
 
@@ -130,4 +132,4 @@ def _match(run, source, dataset, split_name, ignore_unknown):
         )
     matched = dataclasses.replace(sources.subset(split, known), labels=labels[known])
     untested = tuple(label for label in run.labels if label not in present)
-    return EvaluationSet(source.name, split_name, matched, False, untested, unknown)
+    return EvaluationSet(source.name, split_name, matched, False, str(dataset), untested, unknown)

@@ -12,9 +12,6 @@ from recycle_tf.evaluation import comparing, metrics, report, shifts, temperatur
 from recycle_tf.evaluation.datasets import EvaluationSet
 from recycle_tf.evaluation.predictor import open_predictor
 
-EXAMPLES = 1
-"""Images of a test split that show what a shift does."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
@@ -57,7 +54,7 @@ def evaluate(run, sets):
 
 
 def evaluate_shifts(run, model_path, images, names, progress=iter):
-    """Evaluates a run, or one of its artifacts, on simulated shifts, and writes `RUN/report-shifts/`.
+    """Evaluates a run, or one of its artifacts, on simulated shifts, and writes `RUN/report-shifts-MODEL/`.
 
     Args:
         run: a `runs.Run`.
@@ -76,7 +73,7 @@ def evaluate_shifts(run, model_path, images, names, progress=iter):
     pixels = cache.decode_all(images.split, predictor.image_size, predictor.resize)
     found = shifts.measure(predictor.probabilities, pixels, images.split.labels, names, progress=progress)
     directory = run.path / f"report-shifts-{pathlib.Path(model_path).stem}"
-    report.write_shifts(directory, found, pixels[:EXAMPLES])
+    report.write_shifts(directory, found, pixels[0])
     return found, directory
 
 
@@ -138,7 +135,7 @@ def _evaluate(run, model, images, directory):
         images.split_name,
         images.split,
         probabilities,
-        dataset=None if images.own else images.name,
+        other=None if images.own else images,
     )
     return Evaluation(images, summary, directory, probabilities)
 

@@ -38,7 +38,11 @@ def open_predictor(path, threads=1):
         ValueError: not a `.tflite` file, or a damaged one.
         RuntimeError: a network that the runtime cannot prepare.
     """
-    interpreter = open_interpreter(path, threads)
+    return predictor(open_interpreter(path, threads))
+
+
+def predictor(interpreter):
+    """The function of `open_predictor`, for an open interpreter."""
     image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def predict(pixels):

@@ -109,6 +109,18 @@ def calibration(probabilities, labels, bins=CALIBRATION_BINS):
     return count / len(labels), np.arange(bins) / bins, accuracy, mean_confidence
 
 
+def confident_mistakes(probabilities, labels, most):
+    """Indices of the wrong answers with the highest confidence, most confident first.
+
+    Args:
+        probabilities: `[examples, num_classes]`.
+        labels: index of the true class, `[examples]`.
+        most: number of indices at most.
+    """
+    wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
+    return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:most]
+
+
 def table(summary):
     """The per-class figures as lines of text, those of the whole split below."""
     width = max(len("all"), *map(len, summary["per_class"]))

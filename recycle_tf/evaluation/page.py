@@ -15,6 +15,7 @@ from PIL import Image
 
 from recycle_tf.config import TrainConfig
 from recycle_tf.data import decode
+from recycle_tf.evaluation import metrics
 from recycle_tf.models import registry
 
 LANGUAGES = {"en": "report.html", "ko": "report.ko.html"}
@@ -47,7 +48,7 @@ def write(run, directory, summary, split, probabilities):
         "others": _other_reports(run),
         "shifts": _shifts(run),
         "settings": _settings(run),
-        "commands": _commands(run, summary["split"]),
+        "commands": _commands(run, summary),
         "style": (FILES / "report.css").read_text(encoding="utf-8"),
     }
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
@@ -112,26 +113,27 @@ def _settings(run):
     return [*settings.items(), ("epochs trained", len(rows))]
 
 
-def _commands(run, split):
+def _commands(run, summary):
     defaults = dataclasses.asdict(TrainConfig()) | {"run_dir": run.config["run_dir"], "arch": None}
     flags = [
         shlex.quote(f"--{name}={value}")
         for name, value in run.config.items()
         if value is not None and value != defaults.get(name)
     ]
-    evaluated = f" --split={split}" if split in ("train", "validation") else ""
-    path = shlex.quote(str(run.path))
+    evaluated = [f"--run={run.path}"]
+    if not summary["own"]:
+        evaluated.append(f"--dataset={summary['location']}")
+    if summary["split"] in ("train", "validation"):
+        evaluated.append(f"--split={summary['split']}")
     return [
         " ".join(["python train.py", *flags]),
-        f"python -m recycle_tf evaluate --run={path}{evaluated}",
+        " ".join(["python -m recycle_tf evaluate", *map(shlex.quote, evaluated)]),
     ]
 
 
 def _mistakes(split, probabilities, names):
     """The most confident mistakes, with their images."""
     predicted = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != split.labels)
-    worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]])][:MISTAKES]
     return [
         {
             "image": _thumbnail(split.encoded(tf.constant(index, tf.int64))),
@@ -140,7 +142,7 @@ def _mistakes(split, probabilities, names):
             "predicted": names[predicted[index]],
             "probability": float(probabilities[index, predicted[index]]),
         }
-        for index in worst
+        for index in metrics.confident_mistakes(probabilities, split.labels, MISTAKES)
     ]
 
 

@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 
 from recycle_tf.data import decode
 from recycle_tf.evaluation import metrics
+from recycle_tf.evaluation.style import BLUE
 
 KOREAN_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "AppleGothic")
 WORST = 12
-BLUE, GRAY = "#1f6f8b", "#888888"
+GRAY = "#888888"
 
 
 @contextlib.contextmanager
@@ -146,8 +147,7 @@ def save_mistakes(path, split, probabilities, names):
         names: of the classes.
     """
     predicted = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != split.labels)
-    worst = wrong[np.argsort(-probabilities[wrong, predicted[wrong]])][:WORST]
+    worst = metrics.confident_mistakes(probabilities, split.labels, WORST)
     with figure(3, 4, figsize=(10, 8.4)) as (canvas, grid):
         for axes in grid.flat:
             axes.axis("off")
@@ -156,7 +156,8 @@ def save_mistakes(path, split, probabilities, names):
             share = probabilities[index, predicted[index]]
             verdict = f"{names[split.labels[index]]}, predicted {names[predicted[index]]} ({share:.0%})"
             axes.set_title(f"{pathlib.PurePath(split.ids[index]).name}\n{verdict}", fontsize=9)
-        canvas.suptitle(f"{len(wrong)} mistakes in {len(split)}; most confident first")
+        mistakes = int((predicted != split.labels).sum())
+        canvas.suptitle(f"{mistakes} mistakes in {len(split)}; most confident first")
         canvas.savefig(path, dpi=100)
 
 

@@ -110,7 +110,7 @@ class Predictor:
 
 
 def _batches(images):
-    """Lists of at most `BATCH` images; an array of several counts as several."""
+    """Lists of at most `BATCH` images."""
     images = iter(images)
     while batch := list(itertools.islice(images, BATCH)):
         yield batch
@@ -146,10 +146,10 @@ def _from_tflite(path):
     spec = _read_spec(path)
     try:
         interpreter = litert.open_interpreter(path)
-        one = litert.open_predictor(path)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"`model={path}`: damaged, LiteRT cannot load it") from error
     _check_tensors(path, interpreter, spec)
+    one = litert.predictor(interpreter)
 
     def predict(images):
         return np.stack([one(image) for image in images])

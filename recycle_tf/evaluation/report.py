@@ -13,7 +13,7 @@ from recycle_tf.evaluation.answers import inert
 from recycle_tf.files import PARTIAL
 
 
-def write(run, directory, split_name, split, probabilities, dataset=None):
+def write(run, directory, split_name, split, probabilities, other=None):
     """Writes everything a run's `report/` holds; an earlier report is replaced when the new one is complete.
 
     Args:
@@ -22,7 +22,7 @@ def write(run, directory, split_name, split, probabilities, dataset=None):
         split_name: `train`, `validation`, `test` or `all`.
         split: the `sources.Split` that was predicted.
         probabilities: `[len(split), num_classes]`, calibrated.
-        dataset: name of another dataset than the run's own, or None.
+        other: the `datasets.EvaluationSet` if it is not the run's own data, else None.
 
     Returns:
         The summary of `metrics.summarise`, as written to `metrics.json`.
@@ -32,8 +32,9 @@ def write(run, directory, split_name, split, probabilities, dataset=None):
     """
     threshold = run.calibration and run.calibration["threshold"]
     summary = {
-        "dataset": dataset or run.config["dataset"],
-        "own": dataset is None,
+        "dataset": other.name if other else run.config["dataset"],
+        "own": other is None,
+        "location": other.location if other else None,
         "split": split_name,
         **metrics.summarise(probabilities, split.labels, run.labels, threshold),
     }
@@ -42,13 +43,13 @@ def write(run, directory, split_name, split, probabilities, dataset=None):
     return summary
 
 
-def write_shifts(directory, robustness, images):
+def write_shifts(directory, robustness, image):
     """Writes the figures and plots of `shifts.measure`.
 
     Args:
         directory: its folder; an earlier one is replaced.
         robustness: a `shifts.Robustness`.
-        images: uint8 `[examples, size, size, 3]`; the first shows every shift.
+        image: uint8 `[size, size, 3]`, an example that shows every shift.
 
     Raises:
         UserError: the folder cannot be written.
@@ -64,7 +65,7 @@ def write_shifts(directory, robustness, images):
             partial / "shifts.png", lambda axes: plots.shifts(axes, robustness, shifts.STRENGTHS), (7, 5)
         )
         rows = {
-            name: [images[0], *(shifts.shift(name, images[:1], s)[0] for s in shifts.STRENGTHS)]
+            name: [image, *(shifts.shift(name, image[None], s)[0] for s in shifts.STRENGTHS)]
             for name in robustness.accuracy
         }
         plots.save_shift_examples(partial / "examples.png", rows)

@@ -11,6 +11,7 @@ import sys
 
 import tensorflow as tf
 
+from recycle_tf import files
 from recycle_tf.data import sources, splits
 from recycle_tf.errors import UserError
 from recycle_tf.files import PARTIAL, user_path
@@ -224,18 +225,10 @@ def _locked(run):
         UserError: another process holds the lock, or the folder cannot be written.
     """
     try:
-        # This file is never replaced: a lock is held on the file, not on its name.
+        # This file is never replaced.
         file = open(run.labels_file, "a+b")  # noqa: SIM115  (closing it would release the lock)
         try:
-            if os.name == "nt":
-                import msvcrt
-
-                file.seek(2**30)  # Beyond the contents, which others must be able to read.
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.lock(file)
         except (BlockingIOError, PermissionError) as error:
             raise UserError(
                 f"{run.path}: another process is training here; wait for it, or choose another `run_dir`"

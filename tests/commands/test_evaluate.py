@@ -76,6 +76,8 @@ def test_untested_and_unknown_classes_are_named(recycle_tf, rejected, run, tmp_p
     result = recycle_tf(*command, "--ignore_unknown")
     assert result.status == 0, result.err
     assert "left out  other: cup" in result.out
+    page = (run / "report-other-all" / "report.html").read_text(encoding="utf-8")
+    assert f"evaluate --run={run} --dataset={photos}" in page
     assert "jar   not tested" in result.out
 
 
@@ -146,6 +148,10 @@ def test_a_full_disk(rejected, small_disk, finished_run, tmp_path):
         (("evaluate", "--run=/no/run"), ("--run=/no/run", "no such folder")),
         (("evaluate", "--run=tests"), ("--run=tests", "not a run")),
         (("evaluate", "--run=x", "--split=dev"), ("split",)),
+        (("evaluate", "--run=x", "--shift=all", "--dataset=a,b"), ("--shift", "--dataset")),
+        (("evaluate", "--run=x", "--shift=all", "--against=y"), ("--shift", "--against")),
+        (("evaluate", "--run=x", "--rules=korea", "--against=y"), ("--against", "--rules")),
+        (("evaluate", "--run=x", "--model=y"), ("--model=y", "--shift")),
         (("evaluate", "--run=tests", "test"), ("test", "not a flag")),
         (("evaluate", "--rum=x"), ("--rum", "run")),
         (("evaluat",), ("evaluat", "evaluate")),

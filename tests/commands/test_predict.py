@@ -80,6 +80,11 @@ def test_paths_from_standard_input_into_a_table(recycle_tf, finished_run, tmp_pa
     assert [line.split(",")[0] for line in table.read_text().splitlines()[1:]] == paths
 
 
+def test_nothing_on_standard_input(rejected, finished_run, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    rejected(("predict", f"--model={finished_run}", "-"), "standard input")
+
+
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [

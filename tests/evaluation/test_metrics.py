@@ -65,6 +65,12 @@ def test_wilson_interval(hits, examples, low, high):
     assert metrics.wilson(hits, examples) == pytest.approx([low, high], abs=2e-4)
 
 
+def test_confident_mistakes():
+    found = metrics.confident_mistakes(PROBABILITIES, LABELS, most=5)
+    assert found.tolist() == [3, 1]
+    assert metrics.confident_mistakes(PROBABILITIES, LABELS, most=1).tolist() == [3]
+
+
 def test_comparison_has_a_row_per_dataset():
     summary = metrics.summarise(PROBABILITIES, LABELS, NAMES, threshold=0.6)
     lines = metrics.comparison({"kitchen all": summary, "street test": summary}, reference=0.9).splitlines()

@@ -2,10 +2,8 @@
 
 import contextlib
 import hashlib
-import importlib.util
 import io
 import json
-import os
 import pathlib
 import shutil
 import threading
@@ -17,6 +15,7 @@ import pytest
 from export import serve, web
 from export.__main__ import main
 from recycle_tf.errors import UserError
+from tests.conftest import require, unavailable
 
 FILES = {
     "tflite_float32": "model_float32.tflite",
@@ -32,21 +31,6 @@ SPEC = dict.fromkeys(("arch", "run", "input", "output", "resize"), "") | {
     "batch": 1,
 }
 """As much of a spec as the converter needs."""
-
-
-def require(*names):
-    """Skips a test if a program or Python package is missing, and says which; fails it in CI.
-
-    CI is where the environment variable CI is set: there, a missing tool must not hide a test.
-    """
-    missing = [name for name in names if not (shutil.which(name) or importlib.util.find_spec(name))]
-    if missing:
-        unavailable(f"needs {', '.join(missing)}")
-
-
-def unavailable(reason):
-    """Skips a test for a reason outside this project; fails it where the environment variable CI is set."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
 
 
 def run_command(command, *arguments):

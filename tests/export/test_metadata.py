@@ -9,7 +9,8 @@ import pytest
 from export import artifact
 from recycle_tf import create_model
 from recycle_tf.data import decode
-from tests.export.conftest import FILES, require
+from tests.conftest import require
+from tests.export.conftest import FILES
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from export.formats import FORMATS
 from recycle_tf import create_model, list_models, runs
 from recycle_tf.data import cache
 from recycle_tf.evaluation import datasets, litert
-from tests.export.conftest import require, succeed
+from tests.conftest import require
+from tests.export.conftest import succeed
 
 
 @pytest.fixture(scope="module")

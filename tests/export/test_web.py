@@ -1,6 +1,5 @@
 """The page in a real browser, through its file input, and the runtime that it computes with."""
 
-import contextlib
 import io
 import json
 import re
@@ -16,7 +15,8 @@ from recycle_tf import options
 from recycle_tf.data import decode
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import litert
-from tests.export.conftest import require, served, succeed
+from tests.conftest import require
+from tests.export.conftest import served, succeed
 
 
 @pytest.fixture(scope="module")
@@ -27,43 +27,6 @@ def run(mild_run, tmp_path_factory, web_runtime):
     output = succeed(run, "--formats=tflite_float32,web", f"--translations=ko:{run / 'korean.txt'}")
     assert "web              verified" in output
     return run
-
-
-@pytest.fixture(scope="module")
-def start_browser(tmp_path_factory):
-    """Starts headless Chromium in a language."""
-    require("chromium", "chromedriver", "selenium")
-    from selenium import webdriver
-
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-
-    @contextlib.contextmanager
-    def start(language="en"):
-        options = webdriver.ChromeOptions()
-        options.binary_location = browser
-        options.add_experimental_option("prefs", {"intl.accept_languages": language})
-        for flag in (
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--no-first-run",
-            "--use-fake-ui-for-media-stream",
-            "--use-fake-device-for-media-stream",
-            f"--lang={language}",
-            f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-        ):
-            options.add_argument(flag)
-        window = webdriver.Chrome(options, webdriver.ChromeService(driver))
-        try:
-            yield window
-        finally:
-            window.quit()
-
-    return start
 
 
 @pytest.fixture(scope="module")

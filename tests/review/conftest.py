@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import json
-import shutil
 import threading
 
 import pytest
@@ -61,42 +60,6 @@ def write_findings(path, *findings):
     ]
     path.write_text(json.dumps({"findings": rows}))
     return path
-
-
-@pytest.fixture(scope="session")
-def start_browser(tmp_path_factory):
-    """Starts headless Chromium in a language."""
-    from selenium import webdriver
-
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (browser and driver):
-        pytest.fail("the page is tested in Chromium: `apt-get install chromium chromium-driver`")
-
-    @contextlib.contextmanager
-    def start(language="en"):
-        options = webdriver.ChromeOptions()
-        options.binary_location = browser
-        options.add_experimental_option("prefs", {"intl.accept_languages": language})
-        for flag in (
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--no-first-run",
-            f"--lang={language}",
-            f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-        ):
-            options.add_argument(flag)
-        window = webdriver.Chrome(options, webdriver.ChromeService(driver))
-        try:
-            yield window
-        finally:
-            window.quit()
-
-    return start
 
 
 @pytest.fixture(scope="session")

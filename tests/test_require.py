@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.export.conftest import require
+from tests.conftest import require
 
 
 def test_a_missing_program_skips_a_test_but_fails_it_in_ci(monkeypatch):
