@@ -79,25 +79,41 @@ def train(config):
 
 @cli.command
 def main(argv):
-    """Flags -> configuration -> training."""
+    """Flags -> settings -> training."""
     values = flags.FlagValues()
     cli.define_flags(config.TrainConfig, values)
     cli.no_positionals(cli.parse(argv, values, __doc__))
-    given = cli.given(config.TrainConfig, values)
+    settings = resolve(cli.given(config.TrainConfig, values))
+    from recycle_tf.training import multi_worker
+
+    with multi_worker.restart_on_worker_loss():
+        train(settings)
+
+
+def resolve(given):
+    """The configuration of a training run.
+
+    Args:
+        given: `{setting: value}` of what the user gave.
+
+    Returns:
+        A `recycle_tf.config.TrainConfig`.
+
+    Raises:
+        UserError: an unknown setting or an invalid value.
+    """
     earlier = runs.settings_to_repeat(given["from_run"]) if "from_run" in given else None
     # Before TensorFlow is imported, so that a mistake is reported at once.
     settings = config.resolve(given, earlier=earlier)
 
     cli.import_tensorflow()
     from recycle_tf.models import registry
-    from recycle_tf.training import multi_worker
 
     # The published recipe of an architecture is in its module, which needs Keras.
     row = registry.find(settings.arch)
     settings = config.resolve(given, row.recipe, earlier)
     registry.override(settings.arch, row.config, settings.model_overrides())
-    with multi_worker.restart_on_worker_loss():
-        train(settings)
+    return settings
 
 
 def already_complete(run):

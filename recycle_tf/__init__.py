@@ -1,7 +1,20 @@
 """From photographs of waste to a phone app that says which bin.
 
-`recycle_tf.create_model("densenet121", num_classes=6)` builds a Keras model written from its paper;
-`recycle_tf.list_models("resnet*")` and `recycle_tf.describe("resnet50")` say what is available.
+    import recycle_tf as rt
+
+    data = rt.open_dataset("photos")  # a folder with one subfolder of images per class
+    rt.audit(data)
+    run = rt.train(data, arch="efficientnet_lite0", weights="imagenet", recipe="finetune", epochs=15)
+    run.evaluate("other_photos")
+    run.export("tflite_int8")
+    rt.load(run.path).predict("new/").to_csv("bins.csv")
+
+`rt.open_run` opens an earlier run. `rt.create_model("densenet121", num_classes=6)` builds a Keras model
+written from its paper; `rt.list_models("resnet*")`, `rt.describe("resnet50")` and `rt.stages("resnet50")` say
+what is available.
+
+These names are public, with what their objects offer. All others may change in any version. Importing this
+package imports neither TensorFlow nor Keras: that happens when a name is used for the first time.
 
 `import recycle_tf` is all that `keras.models.load_model("RUN/model.keras")` needs: it registers the layers
 of this package with Keras, at once if Keras is already imported, else as soon as it is.
@@ -12,16 +25,31 @@ import importlib.util
 import sys
 
 __version__ = "0.1.0"
-__all__ = ["create_model", "describe", "list_models"]
+
+_HOMES = {
+    "UserError": "errors",
+    "audit": "api",
+    "create_model": "models",
+    "describe": "models",
+    "list_models": "models",
+    "load": "api",
+    "open_dataset": "api",
+    "open_run": "api",
+    "stages": "models",
+    "train": "api",
+}
+"""Public name -> module that has it."""
+
+__all__ = list(_HOMES)
 
 
 def __getattr__(name):
-    # Keras takes seconds to import; `--help` must not wait for it.
-    if name in __all__:
-        from recycle_tf import models
-
-        return getattr(models, name)
-    raise AttributeError(f"module 'recycle_tf' has no attribute {name!r}")
+    # Keras and TensorFlow take seconds to import; `--help` must not wait for them.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'recycle_tf' has no attribute {name!r}")
+    if _HOMES[name] == "api":
+        importlib.import_module("recycle_tf.quiet").import_tensorflow()
+    return getattr(importlib.import_module(f"recycle_tf.{_HOMES[name]}"), name)
 
 
 def __dir__():

@@ -91,6 +91,16 @@ class Source:
         return sum(len(split) for split in self.splits.values())
 
     @property
+    def counts(self):
+        """`{split: {label: number of examples}}`."""
+        return {
+            name: dict(
+                zip(self.labels, np.bincount(split.labels, minlength=len(self.labels)).tolist(), strict=True)
+            )
+            for name, split in self.splits.items()
+        }
+
+    @property
     def fingerprint(self):
         """A hash that changes when an example is added, removed, edited, or moved to a class or split."""
         rows = sorted(":".join(row) for row in self.manifest())
