@@ -23,33 +23,42 @@ of this package with Keras, at once if Keras is already imported, else as soon a
 import importlib.abc
 import importlib.util
 import sys
+import typing
+
+if typing.TYPE_CHECKING:  # For editors, which complete names without running anything.
+    from recycle_tf.api import audit, load, open_dataset, open_run, train
+    from recycle_tf.errors import UserError
+    from recycle_tf.models import create_model, describe, list_models, stages
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "UserError": "errors",
-    "audit": "api",
-    "create_model": "models",
-    "describe": "models",
-    "list_models": "models",
-    "load": "api",
-    "open_dataset": "api",
-    "open_run": "api",
-    "stages": "models",
-    "train": "api",
-}
-"""Public name -> module that has it."""
+__all__ = [
+    "UserError",
+    "audit",
+    "create_model",
+    "describe",
+    "list_models",
+    "load",
+    "open_dataset",
+    "open_run",
+    "stages",
+    "train",
+]
 
-__all__ = list(_HOMES)
+_MODELS = ("create_model", "describe", "list_models", "stages")
+"""Names that need Keras, on any backend; those of `api` need TensorFlow."""
 
 
 def __getattr__(name):
     # Keras and TensorFlow take seconds to import; `--help` must not wait for them.
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'recycle_tf' has no attribute {name!r}")
-    if _HOMES[name] == "api":
-        importlib.import_module("recycle_tf.quiet").import_tensorflow()
-    return getattr(importlib.import_module(f"recycle_tf.{_HOMES[name]}"), name)
+    if name == "UserError":
+        return importlib.import_module("recycle_tf.errors").UserError
+    if name in _MODELS:
+        return getattr(importlib.import_module("recycle_tf.models"), name)
+    importlib.import_module("recycle_tf.quiet").import_tensorflow()
+    return getattr(importlib.import_module("recycle_tf.api"), name)
 
 
 def __dir__():

@@ -78,6 +78,10 @@ class Dataset:
 
         Raises:
             UserError: the dataset is not a folder, or the file cannot be written.
+
+        Example:
+            >>> data.write_manifest("photos.csv")
+            72
         """
         manifest = paths.from_user(path, "manifest")
         if self.source.root is None:
@@ -205,11 +209,11 @@ def open_dataset(dataset, *, split=TrainConfig.split, seed=TrainConfig.seed, man
         UserError: no such dataset, or one without two classes.
 
     Example:
-        >>> data = rt.open_dataset("recyclables_synth", data_dir=data_dir)
+        >>> data = rt.open_dataset("photos")
         >>> data.classes
-        ('glass', 'paper', 'cardboard', 'plastic', 'metal', 'trash')
+        ('cardboard', 'glass', 'metal', 'paper', 'plastic', 'trash')
         >>> data.counts["test"]["glass"]
-        25
+        2
     """
     settings = {
         "dataset": str(dataset),
@@ -241,7 +245,7 @@ def audit(data, out=None, labels=None, weights=None, manifest=None, **how):
         UserError: no such dataset or run, or something cannot be written.
 
     Example:
-        >>> report = rt.audit(data, out="audit")
+        >>> report = rt.audit(data)
         >>> report.blocking
         0
         >>> report.page.name

@@ -162,6 +162,8 @@ class Run:
 
         Example:
             >>> paths = run.export("tflite_float32")
+            tflite_float32   verified
+            ...
             >>> paths["tflite_float32"].name
             'model_float32.tflite'
         """
@@ -206,8 +208,8 @@ def train(dataset, **settings):
         UserError: an unknown setting or invalid value, or data that cannot be used.
 
     Example:
-        >>> run = rt.train(data, epochs=1, run_dir="runs/short", **tiny)  # doctest: +ELLIPSIS
-        data      recyclables_synth: 6 classes, 600 train, 150 validation, 150 test
+        >>> run = rt.train(data, epochs=1, run_dir="runs/short", **tiny)
+        data      photos: 6 classes, 48 train, 12 validation, 12 test
         ...
         >>> run.path.name
         'short'

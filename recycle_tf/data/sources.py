@@ -175,6 +175,16 @@ def open_source(
     return _without_unusable(source, must_train=True) if on_bad_image == "skip" else source
 
 
+def class_names(dataset):
+    """Names of the classes of a folder or a manifest, without opening an image; None for a builder.
+
+    Raises:
+        UserError: no such file, or a folder that is not a dataset.
+    """
+    found = _find(dataset)
+    return found and tuple(sorted({label for label, _ in found.rows.values()}))
+
+
 def open_unsplit(dataset, *, manual_dir=None, data_dir=None, on_bad_image="error"):
     """Opens a dataset for evaluation, with the splits that it has: none is drawn.
 
