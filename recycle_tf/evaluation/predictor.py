@@ -55,8 +55,9 @@ class Predictor:
         """Predicts images, in batches; only the answers stay in memory.
 
         Args:
-            images: a path, a folder (searched for images), a glob pattern, a PIL image, an array (RGB,
-                0..255, `[height, width, 3]` or `[batch, height, width, 3]`), or a list of any of these.
+            images: a path, a folder (searched for images), a glob pattern, the bytes of an image file, a PIL
+                image, an array (RGB, 0..255, `[height, width, 3]` or `[batch, height, width, 3]`), or a list
+                of any of these.
             progress: wraps the iteration over images; by default a progress bar in a terminal.
 
         Returns:

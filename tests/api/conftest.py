@@ -1,6 +1,5 @@
 """A folder to work in: drawn photographs, others, new ones, and a run of a tiny network on them."""
 
-import os
 import sys
 
 import pytest
@@ -55,9 +54,4 @@ def data(studio):
 @pytest.fixture(scope="session")
 def run(studio, data):
     """A run on them, trained by the API."""
-    before = os.getcwd()
-    os.chdir(studio)
-    try:
-        return rt.train(data, **TINY, epochs=6, run_dir="runs/tiny")
-    finally:
-        os.chdir(before)
+    return rt.train(data, **TINY, epochs=6, run_dir=studio / "runs" / "tiny")
