@@ -94,9 +94,9 @@ def test_exports_and_their_mistakes(run, studio, monkeypatch, tmp_path):
     files = run.export("tflite_float16", "saved_model")
     assert {path.parent for path in files.values()} == {run.path / "export"}
     answers = [rt.load(path).predict(studio / "new") for path in (run, *files.values())]
-    for found in answers[1:]:
-        pairs = zip(answers[0], found, strict=True)
-        np.testing.assert_allclose(*zip(*((a.probability, b.probability) for a, b in pairs)), atol=0.01)
+    first, *others = [[answer.probability for answer in found] for found in answers]
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=0.01)
     with pytest.raises(rt.UserError, match="`formats=tflite_int`.*tflite_int8"):
         run.export("tflite_int")
     with pytest.raises(rt.UserError, match="`max_dro`.*max_drop"):
