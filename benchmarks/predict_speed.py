@@ -4,7 +4,8 @@
 
 FOLDER has one subfolder of images per class. Both read and decode every file and run the network; they take
 turns, and the median counts. CPU time depends less on other load. Evaluation: `pipeline.build_evaluation` and
-Keras' `predict`, as at the end of a training run. The last line shows whether the memory of the process grows with the number of files.
+Keras' `predict`, as at the end of a training run. The last line shows whether the memory of the process grows
+with the number of files.
 """
 
 import argparse
