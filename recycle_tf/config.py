@@ -47,8 +47,9 @@ class TrainConfig:
     )
     recipe: str = _setting(
         "scratch",
-        "Named set of settings: scratch, quick, finetune (needs --weights) or paper (optimizer, learning "
-        "rate and schedule of the architecture's paper). Other flags override it.",
+        "Named set of settings: scratch, quick, finetune (needs --weights), robust (the same for photographs "
+        "unlike those of training) or paper (optimizer, learning rate and schedule of the architecture's "
+        "paper). Other flags override it.",
         choices=options.RECIPES,
     )
     weights: str | None = _setting(
@@ -293,9 +294,9 @@ class TrainConfig:
         self.decay_fractions()
         self.smaller_sizes()
         self.layer_multipliers()
-        if self.recipe == "finetune" and self.weights is None:
+        if self.recipe in ("finetune", "robust") and self.weights is None:
             raise UserError(
-                "`recipe=finetune`: needs initial weights; add `weights=imagenet`, or a file of the same "
+                f"`recipe={self.recipe}`: needs initial weights; add `weights=imagenet`, or a file of the same "
                 "architecture: .keras, .weights.h5, .h5 or .safetensors"
             )
         if self.profile and not 0 < self.profiled_steps()[0] <= self.profiled_steps()[1]:
