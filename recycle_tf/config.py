@@ -296,7 +296,7 @@ class TrainConfig:
         self.layer_multipliers()
         if self.recipe in ("finetune", "robust") and self.weights is None:
             raise UserError(
-                f"`recipe={self.recipe}`: needs initial weights; add `weights=imagenet`, or a file of the same "
+                f"`recipe={self.recipe}`: needs weights; add `weights=imagenet`, or a file of the same "
                 "architecture: .keras, .weights.h5, .h5 or .safetensors"
             )
         if self.profile and not 0 < self.profiled_steps()[0] <= self.profiled_steps()[1]:

@@ -209,12 +209,13 @@ class Run:
             writer.writeheader()
             writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
 
-    def write_record(self, config, source):
+    def write_record(self, config, source, averaged=None):
         """Writes `config.json`, which makes the folder a run.
 
         Args:
             config: a `TrainConfig`.
             source: the `data.sources.Source` it trains on.
+            averaged: of an average of runs: `{path: proportion}`.
         """
         record = {
             "config": dataclasses.asdict(config),
@@ -224,6 +225,8 @@ class Run:
             "versions": _versions(),
             "git_commit": _git_commit(),
         }
+        if averaged:
+            record["averaged"] = averaged
         with replacing(self.config_file) as temporary:
             temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 

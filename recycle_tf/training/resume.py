@@ -76,7 +76,7 @@ def unfinished(config, root="runs"):
     return run if run.complete else _locked(run)
 
 
-def create(config, source, strategy, root="runs"):
+def create(config, source, strategy, root="runs", averaged=None):
     """Creates a run folder with configuration, labels and, for a folder of images, the split.
 
     Args:
@@ -84,6 +84,7 @@ def create(config, source, strategy, root="runs"):
         source: the `Source` it trains on.
         strategy: the run's distribution strategy.
         root: folder of runs, used if the configuration names none.
+        averaged: of an average of runs: `{path: proportion}`.
 
     Returns:
         The `Run`, locked; None at a worker that is not the chief.
@@ -105,7 +106,7 @@ def create(config, source, strategy, root="runs"):
         if user_path(config.dataset).exists():
             splits.write_manifest(run.manifest, source.manifest())
         # Last: this file makes the folder a run.
-        run.write_record(config, source)
+        run.write_record(config, source, averaged)
     except OSError as error:
         raise UserError(f"`run_dir={path}`: cannot be written ({error.strerror})") from error
     return run
