@@ -44,7 +44,7 @@ def length(config, steps_per_epoch):
 
 
 def plan(config, model, steps_per_epoch):
-    """Plans the phases of a run: with `head_epochs` the head alone first, then all layers.
+    """Plans the phases of a run: with `head_epochs` the head alone first, then all layers, if epochs are left.
 
     Args:
         config: a `TrainConfig`.
@@ -58,8 +58,8 @@ def plan(config, model, steps_per_epoch):
         UserError: a pattern that matches no layer, or no layer is trained.
     """
     epochs, steps = length(config, steps_per_epoch)
-    if config.head_epochs >= epochs:
-        raise UserError(f"`head_epochs={config.head_epochs}`: not fewer than `epochs={config.epochs}`")
+    if config.head_epochs > epochs:
+        raise UserError(f"`head_epochs={config.head_epochs}`: more than `epochs={config.epochs}`")
     _check_patterns(config, model)
     common = [
         *layers.LEARNING_RATE_MULTIPLIERS,
@@ -71,11 +71,12 @@ def plan(config, model, steps_per_epoch):
     decayed = [
         (stage, config.layer_decay**distance) for distance, stage in enumerate(reversed(stages), start=1)
     ]
-    phases = [(0, config.head_epochs, [*common, *((stage, 0.0) for stage in stages)])]
-    phases = [*(phases if config.head_epochs else []), (config.head_epochs, epochs, [*common, *decayed])]
+    head = (0, config.head_epochs, [*common, *((stage, 0.0) for stage in stages)])
+    whole = (config.head_epochs, epochs, [*common, *decayed])
     phases = [
         Phase(first, end, min(end * steps_per_epoch, steps) - first * steps_per_epoch, tuple(multipliers))
-        for first, end, multipliers in phases
+        for first, end, multipliers in (head, whole)
+        if first < end
     ]
     if not all(any(_multipliers(model, phase.lr_multipliers).values()) for phase in phases):
         raise UserError(f"`freeze={config.freeze}`: freezes all layers")
