@@ -44,7 +44,7 @@ def length(config, steps_per_epoch):
 
 
 def plan(config, model, steps_per_epoch):
-    """Plans the phases of a run: with `head_epochs` the head alone first, then all layers, if epochs are left.
+    """Plans the phases of a run: with `head_epochs` the head alone first, then, for what is left, all layers.
 
     Args:
         config: a `TrainConfig`.
