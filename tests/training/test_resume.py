@@ -266,7 +266,7 @@ def test_the_same_command_finds_its_run(photos, tmp_path, monkeypatch, capsys):
     assert run.complete
     assert os.listdir("runs") == [run.path.name]
     # A complete run is left alone; the same command starts a new one.
-    assert resume.find(TrainConfig(**settings), STRATEGY) == (None, False)
+    assert resume.find(TrainConfig(**settings), STRATEGY, contextlib.ExitStack()) == (None, False)
     # Given by name, it is returned as it is.
     again = train.train(TrainConfig(**settings, run_dir=str(run.path)))
     assert again.path.samefile(run.path)
@@ -298,7 +298,7 @@ def test_a_run_without_a_checkpoint_is_started_again(tmp_path, monkeypatch, name
     check_refused(run_main(train.main, *command), "train/jar/damaged.jpg", "--on_bad_image=skip")
     (path,) = [tmp_path / "mine"] if named else list((tmp_path / "runs").iterdir())
     assert runs.Run(path).config_file.is_file()
-    assert not runs.Run(path).checkpoints.exists()
+    assert not list(runs.Run(path).checkpoints.iterdir())
     damaged.unlink()
     result = run_main(train.main, *command)
     assert result.returncode == 0, result.stderr
@@ -376,21 +376,21 @@ def test_a_second_process_is_rejected_while_the_first_one_lives(stopped):
     config = TrainConfig(**settings)
     held = resume.unfinished(config)
     check_refused(run_python("train.py", *as_flags(settings)), str(run.path), "--run_dir")
-    held.lock.close()
-    resume.unfinished(config).lock.close()
+    held.unlock()
+    resume.unfinished(config).unlock()
 
 
 def test_two_processes_that_start_the_same_run(photos, tmp_path):
     source = sources.open_source(str(photos), seed=0)
     config = TrainConfig(dataset=str(photos), run_dir=str(tmp_path / "run"))
-    first = resume.create(config, source, STRATEGY)
-    with pytest.raises(UserError, match=str(tmp_path / "run")):
-        resume.create(config, source, STRATEGY)
-    first.lock.close()
+    with contextlib.ExitStack() as locks, contextlib.ExitStack() as others:
+        resume.create(config, source, STRATEGY, locks)
+        with pytest.raises(UserError, match=str(tmp_path / "run")):
+            resume.create(config, source, STRATEGY, others)
     # A process that has run and ended in the meantime.
     (tmp_path / "run" / "history.csv").write_text("epoch\n")
-    with pytest.raises(UserError, match="`run_dir`"):
-        resume.create(config, source, STRATEGY)
+    with pytest.raises(UserError, match="`run_dir`"), contextlib.ExitStack() as locks:
+        resume.create(config, source, STRATEGY, locks)
 
 
 def test_a_run_folder_is_unlocked_when_training_fails(stopped, monkeypatch):
@@ -398,7 +398,7 @@ def test_a_run_folder_is_unlocked_when_training_fails(stopped, monkeypatch):
     config = TrainConfig(**stopped[1])
     with pytest.raises(ZeroDivisionError):
         train.train(config)
-    resume.unfinished(config).lock.close()
+    resume.unfinished(config).unlock()
 
 
 def test_killed_while_the_run_folder_was_created(tmp_path):
