@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 import train
-from recycle_tf import runs
+from recycle_tf import files, runs
 from recycle_tf.config import TrainConfig
 from recycle_tf.data import sources
 from recycle_tf.errors import UserError
@@ -393,12 +393,37 @@ def test_two_processes_that_start_the_same_run(photos, tmp_path):
         resume.create(config, source, STRATEGY, locks)
 
 
-def test_a_run_folder_is_unlocked_when_training_fails(stopped, monkeypatch):
-    monkeypatch.setattr(loop, "fit", lambda *_: 1 / 0)
-    config = TrainConfig(**stopped[1])
-    with pytest.raises(ZeroDivisionError):
-        train.train(config)
-    resume.unfinished(config).unlock()
+def check_unlocked(run):
+    with open(run.labels_file, "a+b") as file:
+        files.lock(file)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(files, "recover"), (resume, "open_source"), (loop, "prepare"), (loop, "fit")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_resumed_run_is_unlocked_wherever_training_fails(stopped, monkeypatch, module, name):
+    """Also while the exception is kept, as a notebook does: it holds all variables of `train`."""
+    run, settings = stopped
+    monkeypatch.setattr(module, name, lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as kept:
+        train.train(TrainConfig(**settings))
+    check_unlocked(run)
+    assert kept.traceback
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(runs.Run, "write_record"), (train, "print_run"), (loop, "fit")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_new_run_is_unlocked_wherever_training_fails(photos, tmp_path, monkeypatch, module, name):
+    monkeypatch.setattr(module, name, lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as kept:
+        train.train(TrainConfig(**tiny_settings(photos), run_dir=str(tmp_path / "run")))
+    check_unlocked(runs.Run(tmp_path / "run"))
+    assert kept.traceback
 
 
 def test_killed_while_the_run_folder_was_created(tmp_path):
@@ -478,6 +503,28 @@ def test_evaluating_an_unfinished_run_leaves_it_unfinished(stopped):
     result = run_main(evaluate.main, f"--run={run.path}")
     assert result.returncode == 0, result.stderr
     assert not run.complete
+
+
+def test_evaluating_a_run_before_its_first_checkpoint_leaves_it_unfinished(photos, tmp_path, monkeypatch):
+    """The model of the first epoch is saved before its checkpoint."""
+    from recycle_tf.commands import evaluate
+
+    def die(self):
+        raise Killed
+
+    config = TrainConfig(**{**tiny_settings(photos), "epochs": "2"}, run_dir=str(tmp_path / "run"))
+    with monkeypatch.context() as context:
+        context.setattr(Checkpoint, "write", die)
+        with pytest.raises(Killed):
+            train.train(config)
+    run = runs.Run(tmp_path / "run")
+    assert run.model_file.is_file()
+    result = run_main(evaluate.main, f"--run={run.path}")
+    assert result.returncode == 0, result.stderr
+    assert (run.report / "metrics.json").is_file()
+    assert not run.complete
+    assert train.train(config).complete
+    assert len(run.history_rows()) == 2
 
 
 def checkpoints(run):
