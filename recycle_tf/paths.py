@@ -27,7 +27,9 @@ def from_user(text, parameter=None, utf8=True):
     shown = f"{printable(text[:_SHOWN])}{'…' * (len(text) > _SHOWN)}"
     given = f"`{parameter}={shown}`" if parameter else shown
     if not text:
-        raise UserError(f"{f'`{parameter}`' if parameter else 'a path'}: empty; give a path")
+        raise UserError(
+            f"`{parameter}`: empty; give a path" if parameter else "a path is empty; name a file or folder"
+        )
     if "\0" in text:
         raise UserError(f"{given}: has a zero byte in it")
     try:

@@ -145,7 +145,10 @@ def _from_tflite(path):
 def _read_spec(path):
     """The spec that `python -m export` puts into a `.tflite` file; checks the values that are used here."""
     # TFLite carries associated files as a zip archive behind the network.
-    with files.reading(f"`model={path}`: the spec.json in it", ADVICE), zipfile.ZipFile(path) as associated:
+    with (
+        files.reading(f"`model={path}`: its labels and settings (spec.json)", ADVICE),
+        zipfile.ZipFile(path) as associated,
+    ):
         spec = json.loads(associated.open("spec.json").read(MAX_SPEC_BYTES))
         labels, image_size, resize = (spec[key] for key in ("labels", "image_size", "resize"))
     threshold = spec.get("threshold", 1.0)
