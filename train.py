@@ -7,6 +7,7 @@
 PHOTOS is a folder with one subfolder of images per class. Ctrl-C stops; rerun the command to resume.
 """
 
+import contextlib
 import pathlib
 import sys
 
@@ -35,46 +36,45 @@ def train(config):
     # ---- strategy: devices and precision
     strategy = set_up(config)
 
-    # ---- data: with the split of the run to resume, if there is one
-    run, complete = resume.find(config, strategy)
-    if complete:
-        return already_complete(run)
-    source = resume.open_source(config, run, strategy)
-    print_data(source, config, resumed=run is not None)
+    # ---- data: with the split of the run to resume, if there is one; a run is locked until this block ends
+    with contextlib.ExitStack() as locks:
+        run, complete = resume.find(config, strategy, locks)
+        if complete:
+            return already_complete(run)
+        source = resume.open_source(config, run, strategy)
+        print_data(source, config, resumed=run is not None)
 
-    # ---- model: the seed is set here because preparing a dataset may use the same random generators
-    keras.utils.set_random_seed(config.seed)
-    with scope(strategy):
-        settings = (config.arch, len(source.labels), config.image_size, config.weights)
-        model = create_model(*settings, **config.model_overrides())
-    batches = Batches(source, config, model.input_shape[1], strategy)
-    counts, steps = batches.class_counts, batches.steps_per_epoch
-    training = loop.prepare(model, config, strategy, counts, steps, run and run.checkpoints)
+        # ---- model: the seed is set here because preparing a dataset may use the same random generators
+        keras.utils.set_random_seed(config.seed)
+        with scope(strategy):
+            settings = (config.arch, len(source.labels), config.image_size, config.weights)
+            model = create_model(*settings, **config.model_overrides())
+        batches = Batches(source, config, model.input_shape[1], strategy)
+        counts, steps = batches.class_counts, batches.steps_per_epoch
+        training = loop.prepare(model, config, strategy, counts, steps, run and run.checkpoints)
 
-    # ---- fit
-    if config.lr_finder:
-        return find_learning_rate(training, batches)
-    batches.load()
-    run = run or resume.create(config, source, strategy)
-    print_run(run, training, batches)
-    with resume.writing(run), batches.naming_damaged_images():
-        loop.fit(training, run, batches, config, plots.confusion_pixels)
-        if run is None:
-            return None
+        # ---- fit
+        if config.lr_finder:
+            return find_learning_rate(training, batches)
+        batches.load()
+        run = run or resume.create(config, source, strategy, locks)
+        print_run(run, training, batches)
+        with resume.writing(run), batches.naming_damaged_images():
+            loop.fit(training, run, batches, config, plots.confusion_pixels)
+            if run is None:
+                return None
 
-        # ---- calibrate on the validation split
-        model = run.load_model()
-        temperature.calibrate_run(run, model, batches.validation, source.splits["validation"].labels)
+            # ---- calibrate on the validation split
+            model = run.load_model()
+            temperature.calibrate_run(run, model, batches.validation, source.splits["validation"].labels)
 
-        # ---- evaluate on the test split
-        probabilities = metrics.predict_probabilities(model, batches.test)
-        summary = report.write(run, run.report, "test", source.splits["test"], probabilities)
-
-        # ---- save
-        tensorboard.write_results(run, summary)
-        resume.finish(run)
-    print_results(run, summary)
-    return run
+            # ---- evaluate on the test split, and save
+            probabilities = metrics.predict_probabilities(model, batches.test)
+            summary = report.write(run, run.report, "test", source.splits["test"], probabilities)
+            tensorboard.write_results(run, summary)
+            resume.finish(run)
+        print_results(run, summary)
+        return run
 
 
 @cli.command

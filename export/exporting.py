@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from recycle_tf import cli, runs
+from recycle_tf import cli, files, runs
 from recycle_tf.data import cache, pipeline
 from recycle_tf.data.sources import Split
 from recycle_tf.errors import UserError
@@ -38,8 +38,8 @@ REPRESENTATIVE_IMAGES = 240
 REJECTED = "rejected"
 """Folder of the files that failed their gates."""
 
-WRITTEN_EACH_TIME = (record.FILE, "spec.json", "card.md", "labels*.txt", "golden", ".partial-*")
-"""What is not copied from the earlier export; the last are remains of exports by earlier versions."""
+WRITTEN_EACH_TIME = (record.FILE, "spec.json", "card.md", "labels*.txt", "golden")
+"""What is not copied from the earlier export."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,8 @@ def export(settings):
         test = source and ask_keras(model, source.splits["test"], spec)
         validation = source and needed_validation(settings, formats, model, source, spec)
 
-        with staging.replacing(run.export, WRITTEN_EACH_TIME) as folder:
+        with files.replacing_folder(run.export) as folder:
+            staging.copy(run.export, folder, without=WRITTEN_EACH_TIME)
             write = functools.partial(write_format, spec, model, inputs, folder, settings)
             exported = [write(target, validation, test) for target in formats]
             write_golden(folder, exported, test, spec, earlier_answers)
@@ -340,7 +341,7 @@ def make_rows(exported, folder, test):
 
 def write_beside(folder, spec, rows, source, test):
     """Writes `export.json`, `spec.json`, the labels and the model card."""
-    files = {
+    digests = {
         name: digest
         for row in rows
         for name, digest in artifacts.digests(folder / row["path"], folder).items()
@@ -349,7 +350,7 @@ def write_beside(folder, spec, rows, source, test):
     texts = {
         record.FILE: artifacts.as_json(rows),
         # The files themselves contain the spec, but cannot contain their own digests.
-        "spec.json": artifacts.as_json({**spec, "files": files}),
+        "spec.json": artifacts.as_json({**spec, "files": digests}),
         "card.md": card.make_card(spec, rows, source and source.name, summary),
     }
     for name, text in (texts | artifacts.label_files(spec)).items():

@@ -65,6 +65,20 @@ def test_relative_links_exist(page):
             assert anchor in anchors(linked), target
 
 
+def test_tests_that_are_named_exist():
+    """After the link to a file stand names of tests in it."""
+    found = 0
+    for page in PAGES:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            file = None
+            for link, test in re.findall(r"\]\(\.\./(tests/[\w/]+\.py)\)|`(test_\w+)`", line):
+                file = ROOT / link if link else file
+                if test and file:
+                    assert f"def {test}(" in file.read_text(encoding="utf-8"), f"{page.name}: {test}"
+                    found += 1
+    assert found > 30
+
+
 def without_code(page):
     """A page without its code blocks, which may hold brackets."""
     return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)

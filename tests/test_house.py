@@ -11,7 +11,7 @@ from recycle_tf.config import TrainConfig
 from recycle_tf.models import registry
 from tests.conftest import ROOT
 
-BASE = ("recycle_tf.options", "recycle_tf.files", "recycle_tf.errors", "recycle_tf.quiet")
+BASE = ("recycle_tf.options", "recycle_tf.files", "recycle_tf.paths", "recycle_tf.errors", "recycle_tf.quiet")
 SETTINGS = (*BASE, "recycle_tf.config", "recycle_tf.recipes")
 MODELS = ("recycle_tf.models", "recycle_tf.layers")
 STORED = (*SETTINGS, "recycle_tf.runs", "recycle_tf.data")
@@ -20,6 +20,7 @@ ALLOWED = {
     "recycle_tf/__init__.py": ("recycle_tf.models",),
     "recycle_tf/errors.py": (),
     "recycle_tf/files.py": ("recycle_tf.errors",),
+    "recycle_tf/paths.py": ("recycle_tf.errors",),
     "recycle_tf/quiet.py": (),
     "recycle_tf/options.py": (),
     "recycle_tf/recipes.py": BASE,
@@ -31,7 +32,7 @@ ALLOWED = {
     "recycle_tf/training": (*STORED, *MODELS, "recycle_tf.training"),
     "recycle_tf/evaluation": (*STORED, *MODELS, "recycle_tf.evaluation"),
     "recycle_tf/review": (*BASE, "recycle_tf.data", "recycle_tf.review"),
-    "recycle_tf/cli.py": ("recycle_tf.errors", "recycle_tf.quiet"),
+    "recycle_tf/cli.py": ("recycle_tf.errors", "recycle_tf.paths", "recycle_tf.quiet"),
     "recycle_tf/__main__.py": ("recycle_tf.cli", "recycle_tf.errors", "recycle_tf.commands"),
     "recycle_tf/commands": ("recycle_tf",),
     "train.py": ("recycle_tf",),

@@ -8,7 +8,6 @@ train.py takes as its dataset:
     python train.py --dataset=photos.csv
 """
 
-import contextlib
 import itertools
 import json
 import pathlib
@@ -16,10 +15,9 @@ import shlex
 
 from absl import flags
 
-from recycle_tf import cli, options
+from recycle_tf import cli, options, paths
 from recycle_tf.config import TrainConfig
-from recycle_tf.data import paths
-from recycle_tf.files import replacing
+from recycle_tf.files import replacing, writing
 
 DATA = ("dataset", "manual_dir", "data_dir", "split", "seed")
 """Settings of a run that decide which data it opens; this command has the same flags."""
@@ -54,7 +52,7 @@ def main(argv):
     if values.labels:
         found = label_errors.add_to(found, source, values.labels, values.weights)
     _make(directory)
-    with _writing("--out", directory):
+    with writing(f"`out={directory}`"):
         audit_report.write(found, source, directory, place)
     print(audit_report.summary(found))
     print(f"\nreport    {directory / 'audit.html'}")
@@ -136,7 +134,7 @@ def _write_manifest(manifest, prefix, source, found):
     # A file that changed is usable: its new hash is written.
     unusable = {f.files[0] for f in found.findings if f.kind in checks.UNUSABLE and f.kind != "changed"}
     rows = [(prefix + image, *rest) for image, *rest in source.manifest() if image not in unusable]
-    with _writing("--manifest", manifest), replacing(manifest) as temporary:
+    with writing(f"`manifest={manifest}`"), replacing(manifest) as temporary:
         splits.write_manifest(temporary, rows)
     return len(rows)
 
@@ -159,16 +157,8 @@ def _prefix(manifest, source):
 
 
 def _make(directory):
-    with _writing("--out", directory):
+    with writing(f"`out={directory}`"):
         directory.mkdir(parents=True, exist_ok=True)
-
-
-@contextlib.contextmanager
-def _writing(flag, place):
-    try:
-        yield
-    except OSError as error:
-        raise cli.UserError(f"{flag}={place}: cannot be written ({error.strerror})") from error
 
 
 def _next(values, found):
@@ -181,7 +171,7 @@ def _next(values, found):
     if blocking:
         return f"fix {blocking} problem{'s' * (blocking > 1)}: training would not start"
     given = {name: values[name].value for name in DATA}
-    folder = pathlib.Path(values.dataset).expanduser()
+    folder = paths.from_user(values.dataset, "dataset")
     drawn = folder.is_dir() and not (folder / "train").is_dir()
     if drawn and any(found.leaked[near_duplicates.NEAR_DUPLICATE].values()):
         given["split"] = "grouped"

@@ -18,6 +18,7 @@ from absl import flags
 
 from recycle_tf import cli, options
 from recycle_tf.errors import did_you_mean
+from recycle_tf.paths import printable
 
 
 @cli.command
@@ -50,7 +51,7 @@ def main(argv):
         if len(results) == 1:
             print(metrics.table(result.summary))
         for label in result.set.left_out:
-            print(f"left out  {result.set.name}: {cli.printable(label)}, a class that the run does not know")
+            print(f"left out  {result.set.name}: {printable(label)}, a class that the run does not know")
         print(f"report    {result.directory / 'report.html'}")
         if place:
             _print_bins(place, result, run.labels)

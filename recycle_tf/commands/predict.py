@@ -9,12 +9,12 @@ status is 1.
     find photos -name '*.jpg' | python -m recycle_tf predict --model=runs/mine --jsonl=bins.jsonl -
 """
 
-import pathlib
 import sys
 
 from absl import flags
 
 from recycle_tf import cli
+from recycle_tf.paths import from_user, printable
 
 TABLES = ("csv", "json", "jsonl")
 
@@ -42,13 +42,13 @@ def main(argv):
     # What is only printed does not stay in memory.
     kept = any(values[name].value for name in ("sheet", *TABLES))
     answers, failed = Answers(), 0
-    width = max(len(cli.printable(image)) for image in images)
+    width = max(len(printable(image)) for image in images)
     for answer in predictor.stream(tqdm(images, disable=None, leave=False)):
         if kept:
             answers.append(answer)
         if answer.error:
             failed += 1
-            print(f"error: {cli.printable(answer.error)}", file=sys.stderr)
+            print(f"error: {printable(answer.error)}", file=sys.stderr)
         else:
             _print(answer, width, values.top, place)
     _write(values, answers)
@@ -81,25 +81,25 @@ def _parse(argv):
         raise cli.UserError(f"--sheet={values.sheet}: expected a .png")
     for name in ("sheet", *TABLES):
         path = values[name].value
-        if path and not pathlib.Path(path).expanduser().parent.is_dir():
+        if path and not from_user(path, name, utf8=False).parent.is_dir():
             raise cli.UserError(f"--{name}={path}: its folder does not exist")
     return values, places
 
 
 def _print(answer, width, top, place):
     ranked = list(zip(answer.labels, answer.probabilities, strict=True))[:top]
-    shown = "  ".join(f"{cli.printable(label):12} {probability:6.1%}" for label, probability in ranked)
-    print(f"{cli.printable(answer.image):{width}}  {shown}{'' if answer.sure else '  not sure'}")
+    shown = "  ".join(f"{printable(label):12} {probability:6.1%}" for label, probability in ranked)
+    print(f"{printable(answer.image):{width}}  {shown}{'' if answer.sure else '  not sure'}")
     if place:
         rule = place.classes[answer.label]
         texts = (place.bins[rule["bin"]], rule.get("advice"), rule.get("question"))
         told = [texts.get("en") or next(iter(texts.values())) for texts in texts if texts]
-        print(f"{'':{width}}  -> {cli.printable('. '.join(text.rstrip('.') for text in told))}")
+        print(f"{'':{width}}  -> {printable('. '.join(text.rstrip('.') for text in told))}")
 
 
 def _write(values, answers):
+    from recycle_tf import files
     from recycle_tf.evaluation import plots
-    from recycle_tf.files import replacing
 
     writers = {
         "csv": lambda path: answers.to_csv(path, values.top),
@@ -109,15 +109,13 @@ def _write(values, answers):
     read = [answer for answer in answers if not answer.error]
 
     def draw(path):
-        with replacing(pathlib.Path(path)) as temporary:
+        with files.replacing(from_user(path, utf8=False)) as temporary:
             plots.save_answers(temporary, read)
 
     if read:
         writers["sheet"] = draw
     for name, write in writers.items():
         path = values[name].value
-        try:
-            if path:
+        if path:
+            with files.writing(f"`{name}={path}`"):
                 write(path)
-        except OSError as error:
-            raise cli.UserError(f"--{name}={path}: cannot be written ({error.strerror or error})") from error

@@ -18,14 +18,14 @@ import shlex
 from absl import flags
 
 from recycle_tf import cli
-from recycle_tf.files import user_path
+from recycle_tf.paths import from_user
 
 
 @cli.command
 def main(argv):
     """Serves until Ctrl-C."""
     values = _parse(argv)
-    out, dataset = user_path(values.out), user_path(values.dataset)
+    out, dataset = from_user(values.out, "out"), from_user(values.dataset, "dataset")
     if not dataset.exists():
         raise cli.UserError(f"--dataset={values.dataset}: no such folder or .csv")
     if out.exists() and out.samefile(dataset):

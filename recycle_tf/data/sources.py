@@ -21,8 +21,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from recycle_tf import options
-from recycle_tf.data import checks, decode, listing, near_duplicates, paths, splits, tfds_builders
+from recycle_tf import options, paths
+from recycle_tf.data import checks, decode, listing, near_duplicates, splits, tfds_builders
 from recycle_tf.errors import UserError, did_you_mean
 
 REPORT = "report"

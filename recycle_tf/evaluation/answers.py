@@ -4,11 +4,11 @@ import csv
 import dataclasses
 import io
 import json
-import pathlib
 
 import numpy as np
 
-from recycle_tf.files import replacing, user_path
+from recycle_tf.files import replacing
+from recycle_tf.paths import from_user
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,6 +121,5 @@ def inert(text):
 
 
 def _write(path, text):
-    path = pathlib.Path(user_path(path))
-    with replacing(path) as temporary:
+    with replacing(from_user(path, utf8=False)) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")

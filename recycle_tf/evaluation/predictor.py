@@ -6,35 +6,22 @@ import itertools
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Callable
 
 import keras
 import numpy as np
 
-from recycle_tf import options, runs
+from recycle_tf import files, options, runs
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import inputs, litert, temperature
 from recycle_tf.evaluation.answers import Answer, Answers, make_answer
-from recycle_tf.files import user_path
+from recycle_tf.paths import from_user
 
 BATCH = 32
 MAX_SPEC_BYTES = 1_000_000
 """No spec is longer; a longer one is cut off and then invalid JSON."""
 MAX_IMAGE_SIZE = 4096
-
-_DAMAGED_SPEC = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    KeyError,
-    OSError,  # An offset before the file's start.
-    RecursionError,
-    RuntimeError,  # An encrypted archive, or an unknown method of compression.
-    TypeError,
-    ValueError,
-)
-"""What reading a damaged archive or damaged JSON raises."""
+ADVICE = "give a file that `python -m export` wrote"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +109,7 @@ def open_predictor(path):
     Raises:
         UserError: no such file or folder, or a file that was not exported by this package.
     """
-    path = user_path(path)
+    path = from_user(path, "model")
     return _from_tflite(path) if path.suffix == ".tflite" else _from_run(path)
 
 
@@ -144,10 +131,8 @@ def _from_tflite(path):
     if not path.is_file():
         raise UserError(f"`model={path}`: no such file")
     spec = _read_spec(path)
-    try:
+    with files.reading(f"`model={path}`", ADVICE):
         interpreter = litert.open_interpreter(path)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"`model={path}`: damaged, LiteRT cannot load it") from error
     _check_tensors(path, interpreter, spec)
     one = litert.predictor(interpreter)
 
@@ -159,15 +144,13 @@ def _from_tflite(path):
 
 def _read_spec(path):
     """The spec that `python -m export` puts into a `.tflite` file; checks the values that are used here."""
-    try:
-        # TFLite carries associated files as a zip archive behind the network.
-        with zipfile.ZipFile(path) as associated:
-            spec = json.loads(associated.open("spec.json").read(MAX_SPEC_BYTES))
+    # TFLite carries associated files as a zip archive behind the network.
+    with (
+        files.reading(f"`model={path}`: its labels and settings (spec.json)", ADVICE),
+        zipfile.ZipFile(path) as associated,
+    ):
+        spec = json.loads(associated.open("spec.json").read(MAX_SPEC_BYTES))
         labels, image_size, resize = (spec[key] for key in ("labels", "image_size", "resize"))
-    except _DAMAGED_SPEC as error:
-        raise UserError(
-            f"`model={path}`: has no labels in it; give a file that `python -m export` wrote"
-        ) from error
     threshold = spec.get("threshold", 1.0)
     valid = {
         "labels": isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels),

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from recycle_tf.errors import UserError, did_you_mean
-from recycle_tf.files import user_path
+from recycle_tf.paths import from_user
 
 BUILT_IN = importlib.resources.files("recycle_tf") / "rules"
 LANGUAGES = ("en", "ko")
@@ -129,7 +129,7 @@ def built_in():
 def _read(path):
     if str(path) in built_in():
         return (BUILT_IN / f"{path}.yaml").read_text(encoding="utf-8")
-    file = user_path(path)
+    file = from_user(path, "rules")
     if file.suffix not in (".yaml", ".yml"):
         raise UserError(f"`rules={path}`: not a .yaml file; built-in rules: {did_you_mean(path, built_in())}")
     try:

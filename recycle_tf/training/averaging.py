@@ -9,6 +9,7 @@ What is better is decided on the validation split and on shifted copies of it; t
 by the report of the average.
 """
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -18,7 +19,8 @@ from recycle_tf.config import TrainConfig
 from recycle_tf.data import cache, pipeline
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import datasets, metrics, report, shifts, temperature
-from recycle_tf.files import replacing, user_path
+from recycle_tf.files import replacing
+from recycle_tf.paths import from_user
 from recycle_tf.training import resume
 
 SHIFTED, STRENGTH = ("background", "small", "dim", "blur"), 3
@@ -67,7 +69,7 @@ def average(runs, run_dir, proportions=None, progress=iter):
     """
     _check(runs, proportions)
     config = TrainConfig(**{**runs[0].config, "run_dir": str(run_dir), "from_run": None})
-    if user_path(run_dir).exists():
+    if from_user(run_dir, "run_dir").exists():
         raise UserError(f"`run_dir={run_dir}`: exists; choose another folder")
     model = runs[0].load_model()
     weights = [model.get_weights(), *(run.load_model().get_weights() for run in runs[1:])]
@@ -149,8 +151,9 @@ def _check(runs, proportions):
 
 def _write(model, config, source, parts):
     """Saves, calibrates and evaluates the averaged model as a run of its own."""
-    run = resume.create(config, source, tf.distribute.get_strategy(), averaged=parts)
-    with resume.writing(run):
+    with contextlib.ExitStack() as locks:
+        run = resume.create(config, source, tf.distribute.get_strategy(), locks, averaged=parts)
+        locks.enter_context(resume.writing(run))
         with replacing(run.model_file) as temporary:
             model.save(temporary)
         settings = (len(source.labels), model.input_shape[1], config.batch_size, config.resize)
@@ -159,4 +162,5 @@ def _write(model, config, source, parts):
         temperature.calibrate_run(run, model, batches, validation.labels)
         probabilities = metrics.predict_probabilities(model, pipeline.build_evaluation(test, *settings))
         summary = report.write(run, run.report, "test", test, probabilities)
+        resume.finish(run)
     return run, summary
