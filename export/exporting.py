@@ -80,6 +80,9 @@ def export(settings):
     Args:
         settings: the `settings.ExportSettings`.
 
+    Returns:
+        `{format: path}` of the files that were written and not rejected.
+
     Raises:
         UserError: something is missing or invalid, and nothing was changed; or a file failed its gates, or no
             file is within the limits, which is reported after everything was written.
@@ -112,6 +115,7 @@ def export(settings):
             kept = [row for row in earlier if row["format"] not in names]
             write_beside(folder, spec, kept + rows, source, test)
     report(settings, run, rows, test)
+    return {row["format"]: run.export / row["path"] for row in rows if not is_rejected(row)}
 
 
 def select_formats(settings, model):
@@ -357,6 +361,11 @@ def write_beside(folder, spec, rows, source, test):
         (folder / name).write_text(text, encoding="utf-8")
 
 
+def is_rejected(row):
+    """Whether a file failed its gates on the test split."""
+    return bool(row["verification"] and row["verification"]["failure"])
+
+
 def report(settings, run, rows, test):
     """Prints the table and the choice.
 
@@ -367,7 +376,7 @@ def report(settings, run, rows, test):
         accuracy = (test.expected.argmax(axis=1) == test.split.labels).mean()
         print(record.table(rows, accuracy, len(test.split)))
     print(f"artifacts {run.export}")
-    rejected = [row for row in rows if row["verification"] and row["verification"]["failure"]]
+    rejected = [row for row in rows if is_rejected(row)]
     if settings.choose:
         chosen, text = choose.choose(rows, choose.Limits(settings.max_mb, settings.max_ms))
         print(cli.as_flags(text))

@@ -4,7 +4,8 @@ import importlib.util
 import warnings
 
 import keras
-import numpy as np
+
+from recycle_tf.evaluation import artifacts
 
 from .artifact import Artifact, as_json, batch_dimension, label_files, size_of
 
@@ -61,22 +62,7 @@ def export(spec, model, name, folder):
 
 def load(path):
     """A function from pixels `[batch, image_size, image_size, 3]` to probabilities, in ONNX Runtime."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    fixed = session.get_inputs()[0].shape[0]
-
-    def predict(pixels):
-        size = fixed if isinstance(fixed, int) else len(pixels)
-        found = []
-        for start in range(0, len(pixels), size):
-            part = pixels[start : start + size]
-            # `np.resize` repeats images to fill the last batch; their results are dropped.
-            full = np.resize(part, (size, *part.shape[1:]))
-            found.append(session.run(["probabilities"], {"pixels": full})[0][: len(part)])
-        return np.concatenate(found)
-
-    return predict
+    return artifacts.open_artifact(path)[1]
 
 
 def _rename_output(graph, name):

@@ -143,25 +143,7 @@ def write(flat_buffer, spec, name, folder):
 
 def load(path):
     """A function from pixels `[batch, image_size, image_size, 3]` to probabilities, in LiteRT."""
-    interpreter = litert.open_interpreter(path, THREADS)
-    image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    fixed = image["shape_signature"][0]
-
-    def predict(pixels):
-        size = len(pixels) if fixed == -1 else fixed
-        if fixed == -1:
-            interpreter.resize_tensor_input(image["index"], pixels.shape)
-            interpreter.allocate_tensors()
-        found = []
-        for start in range(0, len(pixels), size):
-            part = pixels[start : start + size]
-            # `np.resize` repeats images to fill the last batch; their results are dropped.
-            interpreter.set_tensor(image["index"], np.resize(part, (size, *part.shape[1:])))
-            interpreter.invoke()
-            found.append(interpreter.get_tensor(probabilities["index"])[: len(part)])
-        return np.concatenate(found)
-
-    return predict
+    return litert.batch_predictor(litert.open_interpreter(path, THREADS))
 
 
 def _operations(flat_buffer):

@@ -16,73 +16,38 @@ or, with --model, for one of its artifacts:
 
 from absl import flags
 
+import recycle_tf
 from recycle_tf import cli, options
-from recycle_tf.errors import did_you_mean
-from recycle_tf.paths import printable
+
+IMAGES = ("split", "manual_dir", "data_dir", "ignore_unknown")
+"""Flags that say which images of a dataset are evaluated."""
 
 
 @cli.command
 def main(argv):
     """Prints the per-class table, or one row per dataset, and writes a report for each."""
     values = _parse(argv)
-    cli.import_tensorflow()
-    from recycle_tf import runs
-    from recycle_tf.evaluation import datasets, evaluate, metrics, rules
-
-    run = runs.open_run(values.run)
-    place = values.rules and rules.load(values.rules)
-    if place:
-        place.bins_of(run.labels)
-    sets = [
-        datasets.open_set(
-            run, dataset, values.split, values.manual_dir, values.data_dir, values.ignore_unknown
-        )
-        for dataset in values.dataset or [None]
-    ]
+    run = recycle_tf.open_run(values.run)
+    images = {name: values[name].value for name in IMAGES}
+    datasets = values.dataset or [None]
     if values.shift:
-        return _evaluate_shifts(values, run, sets[0])
+        return _evaluate_shifts(values, run, datasets[0], images)
     if values.against:
-        other = runs.open_run(values.against, "against")
-        for images in sets:
-            print(f"{images.name} {images.split_name}: {evaluate.against(run, other, images)}")
+        for dataset in datasets:
+            print(f"{dataset or 'own data'}: {run.compare(values.against, dataset, **images)}")
         return
-    results = evaluate.evaluate(run, sets)
-    for result in results:
-        if len(results) == 1:
-            print(metrics.table(result.summary))
-        for label in result.set.left_out:
-            print(f"left out  {result.set.name}: {printable(label)}, a class that the run does not know")
-        print(f"report    {result.directory / 'report.html'}")
-        if place:
-            _print_bins(place, result, run.labels)
-    if len(results) > 1 or not results[0].set.own:
-        reference = evaluate.own_accuracy(run)
-        print(metrics.comparison({result.name: result.summary for result in results}, reference))
+    found = run.evaluate(datasets if len(datasets) > 1 else datasets[0], **images, rules=values.rules)
+    print(found)
 
 
-def _print_bins(place, result, labels):
-    print(f"bins      {place.name.get('en') or next(iter(place.name.values()))}")
-    found = place.summarise(result.probabilities, result.set.split.labels, labels)
-    for name, figures in found.items():
-        answer = name.replace("_", " ")
-        cost = f"cost {figures['cost']:.3f} per image"
-        print(f"          {answer:13} bin: accuracy {figures['accuracy']:.4f}, {cost}")
-
-
-def _evaluate_shifts(values, run, images):
+def _evaluate_shifts(values, run, dataset, images):
     from tqdm import tqdm
-
-    from recycle_tf.evaluation import evaluate, shifts
 
     def progress(pairs):
         return tqdm(pairs, desc="shifts", disable=None, leave=False)
 
-    names = tuple(shifts.SHIFTS) if values.shift == ["all"] else values.shift
-    for name in names:
-        if name not in shifts.SHIFTS:
-            raise cli.UserError(f"--shift={name}: {did_you_mean(name, ['all', *shifts.SHIFTS])}")
-    found, directory = evaluate.evaluate_shifts(run, values.model or run.path, images, names, progress)
-    print(shifts.table(found))
+    found, directory = run.evaluate_shifts(values.shift, dataset, values.model, progress, **images)
+    print(found)
     print(f"plot      {directory / 'shifts.png'}")
 
 

@@ -1,4 +1,4 @@
-"""Predicts images: `python -m recycle_tf predict --model=RUN_OR_TFLITE IMAGE_OR_FOLDER …`.
+"""Predicts images: `python -m recycle_tf predict --model=RUN_OR_FILE IMAGE_OR_FOLDER …`.
 
 A folder is searched for images; `-` reads paths from standard input, one per line. "not sure" follows an
 answer whose probability is below the model's threshold. Images that cannot be read are reported, and the exit
@@ -13,45 +13,38 @@ import sys
 
 from absl import flags
 
+import recycle_tf
 from recycle_tf import cli
+from recycle_tf.files import writing
 from recycle_tf.paths import from_user, printable
 
 TABLES = ("csv", "json", "jsonl")
+WRITTEN = (*TABLES, "sheet")
+"""Flags that name a file for the answers."""
 
 
 @cli.command
 def main(argv):
     """Prints image, label and probability, one line per image."""
     values, places = _parse(argv)
-    cli.import_tensorflow()
-    from tqdm import tqdm
-
-    from recycle_tf.evaluation import inputs, rules
-    from recycle_tf.evaluation.answers import Answers
-    from recycle_tf.evaluation.predictor import open_predictor
-
     if places == ["-"]:
         places = [line for line in sys.stdin.read().splitlines() if line]
         if not places:
             raise cli.UserError("-: no paths on standard input")
-    images = inputs.expand(places)
-    predictor = open_predictor(values.model)
-    place = values.rules and rules.load(values.rules)
-    if place:
-        place.bins_of(predictor.labels)
-    # What is only printed does not stay in memory.
-    kept = any(values[name].value for name in ("sheet", *TABLES))
-    answers, failed = Answers(), 0
+    predictor = recycle_tf.load(values.model, values.rules)
+    images = predictor.expand(places)
     width = max(len(printable(image)) for image in images)
-    for answer in predictor.stream(tqdm(images, disable=None, leave=False)):
-        if kept:
-            answers.append(answer)
+    # What is only printed does not stay in memory.
+    kept = any(values[name].value for name in WRITTEN)
+    answers, failed = predictor.predict(images) if kept else predictor.stream(images), 0
+    for answer in answers:
         if answer.error:
             failed += 1
             print(f"error: {printable(answer.error)}", file=sys.stderr)
         else:
-            _print(answer, width, values.top, place)
-    _write(values, answers)
+            _print(answer, width, values.top)
+    if kept:
+        _write(values, answers)
     if failed:
         print(f"{failed} of {len(images)} images could not be read", file=sys.stderr)
         return 1
@@ -59,7 +52,12 @@ def main(argv):
 
 def _parse(argv):
     values = flags.FlagValues()
-    flags.DEFINE_string("model", None, "Run folder or exported .tflite file.", flag_values=values)
+    flags.DEFINE_string(
+        "model",
+        None,
+        "Run folder, or exported file: a .tflite, a SavedModel's folder, a .onnx.",
+        flag_values=values,
+    )
     flags.DEFINE_integer("top", 1, "Classes to show per image.", lower_bound=1, flag_values=values)
     for name in TABLES:
         flags.DEFINE_string(
@@ -74,48 +72,30 @@ def _parse(argv):
     flags.DEFINE_string("sheet", None, "Also draw the images with their answers: a PNG.", flag_values=values)
     places = cli.parse(argv, values, __doc__)
     if not values.model:
-        raise cli.UserError("--model: missing; give a run folder or a .tflite file")
+        raise cli.UserError("--model: missing; give a run folder or an exported file")
     if not places:
         raise cli.UserError("no images given; name files or folders after the flags")
     if values.sheet and not values.sheet.endswith(".png"):
         raise cli.UserError(f"--sheet={values.sheet}: expected a .png")
-    for name in ("sheet", *TABLES):
+    for name in WRITTEN:
         path = values[name].value
         if path and not from_user(path, name, utf8=False).parent.is_dir():
             raise cli.UserError(f"--{name}={path}: its folder does not exist")
     return values, places
 
 
-def _print(answer, width, top, place):
+def _print(answer, width, top):
     ranked = list(zip(answer.labels, answer.probabilities, strict=True))[:top]
     shown = "  ".join(f"{printable(label):12} {probability:6.1%}" for label, probability in ranked)
     print(f"{printable(answer.image):{width}}  {shown}{'' if answer.sure else '  not sure'}")
-    if place:
-        rule = place.classes[answer.label]
-        texts = (place.bins[rule["bin"]], rule.get("advice"), rule.get("question"))
-        told = [texts.get("en") or next(iter(texts.values())) for texts in texts if texts]
-        print(f"{'':{width}}  -> {printable('. '.join(text.rstrip('.') for text in told))}")
+    if answer.instruction:
+        print(f"{'':{width}}  -> {printable(answer.instruction)}")
 
 
 def _write(values, answers):
-    from recycle_tf import files
-    from recycle_tf.evaluation import plots
-
-    writers = {
-        "csv": lambda path: answers.to_csv(path, values.top),
-        "json": lambda path: answers.to_json(path, values.top),
-        "jsonl": lambda path: answers.to_jsonl(path, values.top),
-    }
-    read = [answer for answer in answers if not answer.error]
-
-    def draw(path):
-        with files.replacing(from_user(path, utf8=False)) as temporary:
-            plots.save_answers(temporary, read)
-
-    if read:
-        writers["sheet"] = draw
-    for name, write in writers.items():
+    for name in WRITTEN:
         path = values[name].value
+        more = () if name == "sheet" else (values.top,)
         if path:
-            with files.writing(f"`{name}={path}`"):
-                write(path)
+            with writing(f"`{name}={path}`"):
+                getattr(answers, f"to_{name}")(path, *more)

@@ -1,6 +1,7 @@
 """Evaluation of a run on one or several datasets."""
 
 import dataclasses
+import html
 import json
 import pathlib
 
@@ -8,12 +9,12 @@ import numpy as np
 
 from recycle_tf.data import cache, pipeline
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import comparing, metrics, report, shifts, temperature
+from recycle_tf.evaluation import comparing, metrics, notebook, plots, report, rules, shifts, temperature
 from recycle_tf.evaluation.datasets import EvaluationSet
 from recycle_tf.evaluation.predictor import open_predictor
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Evaluation:
     """What was found on one set of images.
 
@@ -22,35 +23,116 @@ class Evaluation:
         summary: of `metrics.summarise`.
         directory: of the report.
         probabilities: `[examples, num_classes]`, calibrated.
+        place: the `rules.Rules` of the bins, or None.
+        reference: accuracy on the run's own test split, 0..1, if this is not the run's own data and that is
+            known; else None.
     """
 
     set: EvaluationSet
     summary: dict
     directory: pathlib.Path
-    probabilities: np.ndarray = dataclasses.field(repr=False)
+    probabilities: np.ndarray
+    place: rules.Rules | None = None
+    reference: float | None = None
 
     @property
     def name(self):
         """Dataset and split, for a table."""
         return f"{self.set.name} {self.set.split_name}"
 
+    @property
+    def classes(self):
+        """Names of the run's classes, in index order."""
+        return tuple(self.summary["per_class"])
 
-def evaluate(run, sets):
+    @property
+    def accuracy(self):
+        """Share of the images that are predicted correctly, 0..1."""
+        return self.summary["accuracy"]
+
+    @property
+    def page(self):
+        """Path of `report.html`."""
+        return self.directory / "report.html"
+
+    @property
+    def bins(self):
+        """Accuracy and cost of the bins, see `rules.Rules.summarise`; None without rules."""
+        return self.place and self.place.summarise(self.probabilities, self.set.split.labels, self.classes)
+
+    def plot(self):
+        """A matplotlib `Figure` with the confusion matrix and the reliability diagram."""
+        confusion, labels = self.summary["confusion"], self.set.split.labels
+        return plots.draw(
+            lambda axes: plots.confusion_matrix(axes, confusion, self.classes, self.name),
+            lambda axes: plots.reliability(axes, self.probabilities, labels),
+        )
+
+    def __repr__(self):
+        parts = [metrics.table(self.summary), self.remarks]
+        if not self.set.own:
+            parts.append(metrics.comparison({self.name: self.summary}, self.reference))
+        return "\n".join(parts)
+
+    @property
+    def remarks(self):
+        """Lines for people: classes that were left out, where the report is, and the bins."""
+        lines = [
+            f"left out  {self.set.name}: {label}, a class that the run does not know"
+            for label in self.set.left_out
+        ]
+        lines.append(f"report    {self.page}")
+        if self.place:
+            lines.append(f"bins      {self.place.title}")
+        for answer, found in (self.bins or {}).items():
+            accuracy, cost = f"accuracy {found['accuracy']:.4f}", f"cost {found['cost']:.3f} per image"
+            lines.append(f"          {answer.replace('_', ' '):13} bin: {accuracy}, {cost}")
+        return "\n".join(lines)
+
+    def _repr_html_(self):
+        tested = [(name, row) for name, row in self.summary["per_class"].items() if row["examples"]]
+        rows = [
+            (name, *(round(row[key], 3) for key in ("precision", "recall", "f1")), row["examples"])
+            for name, row in tested
+        ]
+        low, high = self.summary["accuracy_interval"]
+        accuracy = f"accuracy {self.accuracy:.4f} (95 % interval {low:.3f} to {high:.3f})"
+        examples = f"{self.summary['examples']:,} examples"
+        note = f"{html.escape(self.name)}: {accuracy}, {examples}. {notebook.link(self.page)}"
+        return notebook.table(("class", "precision", "recall", "f1", "examples"), rows, note)
+
+
+class Evaluations(list):
+    """A list of `Evaluation`, one per dataset."""
+
+    def __repr__(self):
+        reference = next((found.reference for found in self if found.reference is not None), None)
+        summaries = {found.name: found.summary for found in self}
+        return "\n".join([*(found.remarks for found in self), metrics.comparison(summaries, reference)])
+
+
+def evaluate(run, sets, place=None):
     """Evaluates a run's calibrated model and writes a report for each set.
 
     Args:
         run: a `runs.Run`.
         sets: a list of `datasets.EvaluationSet`.
+        place: the `rules.Rules` of the bins, or None.
 
     Returns:
-        A list of `Evaluation`.
+        `Evaluations`.
 
     Raises:
         UserError: there is no model yet, or a report cannot be written.
     """
     model = temperature.load_calibrated_model(run)
     directories = _directories(run, sets)
-    return [_evaluate(run, model, *pair) for pair in zip(sets, directories, strict=True)]
+    found = [_evaluate(run, model, *pair, place) for pair in zip(sets, directories, strict=True)]
+    if all(images.own for images in sets):
+        return Evaluations(found)
+    # After the run's own data was evaluated, if it is among the sets.
+    reference = own_accuracy(run)
+    return Evaluations(dataclasses.replace(each, reference=reference) for each in found)
 
 
 def evaluate_shifts(run, model_path, images, names, progress=iter):
@@ -127,7 +209,7 @@ def _directories(run, sets):
     return found
 
 
-def _evaluate(run, model, images, directory):
+def _evaluate(run, model, images, directory, place):
     probabilities = _predict(run, model, images)
     summary = report.write(
         run,
@@ -137,7 +219,7 @@ def _evaluate(run, model, images, directory):
         probabilities,
         other=None if images.own else images,
     )
-    return Evaluation(images, summary, directory, probabilities)
+    return Evaluation(images, summary, directory, probabilities, place)
 
 
 def _predict(run, model, images):

@@ -64,7 +64,7 @@ def write_shifts(directory, robustness, image):
             name: [image, *(shifts.shift(name, image[None], s)[0] for s in shifts.STRENGTHS)]
             for name in robustness.accuracy
         }
-        plots.save_shift_examples(partial / "examples.png", rows)
+        plots.image_rows(rows).savefig(partial / "examples.png", dpi=80)
 
 
 def _write_files(run, directory, summary, split, probabilities):

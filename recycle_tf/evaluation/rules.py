@@ -57,6 +57,21 @@ class Rules:
         order = list(self.bins)
         return np.array([order.index(self.classes[label]["bin"]) for label in labels])
 
+    @property
+    def title(self):
+        """Whose rules they are, in English if there is such a text."""
+        return _english(self.name)
+
+    def instruct(self, label):
+        """What to do with something of a class: its bin, advice and question, as sentences.
+
+        Args:
+            label: name of the class.
+        """
+        rule = self.classes[label]
+        texts = filter(None, (self.bins[rule["bin"]], rule.get("advice"), rule.get("question")))
+        return ". ".join(_english(text).rstrip(".") for text in texts)
+
     def probabilities(self, probabilities, labels):
         """Probability of each bin: the sum over its classes.
 
@@ -117,6 +132,25 @@ def load(path):
     except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"`rules={path}`: not valid YAML: {' '.join(str(error).split())[:120]}") from error
     return _parse(content, path)
+
+
+def load_for(path, labels):
+    """As `load`, for a network.
+
+    Args:
+        path: as in `load`.
+        labels: names of its classes.
+
+    Raises:
+        UserError: as `load`, or a class without a rule.
+    """
+    found = load(path)
+    found.bins_of(labels)
+    return found
+
+
+def _english(texts):
+    return texts.get("en") or next(iter(texts.values()))
 
 
 def built_in():

@@ -137,6 +137,9 @@ class Robustness:
     accuracy: dict
     examples: int
 
+    def __str__(self):
+        return table(self)
+
     def mean(self, strength):
         """Mean accuracy over the kinds of shift at a strength, 0..1."""
         return float(np.mean([row[STRENGTHS.index(strength)] for row in self.accuracy.values()]))

@@ -95,7 +95,7 @@ def collect(source, out, findings=None, inbox=None):
     """
     if source.root is None:
         raise UserError(f"{source.name}: only a folder or a .csv can be reviewed")
-    prefix = _prefix(out, source.root)
+    prefix = splits.manifest_prefix(out, source.root, "out")
     rows = source.manifest()
     root = source.root.resolve()
     images = [
@@ -115,25 +115,11 @@ def collect(source, out, findings=None, inbox=None):
     return Review(source.labels, tuple(images), tuple(order), reasons)
 
 
-def _prefix(out, root):
-    """What turns a path relative to `root` into one relative to the folder of the manifest."""
-    folder, root = out.parent.resolve(), root.resolve()
-    if not (out.suffix == ".csv" and folder.is_dir()):
-        raise UserError(f"`out={out}`: expected a .csv in a folder that exists")
-    if not root.is_relative_to(folder):
-        raise UserError(
-            f"`out={out}`: the paths in it are relative to its folder, which must contain {root}; write it "
-            f"to {root.parent}"
-        )
-    inner = root.relative_to(folder).as_posix()
-    return "" if inner == "." else f"{inner}/"
-
-
 def _inbox(out, folder, known):
     """The images in a folder of new photographs, by name, without the files that the dataset has already."""
     if not folder.is_dir():
         raise UserError(f"`inbox={folder}`: no such folder")
-    prefix, root = _prefix(out, folder), folder.resolve()
+    prefix, root = splits.manifest_prefix(out, folder, "out"), folder.resolve()
     files = [
         file
         for file in sorted(root.rglob("[!.]*"))

@@ -216,12 +216,15 @@ def _new_path(config, source, root):
 
 
 def _repeated(config):
-    """The run in `from_run` if its data is to be used again; else None."""
+    """The run in `from_run` if its data is to be used again, with the same classes; else None."""
     if config.from_run is None:
         return None
     run = open_run(config.from_run, "from_run")
     data = ("dataset", "split", "seed", "on_bad_image")
-    return run if all(run.config[name] == getattr(config, name) for name in data) else None
+    if not all(run.config[name] == getattr(config, name) for name in data):
+        return None
+    classes = sources.class_names(config.dataset)
+    return run if classes is None or set(classes) == set(run.labels) else None
 
 
 def _locked(run):
