@@ -14,7 +14,7 @@ from recycle_tf import cli, runs
 from recycle_tf.data import cache, pipeline
 from recycle_tf.data.sources import Split
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import datasets, litert, metrics, temperature
+from recycle_tf.evaluation import datasets, litert, metrics, rules, temperature
 
 from . import artifact as artifacts
 from . import (
@@ -89,6 +89,7 @@ def export(settings):
     with staging.locked(run):
         earlier, earlier_answers = record.read(run.export), golden.read(run.export / "golden")
         translations = locales.translate(run.labels, settings.translation_files)
+        place = open_rules(settings, run)
         model = temperature.load_calibrated_model(run)
         formats = select_formats(settings, model)
         if not run.complete:
@@ -96,7 +97,7 @@ def export(settings):
         source = open_source(settings, run)
         calibration = calibrate(settings, run, model, source)
         about = {"author": settings.author, "license": settings.license, "batch": settings.batch_size}
-        spec = artifacts.make_spec(run, model, translations, calibration=calibration, **about)
+        spec = artifacts.make_spec(run, model, translations, calibration=calibration, place=place, **about)
         inputs = gather_inputs(settings, formats, run, source, spec)
         test = source and ask_keras(model, source.splits["test"], spec)
         validation = source and needed_validation(settings, formats, model, source, spec)
@@ -153,6 +154,19 @@ def _why_not(settings, model, target):
         limits = choose.Limits(settings.max_mb, settings.max_ms)
         return choose.too_large(target.bytes_per_parameter, model.count_params(), limits)
     return reason
+
+
+def open_rules(settings, run):
+    """The `rules.Rules` that say which bin, or None.
+
+    Raises:
+        UserError: the file is invalid, or has no bin for a class of the run.
+    """
+    if settings.rules is None:
+        return None
+    found = rules.load(settings.rules)
+    found.bins_of(run.labels)
+    return found
 
 
 def open_source(settings, run):

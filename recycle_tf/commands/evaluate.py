@@ -60,7 +60,9 @@ def main(argv):
 
 
 def _print_bins(place, result, labels):
-    print(f"bins      {place.name.get('en') or next(iter(place.name.values()))}")
+    from recycle_tf.evaluation import rules
+
+    print(f"bins      {rules.text(place.name, 'en')}")
     found = place.summarise(result.probabilities, result.set.split.labels, labels)
     for name, figures in found.items():
         answer = name.replace("_", " ")

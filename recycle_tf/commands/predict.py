@@ -2,7 +2,7 @@
 
 A folder is searched for images; `-` reads paths from standard input, one per line. "not sure" follows an
 answer whose probability is below the model's threshold. Images that cannot be read are reported, and the exit
-status is 1.
+status is 1. With --rules, the bin of least expected cost follows, with advice and what may change it.
 
     python -m recycle_tf predict --model=runs/mine photo.jpg
     python -m recycle_tf predict --model=runs/mine/export/model_int8.tflite --csv=bins.csv photos/
@@ -36,7 +36,7 @@ def main(argv):
             raise cli.UserError("-: no paths on standard input")
     images = inputs.expand(places)
     predictor = open_predictor(values.model)
-    place = values.rules and rules.load(values.rules)
+    place = rules.load(values.rules) if values.rules else predictor.rules
     if place:
         place.bins_of(predictor.labels)
     # What is only printed does not stay in memory.
@@ -50,7 +50,9 @@ def main(argv):
             failed += 1
             print(f"error: {cli.printable(answer.error)}", file=sys.stderr)
         else:
-            _print(answer, width, values.top, place)
+            _print(answer, width, values.top)
+            if place:
+                _print_bin(answer, width, place, predictor)
     _write(values, answers)
     if failed:
         print(f"{failed} of {len(images)} images could not be read", file=sys.stderr)
@@ -68,7 +70,8 @@ def _parse(argv):
     flags.DEFINE_string(
         "rules",
         None,
-        "Also say which bin: a .yaml file, or built-in: england, korea.",
+        "Also say which bin: a .yaml file, or built-in: england, korea. Default: the rules exported "
+        "with the file.",
         flag_values=values,
     )
     flags.DEFINE_string("sheet", None, "Also draw the images with their answers: a PNG.", flag_values=values)
@@ -86,15 +89,16 @@ def _parse(argv):
     return values, places
 
 
-def _print(answer, width, top, place):
+def _print(answer, width, top):
     ranked = list(zip(answer.labels, answer.probabilities, strict=True))[:top]
     shown = "  ".join(f"{cli.printable(label):12} {probability:6.1%}" for label, probability in ranked)
     print(f"{cli.printable(answer.image):{width}}  {shown}{'' if answer.sure else '  not sure'}")
-    if place:
-        rule = place.classes[answer.label]
-        texts = (place.bins[rule["bin"]], rule.get("advice"), rule.get("question"))
-        told = [texts.get("en") or next(iter(texts.values())) for texts in texts if texts]
-        print(f"{'':{width}}  -> {cli.printable('. '.join(text.rstrip('.') for text in told))}")
+
+
+def _print_bin(answer, width, place, predictor):
+    decision = place.decide(answer.probabilities, answer.labels, predictor.threshold)
+    doubt = "" if decision.sure else f"not sure ({decision.probability:.1%}), at the lowest cost: "
+    print(f"{'':{width}}  -> {doubt}{cli.printable(place.describe(decision))}")
 
 
 def _write(values, answers):

@@ -16,6 +16,7 @@ from recycle_tf import options, runs
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import inputs, litert, temperature
 from recycle_tf.evaluation.answers import Answer, Answers, make_answer
+from recycle_tf.evaluation.rules import Rules, parse
 from recycle_tf.files import user_path
 
 BATCH = 32
@@ -48,6 +49,7 @@ class Predictor:
         image_size: height and width of its input, in pixels.
         resize: how an image becomes square, one of `options.RESIZES`.
         threshold: confidence below which the answer is "not sure", 0..1; None without calibration.
+        rules: which bin, as exported with the file; None without.
     """
 
     network: Callable[[np.ndarray], np.ndarray]
@@ -55,6 +57,7 @@ class Predictor:
     image_size: int
     resize: str
     threshold: float | None
+    rules: Rules | None = None
 
     def probabilities(self, images):
         """Probabilities of any number of images, uint8 `[examples, image_size, image_size, 3]`."""
@@ -154,7 +157,21 @@ def _from_tflite(path):
     def predict(images):
         return np.stack([one(image) for image in images])
 
-    return Predictor(predict, spec["labels"], spec["image_size"], spec["resize"], spec.get("threshold"))
+    return Predictor(
+        predict, spec["labels"], spec["image_size"], spec["resize"], spec.get("threshold"), _rules(path, spec)
+    )
+
+
+def _rules(path, spec):
+    """The `Rules` that were exported with a file, or None."""
+    if "rules" not in spec:
+        return None
+    where = f"`model={path}`: its spec.json is invalid: rules"
+    found = parse(spec["rules"], where)
+    for label in spec["labels"]:
+        if label not in found.classes:
+            raise UserError(f"{where}: no bin for the class {label!r:.40}")
+    return found
 
 
 def _read_spec(path):
