@@ -97,6 +97,8 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
+            # Only to test that our figures are its figures.
+            "scikit-learn",
             "selenium",
         ],
         # Only to test that it runs the exported files as they are.

@@ -8,6 +8,11 @@ subfolder per class, in any order, or with only some of the classes. Classes are
 
 --against=RUN2 says whether the run is better than another one: interval and p-value of the difference.
 
+--target_precision=0.98 chooses, on the validation split, the confidence from which on 98 % of the answers are
+right, and says how many images are then answered, and how many of these correctly.
+
+--model evaluates one of the run's artifacts instead of its model, with the runtime of a phone.
+
 --shift=all simulates other conditions (light, color, distance, blur, noise, …) at five strengths, for the run
 or, with --model, for one of its artifacts:
 
@@ -45,7 +50,7 @@ def main(argv):
         for images in sets:
             print(f"{images.name} {images.split_name}: {evaluate.against(run, other, images)}")
         return
-    results = evaluate.evaluate(run, sets)
+    results = evaluate.evaluate(run, sets, values.model)
     for result in results:
         if len(results) == 1:
             print(metrics.table(result.summary))
@@ -54,9 +59,32 @@ def main(argv):
         print(f"report    {result.directory / 'report.html'}")
         if place:
             _print_bins(place, result, run.labels)
+    if values.target_precision is not None:
+        _print_precision(values, run, results)
     if len(results) > 1 or not results[0].set.own:
         reference = evaluate.own_accuracy(run)
         print(metrics.comparison({result.name: result.summary for result in results}, reference))
+
+
+def _print_precision(values, run, results):
+    from recycle_tf.evaluation import datasets, evaluate, metrics
+
+    validation = datasets.open_set(run, None, "validation", values.manual_dir, values.data_dir)
+    target = values.target_precision
+    threshold, rows = evaluate.at_precision(run, results, validation, target, values.model)
+    if threshold > 1:
+        print(f"precision {target:.1%} is reached at no confidence on the validation split")
+        return
+    print(f"precision {target:.1%} from a confidence of {threshold:.4f} on, on the validation split")
+    for result, (share, answers, right) in zip(results, rows, strict=True):
+        if not answers:
+            print(f"          {result.name}: no answer is that confident")
+            continue
+        low, high = metrics.wilson(right, answers)
+        print(
+            f"          {result.name}: {share:.1%} answered, {right / answers:.1%} of these right "
+            f"(95 % interval {low:.3f} to {high:.3f})"
+        )
 
 
 def _print_bins(place, result, labels):
@@ -121,7 +149,15 @@ def _parse(argv):
     flags.DEFINE_string(
         "model",
         None,
-        "With --shift: an exported .tflite of the run, instead of its model.",
+        "An exported .tflite of the run, instead of its model.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "target_precision",
+        None,
+        "Share of the answers that must be right, 0..1: how many images are then answered?",
+        lower_bound=0,
+        upper_bound=1,
         flag_values=values,
     )
     flags.DEFINE_string("manual_dir", None, "As in train.py. Default: the run's.", flag_values=values)
@@ -129,11 +165,16 @@ def _parse(argv):
     cli.no_positionals(cli.parse(argv, values, __doc__))
     if not values.run:
         raise cli.UserError("--run: missing; give a folder that train.py wrote")
-    if values.model and not values.shift:
-        raise cli.UserError(f"--model={values.model}: requires --shift")
     if values.shift and len(values.dataset or ()) > 1:
         raise cli.UserError("--shift: evaluates one --dataset at a time")
-    for one, other in (("shift", "against"), ("shift", "rules"), ("against", "rules")):
-        if values[one].value and values[other].value:
+    for one, other in (
+        ("shift", "against"),
+        ("shift", "rules"),
+        ("shift", "target_precision"),
+        ("against", "rules"),
+        ("against", "model"),
+        ("against", "target_precision"),
+    ):
+        if values[one].present and values[other].present:
             raise cli.UserError(f"--{one}: not available with --{other}; give one of them")
     return values
