@@ -55,7 +55,10 @@ setup(
     cmdclass={"build_py": BuildPackage},
     entry_points={
         "console_scripts": ["recycle-tf = recycle_tf.__main__:main"],
-        "recycle_tf.commands": ["export = recycle_tf.export.__main__"],
+        "recycle_tf.commands": [
+            "export = recycle_tf.export.__main__",
+            "benchmark = recycle_tf.export.benchmark",
+        ],
     },
     install_requires=[
         # 2.21 with Keras 3.15 is the first pair that exports cleanly on Python 3.12 and 3.13.

@@ -14,7 +14,7 @@ from recycle_tf import cli, runs
 from recycle_tf.data import cache, pipeline
 from recycle_tf.data.sources import Split
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import datasets, litert, metrics, rules, temperature
+from recycle_tf.evaluation import datasets, latency, litert, metrics, rules, temperature
 
 from . import artifact as artifacts
 from . import (
@@ -331,22 +331,24 @@ def write_flips(folder, exported, test, spec):
 
 def make_rows(exported, folder, test):
     """The rows of `export.json`, with latency and peak memory of `.tflite` files if there is an image."""
-    latency = {}
+    times = {}
     if test:
         timed = [result.artifact for result in exported if FORMATS[result.artifact.format].timed]
-        predictors = {
-            (artifact.format, threads): litert.open_predictor(artifact.path, threads)
+        calls = {
+            (artifact.format, threads): functools.partial(
+                litert.open_predictor(artifact.path, threads), test.images[0]
+            )
             for artifact in timed
             for threads in (1, 2)
         }
-        for (name, threads), milliseconds in verify.time_alternately(predictors, test.images[0]).items():
-            latency.setdefault(name, {})[f"threads_{threads}"] = milliseconds
+        for (name, threads), milliseconds in latency.time_alternately(calls).items():
+            times.setdefault(name, {})[f"threads_{threads}"] = milliseconds
     return [
         record.make_row(
             result,
             folder,
-            latency.get(result.artifact.format),
-            peak.measure(result.artifact.path) if result.artifact.format in latency else None,
+            times.get(result.artifact.format),
+            peak.measure(result.artifact.path) if result.artifact.format in times else None,
         )
         for result in exported
     ]

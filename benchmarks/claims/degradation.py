@@ -50,7 +50,7 @@ def run(arch, data, epochs, seed):
     model, history = training.train(make, data, epochs=epochs, seed=seed)
     norms["end"] = gradient_norms(model, data)
     print(f"{arch} seed {seed}: {history[-1]}", flush=True)
-    return {"history": history, "gradients": norms}
+    return {"history": history, "gradients": norms, "responses": responses(model, data)}
 
 
 def gradient_norms(model, data):
@@ -70,6 +70,15 @@ def gradient_norms(model, data):
         for slope, variable in zip(slopes, model.trainable_variables, strict=True)
         if len(variable.shape) == 4
     ]
+
+
+def responses(model, data):
+    """Standard deviation of the output of each 3x3 convolution after its norm; see responses.py."""
+    import keras
+
+    outputs = [layer.output for layer in model.layers if layer.name.endswith(("conv1_norm", "conv2_norm"))]
+    found = keras.Model(model.inputs, outputs).predict(data[2][:GRADIENT_BATCH].astype("float32"), verbose=0)
+    return [float(one.std()) for one in found]
 
 
 def report(found, out, examples, epochs):

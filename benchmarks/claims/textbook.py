@@ -70,13 +70,33 @@ def run(arch, data, epochs, seed):
     norms = any(isinstance(layer, keras.layers.BatchNormalization) for layer in network.layers)
     rate = 0.05 if norms else 0.01
     start = time.perf_counter()
-    _, history = training.train(make, data, epochs=epochs, seed=seed, batch_size=BATCH, learning_rate=rate)
+    model, history = training.train(
+        make, data, epochs=epochs, seed=seed, batch_size=BATCH, learning_rate=rate
+    )
     print(f"{arch} seed {seed}: {history[-1]}, {time.perf_counter() - start:.0f} s", flush=True)
     return {
         "parameters": network.count_params(),
         "macs": describe(arch, classes, image_size=size).macs,
         "history": history,
         "images_per_second": len(data[0]) / min(row["seconds"] for row in history),
+        "gates": gates(model, data, classes),
+    }
+
+
+def gates(model, data, classes):
+    """Mean gate of each channel by class, for each block with squeeze-and-excitation; see gates.py."""
+    import keras
+
+    excited = [layer for layer in model.layers if layer.name.endswith("_excite")]
+    if not excited:
+        return {}
+    network = keras.Model(model.inputs, [layer.input[1] for layer in excited])
+    found = network.predict(data[2].astype("float32"), batch_size=BATCH, verbose=0)
+    return {
+        layer.name.removesuffix("_se_excite"): [
+            gate[data[3] == label].mean(axis=(0, 1, 2)).round(3).tolist() for label in range(classes)
+        ]
+        for layer, gate in zip(excited, keras.tree.flatten(found), strict=True)
     }
 
 

@@ -87,13 +87,14 @@ function answer() {
   find("answer").style.setProperty("--bin", best.color);
   const bar = element("span", "bar", "");
   bar.style.setProperty("--share", probability);
-  const material = decision?.label ? [named(spec.labels.indexOf(decision.label)).name] : [];
+  const confidence = {percent: percent(Math.min(probability, 0.99))};
+  if (decision?.label) confidence.name = named(spec.labels.indexOf(decision.label)).name;
   return [
     icon(best),
     element("p", "over", text(decision ? "goesInto" : "goesIn")),
     element("p", "name", best.name),
     bar,
-    element("p", "sure", [...material, text("sure", {percent: percent(Math.min(probability, 0.99))})].join(", ")),
+    element("p", "sure", text(confidence.name ? "sureOf" : "sure", confidence)),
     ...(decision ? instructions(decision) : []),
   ];
 }
