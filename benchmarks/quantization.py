@@ -10,6 +10,7 @@ Damaged files and steps are simulated in Keras, which agrees with LiteRT (tests/
 """
 
 import argparse
+import functools
 import pathlib
 import sys
 import tempfile
@@ -74,8 +75,8 @@ class Network:
 
 def sound(network):
     """Rows `(name, verdict, bytes, milliseconds)` of the files of each format."""
-    from export import int8, tflite, verify
-    from recycle_tf.evaluation import litert
+    from export import int8, tflite
+    from recycle_tf.evaluation import latency, litert
 
     spec = dict.fromkeys(("arch", "run", "dataset", "input", "output", "resize"), "benchmark")
     spec |= {"labels": network.run.labels, "image_size": network.model.input_shape[1], "batch": 1}
@@ -88,7 +89,8 @@ def sound(network):
         paths["tflite_int8"] = folder / "model_int8.tflite"
         paths["tflite_int8"].write_bytes(int8.convert(network.model, network.calibration))
         predictors = {name: litert.open_predictor(path) for name, path in paths.items()}
-        times = verify.time_alternately(predictors, network.test[0])
+        calls = {name: functools.partial(one, network.test[0]) for name, one in predictors.items()}
+        times = latency.time_alternately(calls)
         for name, path in paths.items():
             found = np.stack([predictors[name](image) for image in network.test])
             yield name, network.judge(name, found), path.stat().st_size, times[name]

@@ -33,7 +33,9 @@ class Artifact:
     operations: dict | None = None
 
 
-def make_spec(run, model, translations=None, author=None, license=None, calibration=None, batch=1):
+def make_spec(
+    run, model, translations=None, author=None, license=None, calibration=None, batch=1, place=None
+):
     """What an app developer needs to know, for JSON: input, resizing, labels, origin.
 
     Args:
@@ -44,6 +46,7 @@ def make_spec(run, model, translations=None, author=None, license=None, calibrat
         license: its license, or None.
         calibration: as returned by `temperature.calibrate`, or None.
         batch: batch size of the artifact, or `"dynamic"`; a SavedModel takes any number of images.
+        place: the `rules.Rules` of the place where it is used, or None.
 
     Returns:
         A dict without the entries that are None. Each format adds its name.
@@ -64,6 +67,7 @@ def make_spec(run, model, translations=None, author=None, license=None, calibrat
         **{f"labels_{locale}": names for locale, names in (translations or {}).items()},
         "author": author,
         "license": license,
+        "rules": place and place.content(run.labels),
         **(calibration or {"temperature": 1.0}),
     }
     return {key: value for key, value in spec.items() if value is not None}

@@ -14,7 +14,7 @@ from recycle_tf import cli, files, runs
 from recycle_tf.data import cache, pipeline
 from recycle_tf.data.sources import Split
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import datasets, litert, metrics, temperature
+from recycle_tf.evaluation import datasets, latency, litert, metrics, rules, temperature
 
 from . import artifact as artifacts
 from . import (
@@ -92,6 +92,7 @@ def export(settings):
     with staging.locked(run):
         earlier, earlier_answers = record.read(run.export), golden.read(run.export / "golden")
         translations = locales.translate(run.labels, settings.translation_files)
+        place = open_rules(settings, run)
         model = temperature.load_calibrated_model(run)
         formats = select_formats(settings, model)
         if not run.complete:
@@ -99,7 +100,7 @@ def export(settings):
         source = open_source(settings, run)
         calibration = calibrate(settings, run, model, source)
         about = {"author": settings.author, "license": settings.license, "batch": settings.batch_size}
-        spec = artifacts.make_spec(run, model, translations, calibration=calibration, **about)
+        spec = artifacts.make_spec(run, model, translations, calibration=calibration, place=place, **about)
         inputs = gather_inputs(settings, formats, run, source, spec)
         test = source and ask_keras(model, source.splits["test"], spec)
         validation = source and needed_validation(settings, formats, model, source, spec)
@@ -158,6 +159,19 @@ def _why_not(settings, model, target):
         limits = choose.Limits(settings.max_mb, settings.max_ms)
         return choose.too_large(target.bytes_per_parameter, model.count_params(), limits)
     return reason
+
+
+def open_rules(settings, run):
+    """The `rules.Rules` that say which bin, or None.
+
+    Raises:
+        UserError: the file is invalid, or has no bin for a class of the run.
+    """
+    if settings.rules is None:
+        return None
+    found = rules.load(settings.rules)
+    found.bins_of(run.labels)
+    return found
 
 
 def open_source(settings, run):
@@ -322,22 +336,24 @@ def write_flips(folder, exported, test, spec):
 
 def make_rows(exported, folder, test):
     """The rows of `export.json`, with latency and peak memory of `.tflite` files if there is an image."""
-    latency = {}
+    times = {}
     if test:
         timed = [result.artifact for result in exported if FORMATS[result.artifact.format].timed]
-        predictors = {
-            (artifact.format, threads): litert.open_predictor(artifact.path, threads)
+        calls = {
+            (artifact.format, threads): functools.partial(
+                litert.open_predictor(artifact.path, threads), test.images[0]
+            )
             for artifact in timed
             for threads in (1, 2)
         }
-        for (name, threads), milliseconds in verify.time_alternately(predictors, test.images[0]).items():
-            latency.setdefault(name, {})[f"threads_{threads}"] = milliseconds
+        for (name, threads), milliseconds in latency.time_alternately(calls).items():
+            times.setdefault(name, {})[f"threads_{threads}"] = milliseconds
     return [
         record.make_row(
             result,
             folder,
-            latency.get(result.artifact.format),
-            peak.measure(result.artifact.path) if result.artifact.format in latency else None,
+            times.get(result.artifact.format),
+            peak.measure(result.artifact.path) if result.artifact.format in times else None,
         )
         for result in exported
     ]

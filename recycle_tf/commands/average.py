@@ -11,12 +11,13 @@ improves. Both are decided on the validation split and shifted copies of it; --p
 
 from absl import flags
 
+import recycle_tf
 from recycle_tf import cli
 
 
 @cli.command
 def main(argv):
-    """Prints what was tried and the per-class table of the test split."""
+    """Prints what was tried, the best first, and the new run."""
     values = flags.FlagValues()
     flags.DEFINE_string("run_dir", None, "Folder of the new run.", flag_values=values)
     flags.DEFINE_list(
@@ -29,15 +30,10 @@ def main(argv):
         proportions = values.proportions and [float(share) for share in values.proportions]
     except ValueError:
         raise cli.UserError(f"--proportions={','.join(values.proportions)}: expected numbers") from None
-    cli.import_tensorflow()
     from tqdm import tqdm
 
-    from recycle_tf import runs
-    from recycle_tf.evaluation import metrics
-    from recycle_tf.training import averaging
-
-    run, summary, tried = averaging.average(
-        [runs.open_run(path) for path in paths],
+    run, tried = recycle_tf.average(
+        paths,
         values.run_dir,
         proportions,
         lambda shares: tqdm(shares, desc="averages", disable=None, leave=False),
@@ -46,5 +42,4 @@ def main(argv):
     for candidate in tried:
         shares = " ".join(f"{share:.2f}" for share in candidate.proportions)
         print(f"{shares:25} {100 * candidate.validation:9.1f}% {100 * candidate.shifted:8.1f}%")
-    print(metrics.table(summary))
-    print(f"run       {run.path}: the first row")
+    print(run)

@@ -2,7 +2,7 @@
 
 A folder is searched for images; `-` reads paths from standard input, one per line. "not sure" follows an
 answer whose probability is below the model's threshold. Images that cannot be read are reported, and the exit
-status is 1.
+status is 1. With --rules, the bin of least expected cost follows, with advice and what may change it.
 
     python -m recycle_tf predict --model=runs/mine photo.jpg
     python -m recycle_tf predict --model=runs/mine/export/model_int8.tflite --csv=bins.csv photos/
@@ -66,7 +66,8 @@ def _parse(argv):
     flags.DEFINE_string(
         "rules",
         None,
-        "Also say which bin: a .yaml file, or built-in: england, korea.",
+        "Also say which bin: a .yaml file, or built-in: england, korea. Default: the rules exported "
+        "with the file.",
         flag_values=values,
     )
     flags.DEFINE_string("sheet", None, "Also draw the images with their answers: a PNG.", flag_values=values)

@@ -79,8 +79,14 @@ def make_answer(image, row, names, threshold, place=None):
         tuple(names[index] for index in order),
         tuple(float(row[index]) for index in order),
         sure,
-        instruction=place and place.instruct(names[order[0]]),
+        instruction=place and _instruction(place, row, names, threshold),
     )
+
+
+def _instruction(place, row, names, threshold):
+    decision = place.decide(row, names, threshold)
+    doubt = "" if decision.sure else f"not sure ({decision.probability:.1%}), at the lowest cost: "
+    return doubt + place.describe(decision)
 
 
 class Answers(list):

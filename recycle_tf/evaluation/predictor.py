@@ -121,7 +121,8 @@ def open_predictor(path, place=None):
 
     Args:
         path: of the folder or file.
-        place: rules that name the bins: a `.yaml` file or a built-in name, see `rules.load`; or None.
+        place: rules that name the bins: a `.yaml` file or a built-in name, see `rules.load`; None for those
+            that were exported with the file, if any.
 
     Raises:
         UserError: no such file or folder, or a file that was not exported by this package; or no bin for a
@@ -131,10 +132,22 @@ def open_predictor(path, place=None):
     if path.suffix in (".tflite", ".onnx") or artifacts.is_saved_model(path):
         spec, network = artifacts.open_artifact(path)
         settings = (spec["labels"], spec["image_size"], spec["resize"], spec.get("threshold"))
-        found = Predictor(network, *settings, source=path)
+        found = Predictor(network, *settings, source=path, place=_rules(path, spec))
     else:
         found = _from_run(path)
     return dataclasses.replace(found, place=rules.load_for(place, found.labels)) if place else found
+
+
+def _rules(path, spec):
+    """The `rules.Rules` that were exported with a file, or None."""
+    if "rules" not in spec:
+        return None
+    where = f"`model={path}`: its spec.json is invalid: rules"
+    found = rules.parse(spec["rules"], where)
+    for label in spec["labels"]:
+        if label not in found.classes:
+            raise UserError(f"{where}: no bin for the class {label!r:.40}")
+    return found
 
 
 def _from_run(path):

@@ -9,7 +9,7 @@ from recycle_tf.evaluation import metrics, page, plots, shifts
 from recycle_tf.evaluation.answers import inert
 
 
-def write(run, directory, split_name, split, probabilities, other=None):
+def write(run, directory, split_name, split, probabilities, other=None, model=None):
     """Writes everything a run's `report/` holds; an earlier report is replaced when the new one is complete.
 
     Args:
@@ -19,6 +19,7 @@ def write(run, directory, split_name, split, probabilities, other=None):
         split: the `sources.Split` that was predicted.
         probabilities: `[len(split), num_classes]`, calibrated.
         other: the `datasets.EvaluationSet` if it is not the run's own data, else None.
+        model: path of the artifact that predicted, or None for the run's model.
 
     Returns:
         The summary of `metrics.summarise`, as written to `metrics.json`.
@@ -26,13 +27,20 @@ def write(run, directory, split_name, split, probabilities, other=None):
     Raises:
         UserError: the folder cannot be written.
     """
-    threshold = run.calibration and run.calibration["threshold"]
+    calibration = run.calibration or {}
     summary = {
+        "model": model and str(model),
         "dataset": other.name if other else run.config["dataset"],
         "own": other is None,
         "location": other.location if other else None,
         "split": split_name,
-        **metrics.summarise(probabilities, split.labels, run.labels, threshold),
+        **metrics.summarise(
+            probabilities,
+            split.labels,
+            run.labels,
+            calibration.get("threshold"),
+            calibration.get("temperature"),
+        ),
     }
     with files.writing(directory), files.replacing_folder(directory) as partial:
         _write_files(run, partial, summary, split, probabilities)

@@ -106,19 +106,24 @@ def find_temperature(logits, labels):
     return float(np.exp((low + high) / 2))
 
 
-def find_threshold(probabilities, labels):
-    """The lowest confidence at or above which the accuracy is at least `RIGHT`.
+def find_threshold(probabilities, labels, right=RIGHT):
+    """The lowest confidence at or above which the accuracy is at least `right`.
+
+    Args:
+        probabilities: `[examples, num_classes]`.
+        labels: true classes, `[examples]`.
+        right: accuracy, 0..1.
 
     Returns:
         0..1; 1.01, which no answer reaches, if there is none.
     """
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
-    right = (probabilities.argmax(axis=1) == labels)[order]
-    accuracy = np.cumsum(right) / np.arange(1, len(labels) + 1)
+    hits = (probabilities.argmax(axis=1) == labels)[order]
+    accuracy = np.cumsum(hits) / np.arange(1, len(labels) + 1)
     # Answers of equal confidence stay together.
     last = np.append(np.diff(confidence[order]) < 0, True)
-    fit = np.flatnonzero((accuracy >= RIGHT) & last)
+    fit = np.flatnonzero((accuracy >= right) & last)
     return float(confidence[order][fit[-1]]) if len(fit) else 1.01
 
 

@@ -63,7 +63,7 @@ def expected_memory(training, images, remat):
     state = _bytes([*model.variables, *model.optimizer.variables])
     trained = state + _bytes(model.trainable_variables)
     # Activations of auxiliary classifiers are few, and a model for any image size does not know its own.
-    activations = images * _activations(training.inference_model, remat)
+    activations = images * activation_bytes(training.inference_model, remat)
     graph = GRAPH + GRAPH_LAYER * len(model.operations) * (2 if remat else 1)
     others = psutil.Process().memory_info().rss - state + graph
     return (
@@ -73,8 +73,13 @@ def expected_memory(training, images, remat):
     )
 
 
-def _activations(model, remat):
-    """Bytes of one image's forward pass that the backward pass needs."""
+def activation_bytes(model, remat=False):
+    """Bytes of one image's forward pass that the backward pass needs.
+
+    Args:
+        model: a Keras model.
+        remat: whether activations inside blocks are recomputed.
+    """
     blocks = collections.defaultdict(list)
     for operation in model.operations:
         block = re.match(r"stage\d+_block\d+", operation.name) if remat else None
@@ -106,8 +111,7 @@ def describe_run(run, progress):
 def speeds(model, batches, sample):
     """Measures how many images per second the input pipeline and the model process, each on its own.
 
-    The model runs real training steps, all on the same batch; their effects are undone. Their compiled graph
-    is reused by `fit`.
+    The compiled graph of the training steps is reused by `fit`.
 
     Args:
         model: a compiled model whose optimizer is built.
@@ -117,23 +121,33 @@ def speeds(model, batches, sample):
     Returns:
         A line of text.
     """
-    pipeline, steps = _Clock(), _Clock()
+    pipeline = _Clock()
     for _ in batches.repeat():
         pipeline.tick()
         if pipeline.done:
             break
+    prepared, trained = len(sample[0]) * pipeline.rate, training_speed(model, sample)
+    slower = "pipeline" if prepared < trained else "model"
+    return (
+        f"pipeline {prepared:,.0f} images/s, model {trained:,.0f}, each alone: the {slower} is the bottleneck"
+    )
 
+
+def training_speed(model, sample):
+    """Images per second of real training steps, all on the same batch; their effects are undone.
+
+    Args:
+        model: a compiled model whose optimizer is built.
+        sample: `(images, labels)`, one batch.
+    """
+    steps = _Clock()
     variables = [*model.variables, *model.optimizer.variables]
     before = [variable.numpy() for variable in variables]
     repeated = tf.data.Dataset.from_tensors(tuple(sample)).repeat()
     model.fit(repeated, steps_per_epoch=STEPS + 1, shuffle=False, verbose=0, callbacks=[steps])
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
-    prepared, trained = (len(sample[0]) * clock.rate for clock in (pipeline, steps))
-    slower = "pipeline" if prepared < trained else "model"
-    return (
-        f"pipeline {prepared:,.0f} images/s, model {trained:,.0f}, each alone: the {slower} is the bottleneck"
-    )
+    return len(sample[0]) * steps.rate
 
 
 class _Clock(keras.callbacks.Callback):

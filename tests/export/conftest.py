@@ -32,6 +32,27 @@ SPEC = dict.fromkeys(("arch", "run", "input", "output", "resize"), "") | {
 }
 """As much of a spec as the converter needs."""
 
+RULES = {
+    "name": {"en": "Here", "ko": "이곳"},
+    "valid": "since yesterday",
+    "source": "a sign",
+    "bins": {
+        "yellow": {"en": "Yellow bin", "ko": "노란 통", "color": "#ffd000"},
+        "gray": {"en": "Gray bin", "ko": "회색 통", "color": "#333333"},
+    },
+    "classes": {
+        name: {
+            "bin": "yellow",
+            "advice": {"en": "Empty it.", "ko": "비우세요."},
+            "question": {"en": "Is it greasy?", "ko": "기름이 묻었나요?", "if_yes": "gray"},
+            "source": "a sign",
+        }
+        for name in ("can", "jar", "tube")
+    },
+    "costs": {"default": 1},
+}
+"""Where the classes of the run go."""
+
 
 def run_command(command, *arguments):
     """Runs a command's `main` in this process; returns its exit status, standard output and error."""

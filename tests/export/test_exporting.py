@@ -8,6 +8,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from export import artifact, exporting, gates, golden, int8, record, tflite
@@ -17,8 +18,17 @@ from recycle_tf import create_model, list_models, options, runs
 from recycle_tf.commands import predict
 from recycle_tf.data import decode
 from recycle_tf.evaluation.predictor import open_predictor
-from tests.conftest import run_python
-from tests.export.conftest import FILES, check_error, check_whole, export, rows_of, run_command, succeed
+from tests.conftest import run_python, write_photos
+from tests.export.conftest import (
+    FILES,
+    RULES,
+    check_error,
+    check_whole,
+    export,
+    rows_of,
+    run_command,
+    succeed,
+)
 
 
 def test_every_format_is_written_and_verified(exported):
@@ -250,3 +260,18 @@ def convert_and_compare(arch, folder, run):
     size = model.input_shape[1]
     images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
     np.testing.assert_allclose(tflite.load(path)(images), artifact.answer(model, images), atol=1e-4)
+
+
+def test_the_rules_travel_with_every_file(copy, tmp_path):
+    place = tmp_path / "town.yaml"
+    place.write_text(yaml.safe_dump(RULES, allow_unicode=True), encoding="utf-8")
+    check_error(export(copy, f"--rules={tmp_path / 'gone.yaml'}"), "--rules=", "No such file")
+    check_error(export(copy, "--rules=korea"), "can", "no bin")
+    assert not (copy / "export").exists()
+    succeed(copy, "--formats=tflite_float32", f"--rules={place}")
+    spec = json.loads((copy / "export" / "spec.json").read_text(encoding="utf-8"))
+    assert spec["rules"]["classes"]["can"]["bin"] == "yellow"
+    photos = write_photos(tmp_path / "new", count=1)
+    model = copy / "export" / "model_float32.tflite"
+    result = run_command(predict.main, f"--model={model}", photos)
+    assert result.output.count("-> Yellow bin. Empty it. Is it greasy? If yes: Gray bin.") == 3

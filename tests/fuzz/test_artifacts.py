@@ -29,6 +29,16 @@ SPEC = {
     "labels": ["can", "jar"],
     "threshold": 0.5,
     "temperature": 1.0,
+    "rules": {
+        "name": {"en": "here"},
+        "source": "a sign",
+        "bins": {"blue": {"en": "Blue", "color": "#2d6fb3"}, "gray": {"ko": "회색"}},
+        "classes": {
+            "can": {"bin": "blue", "source": "a sign", "question": {"en": "Full?", "if_yes": "gray"}},
+            "jar": {"bin": "blue", "source": "a sign", "advice": {"en": "Empty it."}},
+        },
+        "costs": {"default": 1, "gray": {"blue": 4}},
+    },
 }
 
 

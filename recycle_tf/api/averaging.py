@@ -15,12 +15,14 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from recycle_tf.api.run import Run
 from recycle_tf.config import TrainConfig
 from recycle_tf.data import cache, pipeline
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import datasets, metrics, report, shifts, temperature
 from recycle_tf.files import replacing
 from recycle_tf.paths import from_user
+from recycle_tf.runs import open_run as open_folder
 from recycle_tf.training import resume
 
 SHIFTED, STRENGTH = ("background", "small", "dim", "blur"), 3
@@ -52,21 +54,27 @@ class Candidate:
         return (self.validation + self.shifted) / 2
 
 
-def average(runs, run_dir, proportions=None, progress=iter):
-    """Averages runs into a new, evaluated run.
+def average(paths, run_dir, proportions=None, progress=iter):
+    """Averages the weights of runs into a new run, which is calibrated and evaluated.
 
     Args:
-        runs: two or more `runs.Run` of one architecture on one dataset.
+        paths: two or more runs, or their folders, of one architecture on one dataset.
         run_dir: folder of the new run; it must not exist.
-        proportions: of each run, positive; None to choose them on the validation split.
+        proportions: of each run, positive; None to choose them on the validation split and shifted copies.
         progress: wraps the iteration over candidates of two runs, as tqdm does.
 
     Returns:
-        The new `runs.Run`, the summary of its test split, and the list of `Candidate`, the chosen one first.
+        The new `Run`, and the list of `Candidate` that were tried, the chosen one first.
 
     Raises:
         UserError: the runs differ, or the folder exists or cannot be written.
+
+    Example:
+        >>> both, tried = rt.average([run, run], "runs/both", proportions=(1, 1))
+        >>> tried[0].proportions
+        (0.5, 0.5)
     """
+    runs = [open_folder(path) for path in paths]
     _check(runs, proportions)
     config = TrainConfig(**{**runs[0].config, "run_dir": str(run_dir), "from_run": None})
     if from_user(run_dir, "run_dir").exists():
@@ -88,8 +96,7 @@ def average(runs, run_dir, proportions=None, progress=iter):
     tried.sort(key=lambda candidate: -candidate.score)
     model.set_weights(judge.mean(tried[0].proportions))
     parts = {str(run.path): share for run, share in zip(runs, tried[0].proportions, strict=True)}
-    run, summary = _write(model, config, source, parts)
-    return run, summary, tried
+    return Run(_write(model, config, source, parts)), tried
 
 
 class _Judge:
@@ -161,6 +168,6 @@ def _write(model, config, source, parts):
         batches = pipeline.build_evaluation(validation, *settings)
         temperature.calibrate_run(run, model, batches, validation.labels)
         probabilities = metrics.predict_probabilities(model, pipeline.build_evaluation(test, *settings))
-        summary = report.write(run, run.report, "test", test, probabilities)
+        report.write(run, run.report, "test", test, probabilities)
         resume.finish(run)
-    return run, summary
+    return run

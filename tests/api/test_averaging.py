@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from recycle_tf import runs
+from recycle_tf.api import averaging
 from recycle_tf.errors import UserError
-from recycle_tf.training import averaging
 
 
 @pytest.fixture
@@ -25,28 +25,34 @@ def two(finished_run, tmp_path):
     return runs.open_run(good), runs.open_run(bad)
 
 
+def paths(found):
+    return [run.path for run in found]
+
+
 def test_the_weights_are_the_mean_in_the_given_proportions(two, tmp_path):
-    run, summary, tried = averaging.average(two, tmp_path / "new", proportions=(3, 1))
+    run, tried = averaging.average(paths(two), tmp_path / "new", proportions=(3, 1))
     assert [candidate.proportions for candidate in tried] == [(0.75, 0.25)]
-    for own, one, other in zip(*(each.load_model().get_weights() for each in (run, *two)), strict=True):
+    for own, one, other in zip(
+        *(each.load_model().get_weights() for each in (run.folder, *two)), strict=True
+    ):
         np.testing.assert_allclose(own, 0.75 * one + 0.25 * other, atol=1e-6)
-    assert run.complete
-    assert run.calibration["temperature"] > 0
-    assert json.loads((run.report / "metrics.json").read_text())["accuracy"] == summary["accuracy"]
-    averaged = json.loads(run.config_file.read_text())["averaged"]
+    assert run.folder.complete
+    assert run.folder.calibration["temperature"] > 0
+    assert json.loads((run.folder.report / "metrics.json").read_text())["split"] == "test"
+    averaged = json.loads(run.folder.config_file.read_text())["averaged"]
     assert averaged == {str(two[0].path): 0.75, str(two[1].path): 0.25}
 
 
 def test_of_two_runs_the_better_end_wins(two, tmp_path):
-    run, _, tried = averaging.average(two[::-1], tmp_path / "new")
+    run, tried = averaging.average(paths(two[::-1]), tmp_path / "new")
     assert len(tried) == averaging.STEPS + 1
     assert tried[0].score == max(candidate.score for candidate in tried) > tried[-1].score
     assert tried[0].proportions[1] > 0.5
-    assert runs.open_run(run.path).labels == two[0].labels
+    assert list(run.classes) == two[0].labels
 
 
 def test_of_three_runs_the_bad_one_is_left_out(two, tmp_path):
-    run, _, tried = averaging.average([two[1], two[0], two[0]], tmp_path / "new")
+    run, tried = averaging.average(paths([two[1], two[0], two[0]]), tmp_path / "new")
     assert tried[0].proportions[0] == 0
     assert sum(tried[0].proportions) == pytest.approx(1)
 
@@ -60,7 +66,7 @@ def test_runs_that_differ_are_refused(two, tmp_path, change, names):
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "config": {**record["config"], **change}}))
     with pytest.raises(UserError) as caught:
-        averaging.average(two, tmp_path / "new")
+        averaging.average(paths(two), tmp_path / "new")
     assert all(name in str(caught.value) for name in names)
     assert not (tmp_path / "new").exists()
 
@@ -68,14 +74,14 @@ def test_runs_that_differ_are_refused(two, tmp_path, change, names):
 @pytest.mark.parametrize("proportions", [(1,), (1, 0), (1, -1)])
 def test_invalid_proportions(two, tmp_path, proportions):
     with pytest.raises(UserError, match="proportions"):
-        averaging.average(two, tmp_path / "new", proportions)
+        averaging.average(paths(two), tmp_path / "new", proportions)
 
 
 def test_one_run_or_an_existing_folder(two, tmp_path):
     with pytest.raises(UserError, match="two or more"):
-        averaging.average(two[:1], tmp_path / "new")
+        averaging.average(paths(two[:1]), tmp_path / "new")
     with pytest.raises(UserError, match=r"run_dir=.*exists"):
-        averaging.average(two, two[0].path)
+        averaging.average(paths(two), two[0].path)
 
 
 def test_candidates_are_judged_by_both_accuracies():
