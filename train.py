@@ -28,7 +28,7 @@ def train(config):
 
     from recycle_tf import create_model
     from recycle_tf.evaluation import metrics, plots, report, temperature
-    from recycle_tf.training import loop, resume, tensorboard
+    from recycle_tf.training import distillation, loop, resume, tensorboard
     from recycle_tf.training.batches import Batches
     from recycle_tf.training.strategy import scope, set_up
 
@@ -47,9 +47,10 @@ def train(config):
     with scope(strategy):
         settings = (config.arch, len(source.labels), config.image_size, config.weights)
         model = create_model(*settings, **config.model_overrides())
-    batches = Batches(source, config, model.input_shape[1], strategy)
+        teacher = distillation.load(config, source, run)
+    batches = Batches(source, config, model.input_shape[1], strategy, teacher)
     counts, steps = batches.class_counts, batches.steps_per_epoch
-    training = loop.prepare(model, config, strategy, counts, steps, run and run.checkpoints)
+    training = loop.prepare(model, config, strategy, counts, steps, run and run.checkpoints, teacher)
 
     # ---- fit
     if config.lr_finder:

@@ -201,6 +201,23 @@ class TrainConfig:
     label_smoothing: float = _setting(
         0.1, "Fraction of the label that is spread evenly over all classes.", low=0, high=0.99
     )
+    teacher: str | None = _setting(
+        None,
+        "Distillation: the folder of a complete run whose answers the network learns; or several, separated "
+        "by commas, whose answers are averaged.",
+    )
+    teacher_temperature: float = _setting(
+        4.0,
+        "Temperature that softens the probabilities of teacher and network in the loss.",
+        low=1,
+        high=100,
+    )
+    hard_label_weight: float = _setting(
+        0.1,
+        "Weight of the loss with respect to the labels, beside that with respect to the teacher.",
+        low=0,
+        high=1,
+    )
     accumulate: int = _setting(
         1,
         "Number of passes in which the gradient of a batch is computed, to save memory.",

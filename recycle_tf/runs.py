@@ -104,6 +104,11 @@ class Run:
         return self._record()["fingerprint"]
 
     @property
+    def teachers(self):
+        """SHA-256 of the models that it learns from; see `training.distillation`."""
+        return self._record().get("teachers", [])
+
+    @property
     def changed_versions(self):
         """Versions it was started with that are not installed now, such as `["keras 3.14.0"]`."""
         now = _versions()
@@ -209,17 +214,19 @@ class Run:
             writer.writeheader()
             writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
 
-    def write_record(self, config, source):
+    def write_record(self, config, source, teachers=()):
         """Writes `config.json`, which makes the folder a run.
 
         Args:
             config: a `TrainConfig`.
             source: the `data.sources.Source` it trains on.
+            teachers: SHA-256 of the models that it learns from.
         """
         record = {
             "config": dataclasses.asdict(config),
             "labels": list(source.labels),
             "fingerprint": source.fingerprint,
+            "teachers": list(teachers),
             "ignored_files": list(source.ignored),
             "versions": _versions(),
             "git_commit": _git_commit(),

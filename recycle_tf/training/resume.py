@@ -16,7 +16,7 @@ from recycle_tf.data import sources, splits
 from recycle_tf.errors import UserError
 from recycle_tf.files import PARTIAL, user_path
 from recycle_tf.runs import Run, open_run
-from recycle_tf.training import multi_worker
+from recycle_tf.training import distillation, multi_worker
 
 FREE_SETTINGS = ("run_dir", "data_dir", "manual_dir", "checkpoint_every", "profile")
 """Settings that do not affect what is computed: they may differ when a run is resumed."""
@@ -105,7 +105,7 @@ def create(config, source, strategy, root="runs"):
         if user_path(config.dataset).exists():
             splits.write_manifest(run.manifest, source.manifest())
         # Last: this file makes the folder a run.
-        run.write_record(config, source)
+        run.write_record(config, source, distillation.digests(config))
     except OSError as error:
         raise UserError(f"`run_dir={path}`: cannot be written ({error.strerror})") from error
     return run
