@@ -28,7 +28,7 @@ def train(config):
 
     from recycle_tf import create_model
     from recycle_tf.evaluation import metrics, plots, report, temperature
-    from recycle_tf.training import distillation, loop, resume, tensorboard
+    from recycle_tf.training import distillation, loop, quantization, resume, tensorboard
     from recycle_tf.training.batches import Batches
     from recycle_tf.training.strategy import scope, set_up
 
@@ -48,26 +48,25 @@ def train(config):
         settings = (config.arch, len(source.labels), config.image_size, config.weights)
         model = create_model(*settings, **config.model_overrides())
         teacher = distillation.load(config, source, run)
+    ranges = quantization.find_ranges(config, source, model, run)
     batches = Batches(source, config, model.input_shape[1], strategy, teacher)
     counts, steps = batches.class_counts, batches.steps_per_epoch
-    training = loop.prepare(model, config, strategy, counts, steps, run and run.checkpoints, teacher)
+    training = loop.prepare(model, config, strategy, counts, steps, run and run.checkpoints, teacher, ranges)
 
     # ---- fit
     if config.lr_finder:
         return find_learning_rate(training, batches)
     batches.load()
-    run = run or resume.create(config, source, strategy)
+    run = run or resume.create(config, source, strategy, ranges)
     print_run(run, training, batches)
     with resume.writing(run), batches.naming_damaged_images():
         loop.fit(training, run, batches, config, plots.confusion_pixels)
         if run is None:
             return None
 
-        # ---- calibrate on the validation split
+        # ---- calibrate on the validation split, evaluate on the test split
         model = run.load_model()
         temperature.calibrate_run(run, model, batches.validation, source.splits["validation"].labels)
-
-        # ---- evaluate on the test split
         probabilities = metrics.predict_probabilities(model, batches.test)
         summary = report.write(run, run.report, "test", source.splits["test"], probabilities)
 

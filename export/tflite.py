@@ -15,10 +15,11 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.tools import flatbuffer_utils
 
-from recycle_tf import cli, layers
+from recycle_tf import cli
 from recycle_tf.evaluation import litert
+from recycle_tf.quantization import fake_quantization, fold
 
-from . import fold, metadata
+from . import metadata
 from .artifact import Artifact, answer, batch_dimension, size_of, writing
 
 THREADS = 2
@@ -62,17 +63,7 @@ CONVERSIONS = {
 
 def why_not(model, name):
     """Why a network cannot be exported to a format, or None."""
-    return why_not_integers(model) if CONVERSIONS[name].representative else None
-
-
-def why_not_integers(model):
-    """Why a network cannot compute in integers, or None."""
-    if any(isinstance(layer, layers.DeformableConv2D) for layer in model.layers):
-        return (
-            f"{model.name} samples its feature maps at computed coordinates, which integers would round; "
-            "tflite_dynamic keeps them in float"
-        )
-    return None
+    return fake_quantization.why_not(model) if CONVERSIONS[name].representative else None
 
 
 def export(spec, model, name, folder, representative_images=None):

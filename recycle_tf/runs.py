@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import importlib.metadata
 import json
+import math
 import pathlib
 import platform
 import subprocess
@@ -52,6 +53,11 @@ class Run:
     def calibration_file(self):
         """Temperature and confidence threshold; see `evaluation.temperature`."""
         return self.path / "calibration.json"
+
+    @property
+    def quantization_file(self):
+        """Ranges of the feature maps; only of a run that was trained with integers."""
+        return self.path / "quantization.json"
 
     @property
     def checkpoints(self):
@@ -136,6 +142,31 @@ class Run:
             if not valid or (name, value) == ("temperature", 0):
                 raise UserError(f"{self.calibration_file}: damaged, {name} is missing or invalid")
         return found
+
+    @property
+    def trained_ranges(self):
+        """The ranges of its feature maps, `{name: (low, high)}`; None without `quantization.json`.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if not self.quantization_file.is_file():
+            return None
+        found = _read_json(self.quantization_file)
+        try:
+            ranges = {name: (float(low), float(high)) for name, (low, high) in found["ranges"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{self.quantization_file}: damaged, the ranges are missing or invalid"
+            ) from error
+        if not all(math.isfinite(low) and low <= high < math.inf for low, high in ranges.values()):
+            raise UserError(f"{self.quantization_file}: damaged, a range is not two increasing numbers")
+        return ranges
+
+    def write_ranges(self, ranges):
+        """Writes `quantization.json`."""
+        with replacing(self.quantization_file) as temporary:
+            temporary.write_text(json.dumps({"bits": 8, "ranges": ranges}, indent=1) + "\n", encoding="utf-8")
 
     def _record(self):
         record = _read_json(self.config_file)

@@ -9,7 +9,7 @@ import keras
 
 from recycle_tf.config import in_steps
 from recycle_tf.models import registry
-from recycle_tf.training import losses, multi_worker, preflight
+from recycle_tf.training import losses, multi_worker, preflight, quantization
 from recycle_tf.training.batch_norm import synchronize_batch_norm
 from recycle_tf.training.callbacks import TrainingCallbacks
 from recycle_tf.training.checkpoint import last_checkpoint, restore, restore_from_chief
@@ -48,7 +48,16 @@ class Training:
         return self.phases[-1].end_epoch
 
 
-def prepare(inference_model, config, strategy, class_counts, steps_per_epoch, checkpoints, teacher=None):
+def prepare(
+    inference_model,
+    config,
+    strategy,
+    class_counts,
+    steps_per_epoch,
+    checkpoints,
+    teacher=None,
+    ranges=None,
+):
     """Makes a model ready to be trained, from its last checkpoint or from the start.
 
     Args:
@@ -59,6 +68,7 @@ def prepare(inference_model, config, strategy, class_counts, steps_per_epoch, ch
         steps_per_epoch: batches per epoch.
         checkpoints: folder of the checkpoints; None for a new run.
         teacher: a `distillation.Teacher`, or None.
+        ranges: what `quantization.find_ranges` returned.
 
     Returns:
         A `Training`.
@@ -67,15 +77,16 @@ def prepare(inference_model, config, strategy, class_counts, steps_per_epoch, ch
         UserError: the checkpoint is damaged or of another version, or no layer is trained.
     """
     with scope(strategy):
-        model, weights = registry.training_model(
-            inference_model,
-            len(class_counts),
-            model_class(strategy, config.remat, config.accumulate, teacher),
-            any_size=config.progressive is not None,
-        )
+        kind = model_class(strategy, config.remat, config.accumulate, teacher)
+        if ranges:
+            model, weights = quantization.training_model(inference_model, ranges, kind)
+        else:
+            model, weights = registry.training_model(
+                inference_model, len(class_counts), kind, any_size=config.progressive is not None
+            )
         device_batch_size = config.batch_size // strategy.num_replicas_in_sync
         synchronize_batch_norm(model, strategy, config.sync_batch_norm, device_batch_size)
-        phases = plan(config, model, steps_per_epoch)
+        phases = plan(config, model, steps_per_epoch, inference_model)
         compile_for = functools.partial(compile_model, model, weights, config, steps_per_epoch, class_counts)
         progress = compile_and_restore(model, checkpoints, steps_per_epoch, phases, compile_for)
     return Training(inference_model, model, phases, compile_for, progress, teacher)

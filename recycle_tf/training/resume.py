@@ -76,13 +76,14 @@ def unfinished(config, root="runs"):
     return run if run.complete else _locked(run)
 
 
-def create(config, source, strategy, root="runs"):
+def create(config, source, strategy, ranges=None, root="runs"):
     """Creates a run folder with configuration, labels and, for a folder of images, the split.
 
     Args:
         config: a `TrainConfig`.
         source: the `Source` it trains on.
         strategy: the run's distribution strategy.
+        ranges: what `quantization.find_ranges` returned.
         root: folder of runs, used if the configuration names none.
 
     Returns:
@@ -101,6 +102,9 @@ def create(config, source, strategy, root="runs"):
             raise UserError(f"{path}: another process has started a run here; choose another `run_dir`")
         run.config_file.unlink(missing_ok=True)
         run.manifest.unlink(missing_ok=True)
+        run.quantization_file.unlink(missing_ok=True)
+        if ranges:
+            run.write_ranges(ranges)
         run.labels_file.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
         if user_path(config.dataset).exists():
             splits.write_manifest(run.manifest, source.manifest())
@@ -249,7 +253,7 @@ def _has_checkpoint(run):
 
 def _only_created(run):
     """Whether a folder holds no more than what `create` writes: nothing was trained yet."""
-    created = {run.labels_file, run.manifest, run.config_file, run.tensorboard}
+    created = {run.labels_file, run.manifest, run.quantization_file, run.config_file, run.tensorboard}
     return all(path in created or path.name.startswith(PARTIAL) for path in run.path.iterdir())
 
 

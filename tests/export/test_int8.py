@@ -52,7 +52,8 @@ def shallow():
 
 
 def test_the_file_computes_what_was_simulated(shallow, tmp_path):
-    from export import fold, int8, ranges
+    from export import int8
+    from recycle_tf.quantization import fold, ranges
 
     pixels = images(shallow)
     path = tmp_path / "model.tflite"
@@ -68,7 +69,8 @@ def test_the_file_computes_what_was_simulated(shallow, tmp_path):
 
 
 def test_the_converter_takes_ranges_and_kernels_as_they_are(shallow, tmp_path):
-    from export import fake_quantization, fold, int8, ranges
+    from export import int8
+    from recycle_tf.quantization import fake_quantization, fold, ranges
 
     pixels = images(shallow)
     path = tmp_path / "model.tflite"
@@ -120,7 +122,8 @@ def correlated(count, channels, rng):
 
 
 def test_compensated_rounding_changes_the_output_less():
-    from export import fake_quantization, rounding
+    from export import rounding
+    from recycle_tf.quantization import fake_quantization
 
     rng = np.random.default_rng(0)
     inputs, weights = correlated(2000, 200, rng), rng.standard_t(3, size=(200, 8))
@@ -147,7 +150,8 @@ def test_blocks_only_change_the_speed(monkeypatch):
 
 
 def test_the_bias_keeps_the_mean_of_every_channel(shallow):
-    from export import fold, rounding
+    from export import rounding
+    from recycle_tf.quantization import fold
 
     pixels = images(shallow)
     folded = fold.fold(shallow, through_relu=False)
@@ -189,7 +193,8 @@ def test_moments_are_those_of_the_patches_that_a_kernel_sees():
 
 
 def test_a_layer_too_large_for_a_covariance_keeps_its_mean(monkeypatch):
-    from export import fake_quantization, rounding
+    from export import rounding
+    from recycle_tf.quantization import fake_quantization
 
     monkeypatch.setattr(rounding, "LARGEST", 3)
     inputs = keras.Input((4,))

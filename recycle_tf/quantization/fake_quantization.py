@@ -21,6 +21,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from recycle_tf.layers import DeformableConv2D
+
 LEVELS = 127
 """Largest integer of a kernel; -128 is not used, so that the scale is symmetric."""
 
@@ -59,6 +61,16 @@ class FakeQuantize(layers.Layer):
     def compute_output_shape(self, input_shape):
         """Rounding keeps the shape."""
         return input_shape
+
+
+def why_not(model):
+    """Why a network cannot compute in integers, or None."""
+    if any(isinstance(layer, DeformableConv2D) for layer in model.layers):
+        return (
+            f"{model.name} samples its feature maps at computed coordinates, which integers would round; "
+            "tflite_dynamic keeps them in float"
+        )
+    return None
 
 
 def insert(model, ranges):
@@ -102,6 +114,11 @@ def round_kernel(kernel, axes):
     """A kernel rounded to the nearest integers times `kernel_scale`; arguments as there."""
     scale = kernel_scale(kernel, axes)
     return np.round(kernel / scale) * scale
+
+
+def output_axes(layer):
+    """The axes of a layer's kernel over which the weights of one output channel lie."""
+    return (0, 1) if isinstance(layer, layers.DepthwiseConv2D) else tuple(range(len(layer.kernel.shape) - 1))
 
 
 class _Rewriting:
