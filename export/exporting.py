@@ -248,7 +248,10 @@ def write_format(spec, model, inputs, folder, settings, target, validation, test
     compare = functools.partial(compare_with_keras, target, names=spec["labels"], max_drop=settings.max_drop)
     with tempfile.TemporaryDirectory(dir=folder) as partial:
         needed = {need: inputs[need] for need in target.needs}
-        artifact = target.load_module().export(spec, model, target.name, pathlib.Path(partial), **needed)
+        try:
+            artifact = target.load_module().export(spec, model, target.name, pathlib.Path(partial), **needed)
+        except UserError as error:
+            raise UserError(f"`formats={target.name}`: {error}") from error
         if validation and (settings.choose or target.selective):
             artifact, selection = select_on_validation(
                 model, inputs, target, artifact, lambda attempt: compare(attempt, validation)[1]

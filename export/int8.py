@@ -6,20 +6,20 @@ that was trained with integers (`--quantize=int8`) has its ranges from there, an
 nearest, as in training.
 """
 
-import tempfile
-
 import keras
 import tensorflow as tf
 
-from recycle_tf import cli
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import litert
 from recycle_tf.quantization import fake_quantization, fold, ranges
 
-from . import rounding, tflite
-from .artifact import batch_dimension, writing
+from . import converter, rounding, tflite
+from .artifact import batch_dimension
 
 load = tflite.load
+
+CONVERSION = converter.Conversion(input_type="uint8")
+"""The converter takes the ranges from the `FakeQuantize` layers in the graph."""
 
 
 def why_not(model, name):
@@ -100,14 +100,5 @@ def convert(model, images, batch=1, trained_ranges=None):
         exact = tf.quantization.fake_quant_with_min_max_args(pixels, low, high)
         return {"probabilities": keras.ops.softmax(network(exact, training=False))}
 
-    archive = keras.export.ExportArchive()
-    archive.add_endpoint("serve", serve, [pixels])
-    with tempfile.TemporaryDirectory() as folder, cli.hushed(1, 2):
-        with writing(folder):
-            archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
-        # With `FakeQuantize` in the graph, this takes the ranges from there.
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.inference_input_type = tf.uint8
-        return converter.convert()
+    with tflite.saved_endpoint(serve, pixels) as folder:
+        return converter.convert(folder, CONVERSION)

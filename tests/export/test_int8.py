@@ -90,15 +90,15 @@ def test_the_converter_takes_ranges_and_kernels_as_they_are(shallow, tmp_path):
 
 @pytest.mark.parametrize("arch", ["test_efficientnet", "test_densenet", "test_resnet", "test_lenet"])
 def test_families_compute_in_integers(arch, tmp_path):
-    from export import gates, int8, tflite
+    from export import flat_buffer, gates, int8
 
     model = worn(arch)
     before, pixels = model.get_weights(), images(model)
-    flat_buffer = int8.convert(model, pixels)
+    content = int8.convert(model, pixels)
     path = tmp_path / "model.tflite"
-    path.write_bytes(flat_buffer)
+    path.write_bytes(content)
     # Behind it comes the head, which is float.
-    assert tflite._operations(flat_buffer)["DEQUANTIZE"] == 1
+    assert flat_buffer.operations(content)["DEQUANTIZE"] == 1
     expected = keras.ops.convert_to_numpy(keras.ops.softmax(model(np.float32(pixels), training=False)))
     # Untrained networks amplify rounding; one wrong operation gives an error of about 1.
     assert gates.logit_error(answers(path, pixels), expected) < 0.25
