@@ -55,4 +55,8 @@ def measure(model, images):
     batches = [plain, *(images[start : start + BATCH] for start in range(0, len(images), BATCH))]
     found = np.array([np.float32(bounds(tf.constant(batch, tf.float32))) for batch in batches])
     lows, highs = found[..., 0].min(axis=0), found[..., 1].max(axis=0)
-    return {name: (float(low), float(high)) for name, low, high in zip(tensors, lows, highs, strict=True)}
+    ranges = {name: (float(low), float(high)) for name, low, high in zip(tensors, lows, highs, strict=True)}
+    for names in fake_quantization.shared_ranges(model):
+        shared = min(ranges[name][0] for name in names), max(ranges[name][1] for name in names)
+        ranges |= dict.fromkeys(names, shared)
+    return ranges

@@ -108,4 +108,3 @@ def test_it_does_not_outlive_a_parent_that_is_killed():
     while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not os.path.exists(f"/proc/{child}")
-

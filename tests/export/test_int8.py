@@ -106,6 +106,30 @@ def test_families_compute_in_integers(arch, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("arch", ["test_densenet", "test_densenet_cifar"])
+def test_what_is_concatenated_is_not_rounded_again(arch):
+    from export import flat_buffer, int8
+
+    model = worn(arch)
+    # One integer operation turns pixels from uint8 to int8.
+    assert flat_buffer.operations(int8.convert(model, images(model)))["QUANTIZE"] == 1
+
+
+def test_places_with_one_range_are_found_through_pooling():
+    from recycle_tf.quantization import fake_quantization, fold, ranges
+
+    model = worn("test_densenet")
+    folded = fold.fold(model, through_relu=False)
+    shared = fake_quantization.shared_ranges(folded)
+    # A dense block's feature maps, the convolutions that add to them, and the transition behind them.
+    (first,) = (names for names in shared if "stage1_block1_concat" in names)
+    assert {"stage1_block2_concat", "stage1_block1_conv2", "stem_conv_act"} <= first
+    assert not any(names & other for names in shared for other in shared if names is not other)
+    found = ranges.measure(folded, images(model))
+    for names in shared:
+        assert len({found[name] for name in names}) == 1
+
+
 def test_a_batch(tmp_path):
     from export import int8
 
