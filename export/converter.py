@@ -1,9 +1,9 @@
 """TensorFlow's converter to TFLite, at arm's length: no other file touches `tf.lite`.
 
-It is deprecated, its successor converts no Keras model yet (docs/decisions.md), it leaks memory with every
-conversion, and an error in its C++ code ends the process. So it runs in a process of its own, which starts
-with the first conversion, serves the next ones, and is replaced after `CONVERSIONS` of them. A network goes
-there as a SavedModel, images as `.npy`; answers come back as files and JSON.
+It is deprecated in favor of one that takes Keras models only on PyTorch's backend (docs/decisions.md), it
+leaks memory with every conversion, and an error in its C++ code ends the process. So it runs in a process of
+its own, which starts with the first conversion, serves the next ones, and is replaced after `CONVERSIONS` of
+them. A network goes there as a SavedModel, images as `.npy`; answers come back as files and JSON.
 """
 
 import atexit
