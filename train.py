@@ -29,7 +29,7 @@ def train(config):
 
     from recycle_tf import create_model
     from recycle_tf.evaluation import metrics, plots, report, temperature
-    from recycle_tf.training import classes, loop, resume, tensorboard
+    from recycle_tf.training import classes, distillation, loop, quantization, resume, tensorboard
     from recycle_tf.training.batches import Batches
     from recycle_tf.training.strategy import scope, set_up
 
@@ -50,15 +50,18 @@ def train(config):
             settings = (config.arch, len(source.labels), config.image_size, config.weights)
             model = create_model(*settings, **config.model_overrides())
             kept = classes.keep(model, config, source.labels)
-        batches = Batches(source, config, model.input_shape[1], strategy)
+            teacher = distillation.load(config, source, run)
+        ranges = quantization.find_ranges(config, source, model, run)
+        batches = Batches(source, config, model.input_shape[1], strategy, teacher)
         counts, steps = batches.class_counts, batches.steps_per_epoch
-        training = loop.prepare(model, config, strategy, counts, steps, run and run.checkpoints)
+        before = run and run.checkpoints
+        training = loop.prepare(model, config, strategy, counts, steps, before, teacher, ranges)
 
         # ---- fit
         if config.lr_finder:
             return find_learning_rate(training, batches)
         batches.load()
-        run = run or resume.create(config, source, strategy, locks)
+        run = run or resume.create(config, source, strategy, locks, ranges)
         print_run(run, training, batches, kept)
         with resume.writing(run), batches.naming_damaged_images():
             loop.fit(training, run, batches, config, plots.confusion_pixels)

@@ -15,6 +15,7 @@ from recycle_tf.data import cache, pipeline
 from recycle_tf.data.sources import Split
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import datasets, latency, litert, metrics, rules, temperature
+from recycle_tf.quantization import ranges
 
 from . import artifact as artifacts
 from . import (
@@ -34,7 +35,6 @@ from . import (
 from .formats import FORMATS
 from .settings import ALL
 
-REPRESENTATIVE_IMAGES = 240
 REJECTED = "rejected"
 """Folder of the files that failed their gates."""
 
@@ -221,12 +221,13 @@ def gather_inputs(settings, formats, run, source, spec):
     """What the formats need beyond the model: `{name of the argument: value}`."""
 
     def representative_images():
-        chosen = pipeline.class_balanced(source.splits["train"], REPRESENTATIVE_IMAGES, run.config["seed"])
-        return cache.decode_all(chosen, spec["image_size"], spec["resize"])
+        size, resize, seed = spec["image_size"], spec["resize"], run.config["seed"]
+        return ranges.representative_images(source.splits["train"], size, resize, seed)
 
     gather = {
         "web_runtime": lambda: web.open_runtime(settings.web_runtime),
         "representative_images": representative_images,
+        "trained_ranges": lambda: run.trained_ranges,
     }
     needed = {need for target in formats for need in target.needs}
     return {need: function() for need, function in gather.items() if need in needed}
@@ -266,7 +267,10 @@ def write_format(spec, model, inputs, folder, settings, target, validation, test
     compare = functools.partial(compare_with_keras, target, names=spec["labels"], max_drop=settings.max_drop)
     with tempfile.TemporaryDirectory(dir=folder) as partial:
         needed = {need: inputs[need] for need in target.needs}
-        artifact = target.load_module().export(spec, model, target.name, pathlib.Path(partial), **needed)
+        try:
+            artifact = target.load_module().export(spec, model, target.name, pathlib.Path(partial), **needed)
+        except UserError as error:
+            raise UserError(f"`formats={target.name}`: {error}") from error
         if validation and (settings.choose or target.selective):
             artifact, selection = select_on_validation(
                 model, inputs, target, artifact, lambda attempt: compare(attempt, validation)[1]

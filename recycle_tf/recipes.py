@@ -21,6 +21,24 @@ RECIPES = {
     "finetune": _FINETUNE,
     # The same for photographs unlike those of training: objects on plain paper are put elsewhere.
     "robust": {**_FINETUNE, "augment": "wild"},
+    # From a trained network, which only has to get used to integers. What the recipe of that network may have
+    # set for its own training is set back.
+    "quantize": {
+        "epochs": "5",
+        "warmup": "0",
+        "learning_rate": 5e-5,
+        "schedule": "cosine",
+        "head_epochs": 0,
+        "layer_decay": 1.0,
+        "freeze": "",
+        "freeze_norms": False,
+        "lr_multipliers": "",
+        "ema": None,
+        "progressive": None,
+        "remat": False,
+        "time_limit": None,
+        "mixed_precision": "off",
+    },
     # As the architecture's authors trained it; see `paper`.
     "paper": {"augment": "upright", "mix": "none"},
 }

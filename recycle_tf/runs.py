@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import importlib.metadata
 import json
+import math
 import pathlib
 import platform
 import subprocess
@@ -60,6 +61,11 @@ class Run:
         return self.path / "calibration.json"
 
     @property
+    def quantization_file(self):
+        """Ranges of the feature maps; only of a run that was trained with integers."""
+        return self.path / "quantization.json"
+
+    @property
     def checkpoints(self):
         """Folder of the state that resuming needs: there from the start until the run is complete."""
         return self.path / "checkpoints"
@@ -109,6 +115,11 @@ class Run:
         return self._record()["fingerprint"]
 
     @property
+    def teachers(self):
+        """SHA-256 of the models that it learns from; see `training.distillation`."""
+        return self._record().get("teachers", [])
+
+    @property
     def changed_versions(self):
         """Versions it was started with that are not installed now, such as `["keras 3.14.0"]`."""
         now = _versions()
@@ -136,6 +147,31 @@ class Run:
             if not valid or (name, value) == ("temperature", 0):
                 raise UserError(f"{self.calibration_file}: damaged, {name} is missing or invalid")
         return found
+
+    @property
+    def trained_ranges(self):
+        """The ranges of its feature maps, `{name: (low, high)}`; None without `quantization.json`.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if not self.quantization_file.is_file():
+            return None
+        found = _read_json(self.quantization_file)
+        try:
+            ranges = {name: (float(low), float(high)) for name, (low, high) in found["ranges"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{self.quantization_file}: damaged, the ranges are missing or invalid"
+            ) from error
+        if not all(math.isfinite(low) and low <= high < math.inf for low, high in ranges.values()):
+            raise UserError(f"{self.quantization_file}: damaged, a range is not two increasing numbers")
+        return ranges
+
+    def write_ranges(self, ranges):
+        """Writes `quantization.json`."""
+        with files.replacing(self.quantization_file) as temporary:
+            temporary.write_text(json.dumps({"bits": 8, "ranges": ranges}, indent=1) + "\n", encoding="utf-8")
 
     def _record(self):
         record = _read_json(self.config_file)
@@ -199,18 +235,20 @@ class Run:
             writer.writeheader()
             writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
 
-    def write_record(self, config, source, averaged=None):
+    def write_record(self, config, source, teachers=(), averaged=None):
         """Writes `config.json`, which makes the folder a run.
 
         Args:
             config: a `TrainConfig`.
             source: the `data.sources.Source` it trains on.
+            teachers: SHA-256 of the models that it learns from.
             averaged: of an average of runs: `{path: proportion}`.
         """
         record = {
             "config": dataclasses.asdict(config),
             "labels": list(source.labels),
             "fingerprint": source.fingerprint,
+            "teachers": list(teachers),
             "ignored_files": list(source.ignored),
             "versions": _versions(),
             "git_commit": _git_commit(),

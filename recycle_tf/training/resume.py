@@ -16,7 +16,7 @@ from recycle_tf.errors import UserError
 from recycle_tf.files import PARTIAL
 from recycle_tf.paths import from_user
 from recycle_tf.runs import Run, open_run
-from recycle_tf.training import multi_worker
+from recycle_tf.training import distillation, multi_worker
 
 FREE_SETTINGS = ("run_dir", "data_dir", "manual_dir", "checkpoint_every", "profile")
 """Settings that do not affect what is computed: they may differ when a run is resumed."""
@@ -83,7 +83,7 @@ def unfinished(config, root="runs"):
     return run
 
 
-def create(config, source, strategy, locks, root="runs", averaged=None):
+def create(config, source, strategy, locks, ranges=None, root="runs", averaged=None):
     """Creates a run folder with configuration, labels and, for a folder of images, the split.
 
     Args:
@@ -91,6 +91,7 @@ def create(config, source, strategy, locks, root="runs", averaged=None):
         source: the `Source` it trains on.
         strategy: the run's distribution strategy.
         locks: a `contextlib.ExitStack`; the run is locked until it ends.
+        ranges: what `quantization.find_ranges` returned.
         root: folder of runs, used if the configuration names none.
         averaged: of an average of runs: `{path: proportion}`.
 
@@ -112,11 +113,14 @@ def create(config, source, strategy, locks, root="runs", averaged=None):
         run.config_file.unlink(missing_ok=True)
         run.manifest.unlink(missing_ok=True)
         run.checkpoints.mkdir(exist_ok=True)
+        run.quantization_file.unlink(missing_ok=True)
+        if ranges:
+            run.write_ranges(ranges)
         run.labels_file.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
         if from_user(config.dataset, "dataset").exists():
             splits.write_manifest(run.manifest, source.manifest())
         # Last: this file makes the folder a run.
-        run.write_record(config, source, averaged)
+        run.write_record(config, source, distillation.digests(config), averaged)
     return run
 
 
@@ -255,7 +259,14 @@ def _has_checkpoint(run):
 
 def _only_created(run):
     """Whether a folder holds no more than what `create` writes: nothing was trained yet."""
-    created = {run.labels_file, run.manifest, run.config_file, run.tensorboard, run.checkpoints}
+    created = {
+        run.labels_file,
+        run.manifest,
+        run.quantization_file,
+        run.config_file,
+        run.tensorboard,
+        run.checkpoints,
+    }
     only = all(path in created or path.name.startswith(PARTIAL) for path in run.path.iterdir())
     return only and not any(run.checkpoints.glob("epoch*"))
 

@@ -32,9 +32,8 @@ def paths(found):
 def test_the_weights_are_the_mean_in_the_given_proportions(two, tmp_path):
     run, tried = averaging.average(paths(two), tmp_path / "new", proportions=(3, 1))
     assert [candidate.proportions for candidate in tried] == [(0.75, 0.25)]
-    for own, one, other in zip(
-        *(each.load_model().get_weights() for each in (run.folder, *two)), strict=True
-    ):
+    weights = (each.load_model().get_weights() for each in (run.folder, *two))
+    for own, one, other in zip(*weights, strict=True):
         np.testing.assert_allclose(own, 0.75 * one + 0.25 * other, atol=1e-6)
     assert run.folder.complete
     assert run.folder.calibration["temperature"] > 0
