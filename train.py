@@ -28,7 +28,7 @@ def train(config):
     import keras
 
     from recycle_tf import create_model
-    from recycle_tf.evaluation import metrics, plots, report, temperature
+    from recycle_tf.evaluation import plots
     from recycle_tf.training import classes, distillation, loop, quantization, resume, tensorboard
     from recycle_tf.training.batches import Batches
     from recycle_tf.training.strategy import scope, set_up
@@ -68,17 +68,22 @@ def train(config):
             if run is None:
                 return None
 
-            # ---- calibrate on the validation split
-            model = run.load_model()
-            temperature.calibrate_run(run, model, batches.validation, source.splits["validation"].labels)
-
-            # ---- evaluate on the test split, and save
-            probabilities = metrics.predict_probabilities(model, batches.test)
-            summary = report.write(run, run.report, "test", source.splits["test"], probabilities)
+            # ---- calibrate on the validation split, evaluate on the test split, and save
+            summary = conclude(run, source, batches)
             tensorboard.write_results(run, summary)
             resume.finish(run)
         print_results(run, summary)
         return run
+
+
+def conclude(run, source, batches):
+    """Calibrates and evaluates the best model of a run; returns the summary of the test split."""
+    from recycle_tf.evaluation import metrics, report, temperature
+
+    model = run.load_model()
+    temperature.calibrate_run(run, model, batches.validation, source.splits["validation"].labels)
+    probabilities = metrics.predict_probabilities(model, batches.test)
+    return report.write(run, run.report, "test", source.splits["test"], probabilities)
 
 
 @cli.command

@@ -112,6 +112,7 @@ def test_the_export_command_parses_and_calls():
     assert {name for name in names if name.startswith(("recycle_tf", "export"))} == {
         "recycle_tf.cli",
         "recycle_tf.errors.UserError",
+        "export.benchmark",
         "export.serve",
         "export.settings.ExportSettings",
         "export.exporting",

@@ -121,6 +121,12 @@ def _parse(argv):
     flags.DEFINE_string("manual_dir", None, "As in train.py. Default: the run's.", flag_values=values)
     flags.DEFINE_string("data_dir", None, "As in train.py. Default: the run's.", flag_values=values)
     cli.no_positionals(cli.parse(argv, values, __doc__))
+    _check(values)
+    return values
+
+
+def _check(values):
+    """Rejects flags that are missing or do not go together."""
     if not values.run:
         raise cli.UserError("--run: missing; give a folder that train.py wrote")
     if values.shift and len(values.dataset or ()) > 1:
@@ -135,4 +141,3 @@ def _parse(argv):
     ):
         if values[one].present and values[other].present:
             raise cli.UserError(f"--{one}: not available with --{other}; give one of them")
-    return values
