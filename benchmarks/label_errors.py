@@ -4,17 +4,13 @@
 
 5 % of the labels of the official training split are replaced by another class, at random; only the images of
 that split are used. Precision and recall count the changed labels: labels wrong before count as right.
-`--probabilities=FOLDER` also writes labels and out-of-fold probabilities, to compare with cleanlab (not a
-dependency):
-
-    python benchmarks/label_errors.py --cleanlab=FOLDER
-
-needs only NumPy and cleanlab.
+Where cleanlab is installed (it is no dependency: `pip install cleanlab`), its filters are measured on the
+same probabilities.
 """
 
 import argparse
+import importlib.util
 import os
-import pathlib
 import sys
 import time
 
@@ -32,39 +28,49 @@ def main():
     parser.add_argument("--manual_dir")
     parser.add_argument("--data_dir")
     parser.add_argument("--weights")
-    parser.add_argument("--probabilities", type=pathlib.Path)
-    parser.add_argument("--cleanlab", type=pathlib.Path)
     flags = parser.parse_args()
-    rows = cleanlab_rows(flags.cleanlab) if flags.cleanlab else own_rows(flags)
     print("| selected by | seed | found | precision | recall |\n| --- | --- | --- | --- | --- |")
-    for name, seed, selected, changed in rows:
+    features, true = read_features(flags)
+    for name, seed, selected, changed in rows(features, true):
         hits = changed[selected].sum()
         precision, recall = hits / len(selected), hits / changed.sum()
         print(f"| {name} | {seed} | {len(selected)} | {precision:.2f} | {recall:.2f} |")
 
 
-def own_rows(flags):
+def rows(features, true):
     """`(name, seed, selected examples, whether each label was changed)`."""
     from recycle_tf.evaluation import label_errors
 
-    features, true = read_features(flags)
     for seed in SEEDS:
         labels, changed = change(true, seed)
         start = time.perf_counter()
         probabilities = label_errors.out_of_fold(features, labels, seed)
         seconds = time.perf_counter() - start
         print(f"seed {seed}: {features.shape} features, folds fitted in {seconds:.1f} s", file=sys.stderr)
-        if flags.probabilities:
-            flags.probabilities.mkdir(parents=True, exist_ok=True)
-            path = flags.probabilities / f"{seed}.npz"
-            np.savez(path, labels=labels, probabilities=probabilities, changed=changed)
         errors = label_errors.find(labels, probabilities)
         ranking = np.argsort(errors.margins)
         precision = np.cumsum(changed[ranking]) / np.arange(1, len(ranking) + 1)
-        yield "the audit's findings", seed, errors.indices, changed
-        yield "lowest margins, 5 %", seed, ranking[: changed.sum()], changed
-        last = np.flatnonzero(precision >= 0.6)[-1]
-        yield "lowest margins, down to precision 0.6", seed, ranking[: last + 1], changed
+        selections = {
+            "the audit's findings": errors.indices,
+            "lowest margins, 5 %": ranking[: changed.sum()],
+            "lowest margins, down to precision 0.6": ranking[: np.flatnonzero(precision >= 0.6)[-1] + 1],
+        }
+        if importlib.util.find_spec("cleanlab"):
+            selections |= of_cleanlab(labels, probabilities)
+        for name, selected in selections.items():
+            yield name, seed, selected, changed
+
+
+def of_cleanlab(labels, probabilities):
+    """What every filter of cleanlab selects: `{name: indices}`."""
+    from cleanlab.filter import find_label_issues
+
+    return {
+        f"cleanlab, {name}": find_label_issues(
+            labels, probabilities, filter_by=name, return_indices_ranked_by="normalized_margin", n_jobs=1
+        )
+        for name in ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning")
+    }
 
 
 def read_features(flags):
@@ -94,23 +100,6 @@ def change(labels, seed):
     new = labels.copy()
     new[chosen] = (new[chosen] + rng.integers(1, classes, count)) % classes
     return new, changed
-
-
-def cleanlab_rows(folder):
-    """The same for every filter of cleanlab, on the same probabilities."""
-    from cleanlab.filter import find_label_issues
-
-    for path in sorted(folder.glob("*.npz")):
-        stored = np.load(path)
-        for name in ("prune_by_noise_rate", "prune_by_class", "both", "confident_learning"):
-            selected = find_label_issues(
-                stored["labels"],
-                stored["probabilities"],
-                filter_by=name,
-                return_indices_ranked_by="normalized_margin",
-                n_jobs=1,
-            )
-            yield f"cleanlab, {name}", path.stem, selected, stored["changed"]
 
 
 if __name__ == "__main__":

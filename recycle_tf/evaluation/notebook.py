@@ -42,9 +42,14 @@ def _draw(figure):
 def _draw_waiting():
     from IPython import display, get_ipython
 
-    get_ipython().events.unregister("post_execute", _draw_waiting)
+    shell = get_ipython()
+    shell.events.unregister("post_execute", _draw_waiting)
+    # Matplotlib's inline backend shows a figure that is the value of a cell without asking it.
+    value = shell.last_execution_result.result
     for figure in list(_waiting):
-        display.display(display.Image(_draw(figure)))
+        content = _draw(figure)
+        if figure is not value:
+            display.display(display.Image(content))
 
 
 def table(columns, rows, note=""):

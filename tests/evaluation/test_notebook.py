@@ -41,6 +41,17 @@ def test_other_figures_are_drawn_at_the_end_of_the_cell(cell):
     assert "image/png" in value
 
 
+def test_matplotlibs_inline_backend_does_not_draw_twice(cell):
+    """It has a formatter for figures of its own, as soon as pyplot is imported in a notebook."""
+    from matplotlib.figure import Figure
+
+    formatter = InteractiveShell.instance().display_formatter.formatters["image/png"]
+    formatter.for_type(Figure, lambda figure: b"inline")
+    shown, (value,) = cell("figure()")
+    assert not shown
+    assert value["image/png"] == b"inline"
+
+
 def test_outside_a_notebook_nothing_is_drawn(capfd):
     figure = notebook.show(plots.draw(lambda axes: axes.plot([0, 1])))
     assert figure.axes

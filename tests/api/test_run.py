@@ -1,0 +1,119 @@
+"""Runs in the Python API."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+import recycle_tf as rt
+from tests.api.conftest import LABELS, TINY
+
+RULES = """
+name: {en: Here}
+source: us
+bins:
+  sack: {en: The sack}
+  box: {en: The box}
+classes:
+"""
+
+
+@pytest.fixture
+def rules(tmp_path):
+    """A rule file for the drawn classes."""
+    classes = "".join(
+        f"  {label}: {{bin: {'box' if label == 'paper' else 'sack'}, source: us}}\n" for label in LABELS
+    )
+    path = tmp_path / "here.yaml"
+    path.write_text(RULES + classes)
+    return path
+
+
+def test_settings_of_python(studio, tmp_path):
+    """Numbers and paths where the settings are texts; how a dataset was opened is how it is trained on."""
+    data = rt.open_dataset(studio / "photos", split="grouped", seed=5)
+    trained = rt.train(data, **TINY, epochs=1, run_dir=tmp_path / "run")
+    assert trained.settings["epochs"] == "1"
+    assert trained.settings["warmup"] == "0"
+    assert (trained.settings["split"], trained.settings["seed"]) == ("grouped", 5)
+    rows = {tuple(row.split(",")[:3]) for row in trained.folder.manifest.read_text().splitlines()[1:]}
+    assert rows == {row[:3] for row in data.source.manifest()}
+    # The same call again finds the complete run.
+    assert rt.train(data, **TINY, epochs=1, run_dir=tmp_path / "run") == trained
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"epoch": 3}, ("epoch:", "epochs")),
+        ({"arch": "resnet51"}, ("resnet51", "resnet50")),
+        ({"epochs": -1}, ("`epochs=-1`",)),
+        ({"recipe": "finetune"}, ("`weights=imagenet`",)),
+    ],
+)
+def test_mistakes_in_settings(data, settings, names):
+    with pytest.raises(rt.UserError) as caught:
+        rt.train(data, **settings)
+    for name in names:
+        assert name in str(caught.value)
+
+
+def test_a_run_shows_itself(run):
+    assert str(run.path) in repr(run)
+    assert "test_resnet_a" in repr(run)
+    assert "6 epochs" in repr(run)
+    assert rt.open_run(run) == run
+    with pytest.raises(rt.UserError, match="`run=gone`"):
+        rt.open_run("gone")
+
+
+def test_other_photographs(run, studio, rules):
+    other = rt.open_dataset(studio / "other_photos")
+    result = run.evaluate(other, rules=rules)
+    assert result.set.split_name == "all"
+    assert result.reference == run.evaluate().accuracy
+    assert set(result.bins) == {"most_probable", "cheapest"}
+    for part in ("other_photos all", "change", "bins      Here"):
+        assert part in repr(result)
+    both = run.evaluate([None, other])
+    assert [each.set.own for each in both] == [True, False]
+    assert "other_photos all" in repr(both)
+
+
+def test_shifts_and_comparisons(run):
+    found, folder = run.evaluate_shifts(["blur"])
+    assert "blur" in str(found)
+    assert (folder / "shifts.png").is_file()
+    with pytest.raises(rt.UserError, match="`shift=blr`.*blur"):
+        run.evaluate_shifts(["blr"])
+    assert run.compare(run.path).accuracy[0] == run.evaluate().accuracy
+
+
+def test_exports_and_their_mistakes(run, studio, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # Elsewhere than the package's own `export` folder.
+    files = run.export("tflite_float16", "saved_model")
+    assert {path.parent for path in files.values()} == {run.path / "export"}
+    answers = [rt.load(path).predict(studio / "new") for path in (run, *files.values())]
+    first, *others = [[answer.probability for answer in found] for found in answers]
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=0.01)
+    with pytest.raises(rt.UserError, match="`formats=tflite_int`.*tflite_int8"):
+        run.export("tflite_int")
+    with pytest.raises(rt.UserError, match="`max_dro`.*max_drop"):
+        run.export(max_dro=3)
+
+
+def test_bins(run, studio, rules, tmp_path):
+    answers = rt.load(run, rules=rules).predict(studio / "new")
+    assert {answer.instruction for answer in answers} <= {"The sack", "The box"}
+    answers.to_csv(tmp_path / "bins.csv")
+    assert (tmp_path / "bins.csv").read_text().startswith("image,label,probability,sure,instruction,error\n")
+    with pytest.raises(rt.UserError, match="rules"):
+        rt.load(run, rules="mars")
+
+
+def test_paths_with_a_slash_and_lists(run, here):
+    clf = rt.load(str(run.path) + "/")
+    assert [answer.image for answer in clf.predict("new/")] == [f"new/{n}.jpg" for n in range(1, 7)]
+    assert len(clf.predict(["new/1.jpg", pathlib.Path("new/2.jpg"), "new/[34].jpg"])) == 4
+    assert "cardboard, glass" in repr(clf)
