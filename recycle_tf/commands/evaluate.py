@@ -24,6 +24,16 @@ from absl import flags
 from recycle_tf import cli, options
 from recycle_tf.errors import did_you_mean
 
+EXCLUSIVE = (
+    ("shift", "against"),
+    ("shift", "rules"),
+    ("shift", "target_precision"),
+    ("against", "rules"),
+    ("against", "model"),
+    ("against", "target_precision"),
+)
+"""Flags that are not given together."""
+
 
 @cli.command
 def main(argv):
@@ -117,6 +127,19 @@ def _evaluate_shifts(values, run, images):
 
 def _parse(argv):
     values = flags.FlagValues()
+    _define(values)
+    cli.no_positionals(cli.parse(argv, values, __doc__))
+    if not values.run:
+        raise cli.UserError("--run: missing; give a folder that train.py wrote")
+    if values.shift and len(values.dataset or ()) > 1:
+        raise cli.UserError("--shift: evaluates one --dataset at a time")
+    for one, other in EXCLUSIVE:
+        if values[one].present and values[other].present:
+            raise cli.UserError(f"--{one}: not available with --{other}; give one of them")
+    return values
+
+
+def _define(values):
     flags.DEFINE_string("run", None, "Folder that train.py wrote.", flag_values=values)
     flags.DEFINE_list(
         "dataset", None, "Other datasets, separated by commas. Default: the run's own.", flag_values=values
@@ -162,19 +185,3 @@ def _parse(argv):
     )
     flags.DEFINE_string("manual_dir", None, "As in train.py. Default: the run's.", flag_values=values)
     flags.DEFINE_string("data_dir", None, "As in train.py. Default: the run's.", flag_values=values)
-    cli.no_positionals(cli.parse(argv, values, __doc__))
-    if not values.run:
-        raise cli.UserError("--run: missing; give a folder that train.py wrote")
-    if values.shift and len(values.dataset or ()) > 1:
-        raise cli.UserError("--shift: evaluates one --dataset at a time")
-    for one, other in (
-        ("shift", "against"),
-        ("shift", "rules"),
-        ("shift", "target_precision"),
-        ("against", "rules"),
-        ("against", "model"),
-        ("against", "target_precision"),
-    ):
-        if values[one].present and values[other].present:
-            raise cli.UserError(f"--{one}: not available with --{other}; give one of them")
-    return values
