@@ -24,6 +24,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# Takes minutes: the tutorial is run.
 docs: $(VENV)/docs-ready
 	$(BIN)/python -m mkdocs build --strict
 

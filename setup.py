@@ -93,7 +93,10 @@ setup(
         "dev": [
             "build",
             "dill",
+            "fastapi",
+            "httpx2",
             "hypothesis",
+            "ipython",
             "jax",
             MEDIAPIPE,
             *ONNX,

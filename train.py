@@ -7,6 +7,7 @@
 PHOTOS is a folder with one subfolder of images per class. Ctrl-C stops; rerun the command to resume.
 """
 
+import contextlib
 import pathlib
 import sys
 
@@ -27,77 +28,101 @@ def train(config):
     import keras
 
     from recycle_tf import create_model
-    from recycle_tf.evaluation import metrics, plots, report, temperature
-    from recycle_tf.training import loop, resume, tensorboard
+    from recycle_tf.evaluation import plots
+    from recycle_tf.training import classes, distillation, loop, quantization, resume, tensorboard
     from recycle_tf.training.batches import Batches
     from recycle_tf.training.strategy import scope, set_up
 
     # ---- strategy: devices and precision
     strategy = set_up(config)
 
-    # ---- data: with the split of the run to resume, if there is one
-    run, complete = resume.find(config, strategy)
-    if complete:
-        return already_complete(run)
-    source = resume.open_source(config, run, strategy)
-    print_data(source, config, resumed=run is not None)
+    # ---- data: with the split of the run to resume, if there is one; a run is locked until this block ends
+    with contextlib.ExitStack() as locks:
+        run, complete = resume.find(config, strategy, locks)
+        if complete:
+            return already_complete(run)
+        source = resume.open_source(config, run, strategy)
+        print_data(source, config, resumed=run is not None)
 
-    # ---- model: the seed is set here because preparing a dataset may use the same random generators
-    keras.utils.set_random_seed(config.seed)
-    with scope(strategy):
-        settings = (config.arch, len(source.labels), config.image_size, config.weights)
-        model = create_model(*settings, **config.model_overrides())
-    batches = Batches(source, config, model.input_shape[1], strategy)
-    counts, steps = batches.class_counts, batches.steps_per_epoch
-    training = loop.prepare(model, config, strategy, counts, steps, run and run.checkpoints)
+        # ---- model: the seed is set here because preparing a dataset may use the same random generators
+        keras.utils.set_random_seed(config.seed)
+        with scope(strategy):
+            settings = (config.arch, len(source.labels), config.image_size, config.weights)
+            model = create_model(*settings, **config.model_overrides())
+            kept = classes.keep(model, config, source.labels)
+            teacher = distillation.load(config, source, run)
+        ranges = quantization.find_ranges(config, source, model, run)
+        batches = Batches(source, config, model.input_shape[1], strategy, teacher)
+        counts, steps = batches.class_counts, batches.steps_per_epoch
+        before = run and run.checkpoints
+        training = loop.prepare(model, config, strategy, counts, steps, before, teacher, ranges)
 
-    # ---- fit
-    if config.lr_finder:
-        return find_learning_rate(training, batches)
-    batches.load()
-    run = run or resume.create(config, source, strategy)
-    print_run(run, training, batches)
-    with resume.writing(run), batches.naming_damaged_images():
-        loop.fit(training, run, batches, config, plots.confusion_pixels)
-        if run is None:
-            return None
+        # ---- fit
+        if config.lr_finder:
+            return find_learning_rate(training, batches)
+        batches.load()
+        run = run or resume.create(config, source, strategy, locks, ranges)
+        print_run(run, training, batches, kept)
+        with resume.writing(run), batches.naming_damaged_images():
+            loop.fit(training, run, batches, config, plots.confusion_pixels)
+            if run is None:
+                return None
 
-        # ---- calibrate on the validation split
-        model = run.load_model()
-        temperature.calibrate_run(run, model, batches.validation, source.splits["validation"].labels)
+            # ---- calibrate on the validation split, evaluate on the test split, and save
+            summary = conclude(run, source, batches)
+            tensorboard.write_results(run, summary)
+            resume.finish(run)
+        print_results(run, summary)
+        return run
 
-        # ---- evaluate on the test split
-        probabilities = metrics.predict_probabilities(model, batches.test)
-        summary = report.write(run, run.report, "test", source.splits["test"], probabilities)
 
-        # ---- save
-        tensorboard.write_results(run, summary)
-        resume.finish(run)
-    print_results(run, summary)
-    return run
+def conclude(run, source, batches):
+    """Calibrates and evaluates the best model of a run; returns the summary of the test split."""
+    from recycle_tf.evaluation import metrics, report, temperature
+
+    model = run.load_model()
+    temperature.calibrate_run(run, model, batches.validation, source.splits["validation"].labels)
+    probabilities = metrics.predict_probabilities(model, batches.test)
+    return report.write(run, run.report, "test", source.splits["test"], probabilities)
 
 
 @cli.command
 def main(argv):
-    """Flags -> configuration -> training."""
+    """Flags -> settings -> training."""
     values = flags.FlagValues()
     cli.define_flags(config.TrainConfig, values)
     cli.no_positionals(cli.parse(argv, values, __doc__))
-    given = cli.given(config.TrainConfig, values)
+    settings = resolve(cli.given(config.TrainConfig, values))
+    from recycle_tf.training import multi_worker
+
+    with multi_worker.restart_on_worker_loss():
+        train(settings)
+
+
+def resolve(given):
+    """The configuration of a training run.
+
+    Args:
+        given: `{setting: value}` of what the user gave.
+
+    Returns:
+        A `recycle_tf.config.TrainConfig`.
+
+    Raises:
+        UserError: an unknown setting or an invalid value.
+    """
     earlier = runs.settings_to_repeat(given["from_run"]) if "from_run" in given else None
     # Before TensorFlow is imported, so that a mistake is reported at once.
     settings = config.resolve(given, earlier=earlier)
 
     cli.import_tensorflow()
     from recycle_tf.models import registry
-    from recycle_tf.training import multi_worker
 
     # The published recipe of an architecture is in its module, which needs Keras.
     row = registry.find(settings.arch)
     settings = config.resolve(given, row.recipe, earlier)
     registry.override(settings.arch, row.config, settings.model_overrides())
-    with multi_worker.restart_on_worker_loss():
-        train(settings)
+    return settings
 
 
 def already_complete(run):
@@ -127,11 +152,15 @@ def find_learning_rate(training, batches):
     print(f"rate      --learning_rate={found:.2g}: the loss falls fastest there; see {path}")
 
 
-def print_run(run, training, batches):
-    """Prints model and devices, expected memory, and the run folder."""
+def print_run(run, training, batches, kept):
+    """Prints model and devices, what is kept of an earlier run, expected memory, and the run folder."""
     from recycle_tf.training import preflight
 
     print(f"model     {preflight.describe_model(training)}")
+    if kept:
+        parts = {"remain": kept.remaining, "are new": kept.new, "are gone": kept.gone}
+        listed = "; ".join(f"{', '.join(names)} {verb}" for verb, names in parts.items() if names)
+        print(f"classes   {listed}; starts from the weights of {batches.config.from_run}")
     memory = preflight.expected_memory(training, batches.images_at_once, batches.config.remat)
     print(f"memory    {memory}")
     print(f"run       {preflight.describe_run(run, training.progress)}")

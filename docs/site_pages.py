@@ -1,14 +1,18 @@
-"""MkDocs hook of `make docs`: files outside docs/ that belong to the site, and the table of settings.
+"""MkDocs hook of `make docs`: files outside docs/, the tutorial with its results, and the table of settings.
 
 The pages are written to be read in the repository too, so they link to README.md and to source files by
 relative paths. Here those files become pages of the site, and the links are rewritten to them.
 """
 
+import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import re
+import tempfile
 
+import notebook_page
 from mkdocs.structure.files import File
 
 from recycle_tf.config import TrainConfig
@@ -21,6 +25,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "docs/README.md": "documentation.md",
+    "docs/tutorial.ipynb": "tutorial.md",
 }
 """Paths in the repository of the pages that have another path in the site."""
 
@@ -35,8 +40,12 @@ def on_files(files, config):
     """Adds the pages of the repository's root and every source file that a page links to."""
     files.remove(files.get_file_from_path("README.md"))
     found = {_path(file): file for file in files.documentation_pages()}
+    files.remove(files.get_file_from_path("tutorial.ipynb"))
     for path, page in PAGES.items():
-        found[path] = File.generated(config, page, abs_src_path=str(ROOT / path))
+        if path.endswith(".ipynb"):
+            found[path] = File.generated(config, page, content=_executed(path))
+        else:
+            found[path] = File.generated(config, page, abs_src_path=str(ROOT / path))
         files.append(found[path])
     linked = {target for path, file in found.items() for target in _targets(path, file.content_string)}
     for path in sorted(linked - set(found)):
@@ -77,6 +86,13 @@ def _targets(path, markdown):
 
 def _resolve(path, target):
     return os.path.normpath(os.path.join(os.path.dirname(path), target))
+
+
+@functools.cache
+def _executed(path):
+    """A notebook with its results; `mkdocs serve` runs it once."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        return notebook_page.as_markdown(ROOT / path)
 
 
 def _listing(path):

@@ -66,7 +66,7 @@ def measure(archs, values):
     """Measures architectures, one after another; latencies in turn.
 
     Returns:
-        A list of `costs.Costs`.
+        A `costs.Table`.
     """
     import numpy as np
 
@@ -88,7 +88,7 @@ def measure(archs, values):
     if values.batch_size:
         for arch, model in models.items():
             measured[arch]["images_per_second"] = _training_speed(model, values)
-    return [costs.of_model(arch, model, **measured[arch]) for arch, model in models.items()]
+    return costs.Table(costs.of_model(arch, model, **measured[arch]) for arch, model in models.items())
 
 
 def _export(model, folder):

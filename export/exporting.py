@@ -10,11 +10,12 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from recycle_tf import cli, runs
+from recycle_tf import cli, files, runs
 from recycle_tf.data import cache, pipeline
 from recycle_tf.data.sources import Split
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import datasets, latency, litert, metrics, rules, temperature
+from recycle_tf.quantization import ranges
 
 from . import artifact as artifacts
 from . import (
@@ -34,12 +35,11 @@ from . import (
 from .formats import FORMATS
 from .settings import ALL
 
-REPRESENTATIVE_IMAGES = 240
 REJECTED = "rejected"
 """Folder of the files that failed their gates."""
 
-WRITTEN_EACH_TIME = (record.FILE, "spec.json", "card.md", "labels*.txt", "golden", ".partial-*")
-"""What is not copied from the earlier export; the last are remains of exports by earlier versions."""
+WRITTEN_EACH_TIME = (record.FILE, "spec.json", "card.md", "labels*.txt", "golden")
+"""What is not copied from the earlier export."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +80,9 @@ def export(settings):
     Args:
         settings: the `settings.ExportSettings`.
 
+    Returns:
+        `{format: path}` of the files that were written and not rejected.
+
     Raises:
         UserError: something is missing or invalid, and nothing was changed; or a file failed its gates, or no
             file is within the limits, which is reported after everything was written.
@@ -102,7 +105,8 @@ def export(settings):
         test = source and ask_keras(model, source.splits["test"], spec)
         validation = source and needed_validation(settings, formats, model, source, spec)
 
-        with staging.replacing(run.export, WRITTEN_EACH_TIME) as folder:
+        with files.replacing_folder(run.export) as folder:
+            staging.copy(run.export, folder, without=WRITTEN_EACH_TIME)
             write = functools.partial(write_format, spec, model, inputs, folder, settings)
             exported = [write(target, validation, test) for target in formats]
             write_golden(folder, exported, test, spec, earlier_answers)
@@ -112,6 +116,7 @@ def export(settings):
             kept = [row for row in earlier if row["format"] not in names]
             write_beside(folder, spec, kept + rows, source, test)
     report(settings, run, rows, test)
+    return {row["format"]: run.export / row["path"] for row in rows if not is_rejected(row)}
 
 
 def select_formats(settings, model):
@@ -216,12 +221,13 @@ def gather_inputs(settings, formats, run, source, spec):
     """What the formats need beyond the model: `{name of the argument: value}`."""
 
     def representative_images():
-        chosen = pipeline.class_balanced(source.splits["train"], REPRESENTATIVE_IMAGES, run.config["seed"])
-        return cache.decode_all(chosen, spec["image_size"], spec["resize"])
+        size, resize, seed = spec["image_size"], spec["resize"], run.config["seed"]
+        return ranges.representative_images(source.splits["train"], size, resize, seed)
 
     gather = {
         "web_runtime": lambda: web.open_runtime(settings.web_runtime),
         "representative_images": representative_images,
+        "trained_ranges": lambda: run.trained_ranges,
     }
     needed = {need for target in formats for need in target.needs}
     return {need: function() for need, function in gather.items() if need in needed}
@@ -261,7 +267,10 @@ def write_format(spec, model, inputs, folder, settings, target, validation, test
     compare = functools.partial(compare_with_keras, target, names=spec["labels"], max_drop=settings.max_drop)
     with tempfile.TemporaryDirectory(dir=folder) as partial:
         needed = {need: inputs[need] for need in target.needs}
-        artifact = target.load_module().export(spec, model, target.name, pathlib.Path(partial), **needed)
+        try:
+            artifact = target.load_module().export(spec, model, target.name, pathlib.Path(partial), **needed)
+        except UserError as error:
+            raise UserError(f"`formats={target.name}`: {error}") from error
         if validation and (settings.choose or target.selective):
             artifact, selection = select_on_validation(
                 model, inputs, target, artifact, lambda attempt: compare(attempt, validation)[1]
@@ -356,7 +365,7 @@ def make_rows(exported, folder, test):
 
 def write_beside(folder, spec, rows, source, test):
     """Writes `export.json`, `spec.json`, the labels and the model card."""
-    files = {
+    digests = {
         name: digest
         for row in rows
         for name, digest in artifacts.digests(folder / row["path"], folder).items()
@@ -365,11 +374,16 @@ def write_beside(folder, spec, rows, source, test):
     texts = {
         record.FILE: artifacts.as_json(rows),
         # The files themselves contain the spec, but cannot contain their own digests.
-        "spec.json": artifacts.as_json({**spec, "files": files}),
+        "spec.json": artifacts.as_json({**spec, "files": digests}),
         "card.md": card.make_card(spec, rows, source and source.name, summary),
     }
     for name, text in (texts | artifacts.label_files(spec)).items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def is_rejected(row):
+    """Whether a file failed its gates on the test split."""
+    return bool(row["verification"] and row["verification"]["failure"])
 
 
 def report(settings, run, rows, test):
@@ -382,7 +396,7 @@ def report(settings, run, rows, test):
         accuracy = (test.expected.argmax(axis=1) == test.split.labels).mean()
         print(record.table(rows, accuracy, len(test.split)))
     print(f"artifacts {run.export}")
-    rejected = [row for row in rows if row["verification"] and row["verification"]["failure"]]
+    rejected = [row for row in rows if is_rejected(row)]
     if settings.choose:
         chosen, text = choose.choose(rows, choose.Limits(settings.max_mb, settings.max_ms))
         print(cli.as_flags(text))

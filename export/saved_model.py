@@ -4,8 +4,9 @@ import keras
 import tensorflow as tf
 
 from recycle_tf.data import decode
+from recycle_tf.evaluation import artifacts
 
-from .artifact import Artifact, answer, size_of, writing
+from .artifact import Artifact, answer, as_json, size_of, writing
 
 TOP = 5
 """How many of the most probable classes are returned in order."""
@@ -16,7 +17,7 @@ def why_not(model, name):
 
 
 def export(spec, model, name, folder):
-    """Writes `folder/saved_model`.
+    """Writes `folder/saved_model`, with `spec.json` in its `assets.extra/`.
 
     Signature `serve_pixels` takes uint8 `[batch, image_size, image_size, 3]`; `serve_bytes` takes encoded
     images, `[batch]`, and resizes them as in training. Both return `probabilities` and `labels`,
@@ -62,13 +63,15 @@ def export(spec, model, name, folder):
     pixels = tf.TensorSpec([None, image_size, image_size, 3], tf.uint8, name="pixels")
     archive.add_endpoint("serve_pixels", serve_pixels, [pixels])
     archive.add_endpoint("serve_bytes", serve_bytes, [tf.TensorSpec([None], tf.string, name="encoded")])
-    path = folder / "saved_model"
+    path, spec = folder / "saved_model", {"format": name, **spec}
     with writing(path):
         archive.write_out(path, verbose=False)
-    return Artifact(name, path, size_of(path), {"format": name, **spec})
+    beside = path / artifacts.SAVED_MODEL_SPEC
+    beside.parent.mkdir()
+    beside.write_text(as_json(spec), encoding="utf-8")
+    return Artifact(name, path, size_of(path), spec)
 
 
 def load(path):
     """A function from pixels `[batch, image_size, image_size, 3]` to probabilities, in TensorFlow."""
-    served = tf.saved_model.load(str(path))
-    return lambda pixels: served.serve_pixels(tf.constant(pixels))["probabilities"].numpy()
+    return artifacts.open_artifact(path)[1]

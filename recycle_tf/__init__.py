@@ -1,7 +1,20 @@
 """From photographs of waste to a phone app that says which bin.
 
-`recycle_tf.create_model("densenet121", num_classes=6)` builds a Keras model written from its paper;
-`recycle_tf.list_models("resnet*")` and `recycle_tf.describe("resnet50")` say what is available.
+    import recycle_tf as rt
+
+    data = rt.open_dataset("photos")  # a folder with one subfolder of images per class
+    rt.audit(data)
+    run = rt.train(data, arch="efficientnet_lite0", weights="imagenet", recipe="finetune", epochs=15)
+    run.evaluate("other_photos")
+    run.export("tflite_int8")
+    rt.load(run.path).predict("new/").to_csv("bins.csv")
+
+`rt.open_run` opens an earlier run. `rt.create_model("densenet121", num_classes=6)` builds a Keras model
+written from its paper; `rt.list_models("resnet*")`, `rt.describe("resnet50")` and `rt.stages("resnet50")` say
+what is available.
+
+These names are public, with what their objects offer. All others may change in any version. Importing this
+package imports neither TensorFlow nor Keras: that happens when a name is used for the first time.
 
 `import recycle_tf` is all that `keras.models.load_model("RUN/model.keras")` needs: it registers the layers
 of this package with Keras, at once if Keras is already imported, else as soon as it is.
@@ -10,18 +23,44 @@ of this package with Keras, at once if Keras is already imported, else as soon a
 import importlib.abc
 import importlib.util
 import sys
+import typing
+
+if typing.TYPE_CHECKING:  # For editors, which complete names without running anything.
+    from recycle_tf.api import audit, average, compare, load, open_dataset, open_run, train
+    from recycle_tf.errors import UserError
+    from recycle_tf.models import create_model, describe, list_models, stages
 
 __version__ = "0.1.0"
-__all__ = ["create_model", "describe", "list_models"]
+
+__all__ = [
+    "UserError",
+    "audit",
+    "average",
+    "compare",
+    "create_model",
+    "describe",
+    "list_models",
+    "load",
+    "open_dataset",
+    "open_run",
+    "stages",
+    "train",
+]
+
+_MODELS = ("create_model", "describe", "list_models", "stages")
+"""Names that need Keras, on any backend; those of `api` need TensorFlow."""
 
 
 def __getattr__(name):
-    # Keras takes seconds to import; `--help` must not wait for it.
-    if name in __all__:
-        from recycle_tf import models
-
-        return getattr(models, name)
-    raise AttributeError(f"module 'recycle_tf' has no attribute {name!r}")
+    # Keras and TensorFlow take seconds to import; `--help` must not wait for them.
+    if name not in __all__:
+        raise AttributeError(f"module 'recycle_tf' has no attribute {name!r}")
+    if name == "UserError":
+        return importlib.import_module("recycle_tf.errors").UserError
+    if name in _MODELS:
+        return getattr(importlib.import_module("recycle_tf.models"), name)
+    importlib.import_module("recycle_tf.quiet").import_tensorflow()
+    return getattr(importlib.import_module("recycle_tf.api"), name)
 
 
 def __dir__():

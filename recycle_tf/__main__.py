@@ -5,6 +5,7 @@ import importlib.metadata
 import pkgutil
 import sys
 
+import recycle_tf
 from recycle_tf import cli, commands
 from recycle_tf.errors import UserError, did_you_mean
 
@@ -12,7 +13,7 @@ USAGE = """usage: recycle-tf COMMAND [--flags]
 
 Commands: {}
 
-`recycle-tf COMMAND --help` tells more of each."""
+`recycle-tf COMMAND --help` tells more of each; `recycle-tf --version` prints the version."""
 
 
 @cli.command
@@ -21,6 +22,9 @@ def main(argv):
     found = _commands()
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(USAGE.format(", ".join(sorted(found))))
+        return
+    if argv[0] == "--version":
+        print(f"recycle-tf {recycle_tf.__version__}")
         return
     name, *rest = argv
     if name not in found:

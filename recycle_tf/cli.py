@@ -1,8 +1,7 @@
-"""What every command shares: flags, one-line errors, and a quiet import of TensorFlow."""
+"""What every command shares: flags, one-line errors, and a quiet TensorFlow."""
 
 import dataclasses
 import functools
-import os
 import re
 import sys
 import textwrap
@@ -12,7 +11,8 @@ import typing
 from absl import flags
 
 from recycle_tf.errors import UserError, did_you_mean
-from recycle_tf.quiet import hushed
+from recycle_tf.paths import printable
+from recycle_tf.quiet import hushed, import_tensorflow  # noqa: F401  (commands take them from here)
 
 RENAMED_FLAGS = {"rates": "lr_multipliers"}
 """Flags that earlier versions had under another name."""
@@ -134,20 +134,3 @@ def _help(usage, flag_values):
         lines.append(f"  --{name}{default}")
         lines += textwrap.wrap(flag.help, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)
-
-
-def printable(text):
-    """The text with control characters and undecodable bytes escaped, so that it cannot change a terminal."""
-    text = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
-def import_tensorflow():
-    """Imports TensorFlow and Keras without their startup messages; the first thing a command does."""
-    # TensorFlow writes some lines before it reads its log level, hence both ways.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with hushed(2):
-        import keras  # noqa: F401
-        import tensorflow as tf
-    tf.get_logger().setLevel("ERROR")
-    return tf

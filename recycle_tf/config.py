@@ -5,6 +5,7 @@ The command line makes a flag from every field (`recycle_tf.cli.define_flags`).
 
 import ast
 import dataclasses
+import pathlib
 import re
 
 from recycle_tf import options
@@ -47,7 +48,8 @@ class TrainConfig:
     )
     recipe: str = _setting(
         "scratch",
-        "Named set of settings: scratch, quick, finetune (needs --weights) or paper (optimizer, learning "
+        "Named set of settings: scratch, quick, finetune (needs --weights), robust (the same for photographs "
+        "unlike those of training), quantize (the default with --quantize), or paper (optimizer, learning "
         "rate and schedule of the architecture's paper). Other flags override it.",
         choices=options.RECIPES,
     )
@@ -201,6 +203,29 @@ class TrainConfig:
     label_smoothing: float = _setting(
         0.1, "Fraction of the label that is spread evenly over all classes.", low=0, high=0.99
     )
+    teacher: str | None = _setting(
+        None,
+        "Distillation: the folder of a complete run whose answers the network learns; or several, separated "
+        "by commas, whose answers are averaged.",
+    )
+    teacher_temperature: float = _setting(
+        4.0,
+        "Temperature that softens the probabilities of teacher and network in the loss.",
+        low=1,
+        high=100,
+    )
+    hard_label_weight: float = _setting(
+        0.1,
+        "Weight of the loss with respect to the labels, beside that with respect to the teacher.",
+        low=0,
+        high=1,
+    )
+    quantize: str = _setting(
+        "none",
+        "Quantization-aware training: int8 fine-tunes the best model of the run in --from_run as its int8 "
+        "file will compute; or none.",
+        choices=options.QUANTIZATIONS,
+    )
     accumulate: int = _setting(
         1,
         "Number of passes in which the gradient of a batch is computed, to save memory.",
@@ -293,15 +318,30 @@ class TrainConfig:
         self.decay_fractions()
         self.smaller_sizes()
         self.layer_multipliers()
-        if self.recipe == "finetune" and self.weights is None:
+        if self.recipe in ("finetune", "robust") and self.weights is None:
             raise UserError(
-                "`recipe=finetune`: needs initial weights; add `weights=imagenet`, or a file of the same "
+                f"`recipe={self.recipe}`: needs weights; add `weights=imagenet`, or a file of the same "
                 "architecture: .keras, .weights.h5, .h5 or .safetensors"
             )
         if self.profile and not 0 < self.profiled_steps()[0] <= self.profiled_steps()[1]:
             raise UserError(f"`profile={self.profile}`: expected first and last step, for example 10,20steps")
+        if self.quantize != "none":
+            self._validate_for_integers()
         if self.strategy == "multi_worker":
             self._validate_for_several_workers()
+
+    def _validate_for_integers(self):
+        """Rejects settings under which a network could not be trained with integers."""
+        name = f"`quantize={self.quantize}`"
+        if self.weights is None:
+            raise UserError(f"{name}: needs a trained network; add `from_run=RUN`, or `weights=FILE`")
+        if self.mixed_precision != "off":
+            raise UserError(f"{name}: not available with `mixed_precision={self.mixed_precision}`; use off")
+        if self.strategy == "multi_worker":
+            raise UserError(f"{name}: not available with `strategy=multi_worker`")
+        for other in ("progressive", "remat"):
+            if getattr(self, other):
+                raise UserError(f"{name}: not available with `{other}`; remove one of them")
 
     def _validate_for_several_workers(self):
         """Rejects settings that the workers could not follow in step."""
@@ -401,16 +441,20 @@ def resolve(given, published=None, earlier=None):
     Raises:
         UserError: an unknown recipe or setting, or an invalid value.
     """
-    return TrainConfig(**{**(earlier or {}), **_recipe_settings(given, published), **given})
+    settings = {**(earlier or {}), **_recipe_settings(given, published)}
+    if given.get("from_run") and given.get("quantize", "none") != "none":
+        settings["weights"] = str(pathlib.PurePath(given["from_run"], "model.keras"))
+    return TrainConfig(**{**settings, **given})
 
 
 def _recipe_settings(given, published=None):
-    recipe = given.get("recipe", TrainConfig.recipe)
+    quantized = given.get("quantize", "none") != "none"
+    recipe = given.get("recipe", "quantize" if quantized else TrainConfig.recipe)
     if recipe not in RECIPES:
         raise UserError(f"`recipe={recipe}`: {did_you_mean(recipe, RECIPES)}")
     if recipe == "paper" and published:
         return {**RECIPES[recipe], **paper(published, given.get("batch_size", TrainConfig.batch_size))}
-    return RECIPES[recipe]
+    return {**RECIPES[recipe], "recipe": recipe} if quantized else RECIPES[recipe]
 
 
 def _validate_value(field, value):

@@ -1,4 +1,4 @@
-"""Hides what C++ libraries print."""
+"""Hides what C++ libraries print, in particular while TensorFlow is imported."""
 
 import contextlib
 import os
@@ -27,3 +27,15 @@ def hushed(*descriptors):
             for descriptor, copy in saved.items():
                 os.dup2(copy, descriptor)
                 os.close(copy)
+
+
+def import_tensorflow():
+    """Imports TensorFlow and Keras without their startup messages; nothing if that has happened already."""
+    if "tensorflow" not in sys.modules:
+        # TensorFlow writes some lines before it reads its log level, hence both ways.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with hushed(2):
+            import keras  # noqa: F401
+            import tensorflow as tf
+        tf.get_logger().setLevel("ERROR")
+    return sys.modules["tensorflow"]

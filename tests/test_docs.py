@@ -15,8 +15,11 @@ from tests.conftest import ROOT
 PAGES = sorted(path for place in (ROOT, ROOT / "docs", ROOT / "docs" / "api") for path in place.glob("*.md"))
 COMMANDS = sorted(path.stem for path in (ROOT / "recycle_tf" / "commands").glob("[!_]*.py"))
 OTHER_PROGRAMS = {
+    "data": "curl",
     "editable": "pip",
+    "host": "uvicorn",
     "logdir": "tensorboard",
+    "rm": "docker",
     "xla_force_host_platform_device_count": "XLA",
 }
 """Flags of programs that are not ours."""
@@ -79,6 +82,20 @@ def test_relative_links_exist(page):
         assert linked.exists(), target
         if anchor:
             assert anchor in anchors(linked), target
+
+
+def test_tests_that_are_named_exist():
+    """After the link to a file stand names of tests in it."""
+    found = 0
+    for page in PAGES:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            file = None
+            for link, test in re.findall(r"\]\(\.\./(tests/[\w/]+\.py)\)|`(test_\w+)`", line):
+                file = ROOT / link if link else file
+                if test and file:
+                    assert f"def {test}(" in file.read_text(encoding="utf-8"), f"{page.name}: {test}"
+                    found += 1
+    assert found > 30
 
 
 def without_code(page):
@@ -147,7 +164,8 @@ def test_help_lists_the_flags(flags):
 
 @every_page
 def test_flags_exist(page, flags):
-    known = set().union(*flags.values()) | set(OTHER_PROGRAMS) | set(RENAMED_FLAGS)
+    # --version is a flag of recycle-tf itself.
+    known = set().union(*flags.values(), OTHER_PROGRAMS, RENAMED_FLAGS, {"version"})
     for flag in re.findall(r"(?<![\w-])--(\w+)", page.read_text(encoding="utf-8")):
         assert flag in known, f"--{flag}"
 

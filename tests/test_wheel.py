@@ -1,26 +1,36 @@
-"""The wheel, in an environment of its own, outside the checkout."""
+"""The source archive and the wheel, in an environment of its own, outside the checkout."""
 
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 
 import pytest
 
+import recycle_tf
 from tests.conftest import ROOT, tiny_training, write_photos
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
+def built(tmp_path_factory):
+    """The folder that `python -m build` writes: a source archive, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("built")
     # A copy, so that no earlier build is in the way and none is left.
     left_out = shutil.ignore_patterns(".git", ".venv", "build", "runs", "*.egg-info", "__pycache__")
     source = shutil.copytree(ROOT, folder / "source", symlinks=True, ignore=left_out)
-    run(sys.executable, "-m", "build", "--wheel", f"--outdir={folder}", source)
-    return next(folder.glob("*.whl"))
+    run(sys.executable, "-m", "build", f"--outdir={folder}", source)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    (wheel,) = built.glob("*.whl")
+    return wheel
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +48,18 @@ def run(*command, cwd=None):
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
+
+
+def test_names_version_and_licence(built, wheel):
+    (archive,) = built.glob("*.tar.gz")
+    assert archive.name == f"recycle_tf-{recycle_tf.__version__}.tar.gz"
+    assert wheel.name == f"recycle_tf-{recycle_tf.__version__}-py3-none-any.whl"
+    with tarfile.open(archive) as opened:
+        names = {name.partition("/")[2] for name in opened.getnames()}
+    assert {"train.py", "README.md", "LICENSE", "setup.py", "export/tflite.py"} <= names
+    (metadata,) = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("/METADATA")]
+    text = zipfile.ZipFile(wheel).read(metadata).decode()
+    assert re.search(r"^License(-Expression)?: MIT$", text, re.MULTILINE)
 
 
 def test_one_top_level_name_and_no_tests(wheel):
@@ -72,6 +94,22 @@ def test_the_console_script_does_the_whole_path(environment, tmp_path):
         command, "predict", "--model=mine/export/model_int8.tflite", photos / "jar" / "jar0.png", cwd=tmp_path
     )
     assert "jar" in answers
+
+
+def test_the_python_api(environment, tmp_path):
+    write_photos(tmp_path / "photos", count=20)
+    code = (
+        "import recycle_tf as rt\n"
+        "data = rt.open_dataset('photos')\n"
+        "tiny = dict(arch='test_resnet', image_size=32, batch_size=8, warmup=1, augment='none', mix='none')\n"
+        "run = rt.train(data, epochs=4, run_dir='mine', **tiny)\n"
+        "files = run.export('tflite_float32', 'saved_model')\n"
+        "answers = [rt.load(path).predict('photos/jar') for path in (run.path, *files.values())]\n"
+        "print(*({answer.label for answer in found} for found in answers))"
+    )
+    last = run(environment / "python", "-c", code, cwd=tmp_path).splitlines()[-1]
+    assert last.count("jar") == 3
+    assert run(environment / "recycle-tf", "--version") == f"recycle-tf {recycle_tf.__version__}\n"
 
 
 def test_the_builders_come_along(environment, tmp_path):

@@ -48,6 +48,7 @@ def main():
     parser.add_argument("--arch", default="resnet18", help="as in train.py")
     parser.add_argument("--epochs", type=int, default=100, help="as in train.py; at most 5 with --quick")
     parser.add_argument("--manual_dir", help="as in train.py")
+    parser.add_argument("--batch_size", type=int, default=32, help="as in train.py")
     values = experiment.parse(parser)
     cli.import_tensorflow()
     rows = {name: run(name, flags, values) for name, flags in GROUPS[values.group].items()}
@@ -84,6 +85,7 @@ def run(name, flags, values):
         f"--arch={values.arch}",
         f"--dataset={values.dataset}",
         f"--seed={values.seed}",
+        f"--batch_size={values.batch_size}",
         f"--run_dir={folder}",
         *([f"--manual_dir={values.manual_dir}"] if values.manual_dir else []),
         *(small if values.quick else [f"--epochs={values.epochs}"]),

@@ -9,11 +9,12 @@ been trained on the same data.
 Whether one is better than another: `python -m recycle_tf evaluate --run=RUN --against=RUN2`.
 """
 
-import pathlib
-
 from absl import flags
 
+import recycle_tf
 from recycle_tf import cli
+from recycle_tf.files import writing
+from recycle_tf.paths import from_user
 
 
 @cli.command
@@ -25,11 +26,7 @@ def main(argv):
     if not places:
         raise cli.UserError("no runs given; name folders that train.py wrote")
     check_outputs(values)
-    cli.import_tensorflow()
-    from recycle_tf import runs
-    from recycle_tf.evaluation import costs
-
-    write_outputs(values, costs.of_runs([runs.open_run(place) for place in places]))
+    write_outputs(values, recycle_tf.compare(places))
 
 
 def define_outputs(values):
@@ -44,17 +41,16 @@ def check_outputs(values):
         path = values[name].value
         if path and not path.endswith(suffix):
             raise cli.UserError(f"--{name}={path}: expected a {suffix}")
-        if path and not pathlib.Path(path).expanduser().parent.is_dir():
+        if path and not from_user(path, name).parent.is_dir():
             raise cli.UserError(f"--{name}={path}: its folder does not exist")
 
 
 def write_outputs(values, rows):
     """Prints the table, and writes CSV and plot if they were asked for."""
-    from recycle_tf.evaluation import costs
-
-    print(costs.table(rows))
-    for name, write in (("csv", costs.write_csv), ("plot", costs.write_plot)):
-        if values[name].value:
-            path = pathlib.Path(values[name].value).expanduser()
-            write(path, rows)
+    print(rows)
+    for name, write in (("csv", rows.to_csv), ("plot", rows.to_plot)):
+        path = values[name].value
+        if path:
+            with writing(f"`{name}={path}`"):
+                write(path)
             print(path)

@@ -21,125 +21,60 @@ or, with --model, for one of its artifacts:
 
 from absl import flags
 
+import recycle_tf
 from recycle_tf import cli, options
-from recycle_tf.errors import did_you_mean
 
-EXCLUSIVE = (
-    ("shift", "against"),
-    ("shift", "rules"),
-    ("shift", "target_precision"),
-    ("against", "rules"),
-    ("against", "model"),
-    ("against", "target_precision"),
-)
-"""Flags that are not given together."""
+IMAGES = ("split", "manual_dir", "data_dir", "ignore_unknown")
+"""Flags that say which images of a dataset are evaluated."""
 
 
 @cli.command
 def main(argv):
     """Prints the per-class table, or one row per dataset, and writes a report for each."""
     values = _parse(argv)
-    cli.import_tensorflow()
-    from recycle_tf import runs
-    from recycle_tf.evaluation import datasets, evaluate, metrics, rules
-
-    run = runs.open_run(values.run)
-    place = values.rules and rules.load(values.rules)
-    if place:
-        place.bins_of(run.labels)
-    sets = [
-        datasets.open_set(
-            run, dataset, values.split, values.manual_dir, values.data_dir, values.ignore_unknown
-        )
-        for dataset in values.dataset or [None]
-    ]
+    run = recycle_tf.open_run(values.run)
+    images = {name: values[name].value for name in IMAGES}
+    datasets = values.dataset or [None]
     if values.shift:
-        return _evaluate_shifts(values, run, sets[0])
+        return _evaluate_shifts(values, run, datasets[0], images)
     if values.against:
-        other = runs.open_run(values.against, "against")
-        for images in sets:
-            print(f"{images.name} {images.split_name}: {evaluate.against(run, other, images)}")
+        for dataset in datasets:
+            print(f"{dataset or 'own data'}: {run.compare(values.against, dataset, **images)}")
         return
-    results = evaluate.evaluate(run, sets, values.model)
-    for result in results:
-        if len(results) == 1:
-            print(metrics.table(result.summary))
-        for label in result.set.left_out:
-            print(f"left out  {result.set.name}: {cli.printable(label)}, a class that the run does not know")
-        print(f"report    {result.directory / 'report.html'}")
-        if place:
-            _print_bins(place, result, run.labels)
+    several = len(datasets) > 1
+    found = run.evaluate(
+        datasets if several else datasets[0], **images, rules=values.rules, model=values.model
+    )
+    print(found)
     if values.target_precision is not None:
-        _print_precision(values, run, results)
-    if len(results) > 1 or not results[0].set.own:
-        reference = evaluate.own_accuracy(run)
-        print(metrics.comparison({result.name: result.summary for result in results}, reference))
+        _print_precision(values, run, found)
 
 
-def _print_precision(values, run, results):
-    from recycle_tf.evaluation import datasets, evaluate, metrics
-
-    validation = datasets.open_set(run, None, "validation", values.manual_dir, values.data_dir)
+def _print_precision(values, run, found):
     target = values.target_precision
-    threshold, rows = evaluate.at_precision(run, results, validation, target, values.model)
+    where = {name: values[name].value for name in ("manual_dir", "data_dir")}
+    threshold, rows = run.at_precision(found, target, model=values.model, **where)
     if threshold > 1:
         print(f"precision {target:.1%} is reached at no confidence on the validation split")
         return
     print(f"precision {target:.1%} from a confidence of {threshold:.4f} on, on the validation split")
-    for result, (share, answers, right) in zip(results, rows, strict=True):
-        if not answers:
-            print(f"          {result.name}: no answer is that confident")
-            continue
-        low, high = metrics.wilson(right, answers)
-        print(
-            f"          {result.name}: {share:.1%} answered, {right / answers:.1%} of these right "
-            f"(95 % interval {low:.3f} to {high:.3f})"
-        )
+    for row in rows:
+        print(f"          {row}")
 
 
-def _print_bins(place, result, labels):
-    from recycle_tf.evaluation import rules
-
-    print(f"bins      {rules.text(place.name, 'en')}")
-    found = place.summarise(result.probabilities, result.set.split.labels, labels)
-    for name, figures in found.items():
-        answer = name.replace("_", " ")
-        cost = f"cost {figures['cost']:.3f} per image"
-        print(f"          {answer:13} bin: accuracy {figures['accuracy']:.4f}, {cost}")
-
-
-def _evaluate_shifts(values, run, images):
+def _evaluate_shifts(values, run, dataset, images):
     from tqdm import tqdm
-
-    from recycle_tf.evaluation import evaluate, shifts
 
     def progress(pairs):
         return tqdm(pairs, desc="shifts", disable=None, leave=False)
 
-    names = tuple(shifts.SHIFTS) if values.shift == ["all"] else values.shift
-    for name in names:
-        if name not in shifts.SHIFTS:
-            raise cli.UserError(f"--shift={name}: {did_you_mean(name, ['all', *shifts.SHIFTS])}")
-    found, directory = evaluate.evaluate_shifts(run, values.model or run.path, images, names, progress)
-    print(shifts.table(found))
+    found, directory = run.evaluate_shifts(values.shift, dataset, values.model, progress, **images)
+    print(found)
     print(f"plot      {directory / 'shifts.png'}")
 
 
 def _parse(argv):
     values = flags.FlagValues()
-    _define(values)
-    cli.no_positionals(cli.parse(argv, values, __doc__))
-    if not values.run:
-        raise cli.UserError("--run: missing; give a folder that train.py wrote")
-    if values.shift and len(values.dataset or ()) > 1:
-        raise cli.UserError("--shift: evaluates one --dataset at a time")
-    for one, other in EXCLUSIVE:
-        if values[one].present and values[other].present:
-            raise cli.UserError(f"--{one}: not available with --{other}; give one of them")
-    return values
-
-
-def _define(values):
     flags.DEFINE_string("run", None, "Folder that train.py wrote.", flag_values=values)
     flags.DEFINE_list(
         "dataset", None, "Other datasets, separated by commas. Default: the run's own.", flag_values=values
@@ -185,3 +120,24 @@ def _define(values):
     )
     flags.DEFINE_string("manual_dir", None, "As in train.py. Default: the run's.", flag_values=values)
     flags.DEFINE_string("data_dir", None, "As in train.py. Default: the run's.", flag_values=values)
+    cli.no_positionals(cli.parse(argv, values, __doc__))
+    _check(values)
+    return values
+
+
+def _check(values):
+    """Rejects flags that are missing or do not go together."""
+    if not values.run:
+        raise cli.UserError("--run: missing; give a folder that train.py wrote")
+    if values.shift and len(values.dataset or ()) > 1:
+        raise cli.UserError("--shift: evaluates one --dataset at a time")
+    for one, other in (
+        ("shift", "against"),
+        ("shift", "rules"),
+        ("shift", "target_precision"),
+        ("against", "rules"),
+        ("against", "model"),
+        ("against", "target_precision"),
+    ):
+        if values[one].present and values[other].present:
+            raise cli.UserError(f"--{one}: not available with --{other}; give one of them")

@@ -13,6 +13,7 @@ networks with squeeze-and-excitation, the gates of each class: mistakes.png, unc
 
 from absl import flags
 
+import recycle_tf
 from recycle_tf import cli
 
 
@@ -34,18 +35,9 @@ def main(argv):
     places = cli.parse(argv, values, __doc__)
     if not values.run:
         raise cli.UserError("--run: missing; give a folder that train.py wrote")
-    cli.import_tensorflow()
-    from recycle_tf import runs
-    from recycle_tf.evaluation import datasets, explain
-
-    run = runs.open_run(values.run)
-    source = None
-    if values.nearest or not places:
-        source = datasets.open_source(run, None, values.manual_dir, values.data_dir)
-    neighbors = source.splits["train"] if values.nearest else None
-    if places:
-        figures = {"images": explain.explain(run, places, neighbors, values.nearest)}
-    else:
-        figures = explain.explain_split(run, source.splits["test"], neighbors, values.nearest)
-    for path in explain.write(run.path / "explain", figures):
-        print(path)
+    run = recycle_tf.open_run(values.run)
+    where = {"manual_dir": values.manual_dir, "data_dir": values.data_dir}
+    out = run.path / "explain"
+    figures = run.explain(places or None, values.nearest, out, **where)
+    for name in ["images"] if places else figures:
+        print(out / f"{name}.png")

@@ -7,6 +7,7 @@ table.
 
 from absl import flags
 
+import recycle_tf
 from recycle_tf import cli
 from recycle_tf.errors import UserError, did_you_mean
 
@@ -18,21 +19,17 @@ def main(argv):
     flags.DEFINE_bool("layers", False, "print a table of the stages of each architecture", flag_values=values)
     patterns = cli.parse(argv, values, __doc__) or ["*"]
     cli.import_tensorflow()
-    from recycle_tf.models import list_models
-
-    archs = [arch for pattern in patterns for arch in list_models(pattern)]
+    archs = [arch for pattern in patterns for arch in recycle_tf.list_models(pattern)]
     if not archs:
-        similar = did_you_mean(patterns[0], list_models())
+        similar = did_you_mean(patterns[0], recycle_tf.list_models())
         raise UserError(f"{patterns[0]}: no architecture of that name, {similar}")
     _print_stages(archs) if values.layers else _print_costs(archs)
 
 
 def _print_costs(archs):
-    from recycle_tf.models import describe
-
     print(f"{'arch':24} {'parameters':>12} {'GMACs':>7} {'activations':>12} {'pixels':>6} {'year':>4}  paper")
     for arch in archs:
-        d = describe(arch)
+        d = recycle_tf.describe(arch)
         print(
             f"{arch:24} {d.trainable:12,} {d.macs / 1e9:7.3f} {d.activations:12,} {d.image_size:6} "
             f"{d.paper.year}  {d.paper.title}, {d.paper.source}"
@@ -40,11 +37,9 @@ def _print_costs(archs):
 
 
 def _print_stages(archs):
-    from recycle_tf.models.summary import stages
-
     for arch in archs:
         print(f"{arch}\n  {'stage':8} {'output':>16} {'blocks':>6} {'parameters':>12}  last block")
-        for stage in stages(arch):
+        for stage in recycle_tf.stages(arch):
             shape = " x ".join(str(size) for size in stage.output_shape)
             convs = ", ".join(stage.convs)
             print(f"  {stage.name:8} {shape:>16} {stage.blocks:6} {stage.parameters:12,}  {convs}")

@@ -1,4 +1,4 @@
-"""Predicts images: `python -m recycle_tf predict --model=RUN_OR_TFLITE IMAGE_OR_FOLDER …`.
+"""Predicts images: `python -m recycle_tf predict --model=RUN_OR_FILE IMAGE_OR_FOLDER …`.
 
 A folder is searched for images; `-` reads paths from standard input, one per line. "not sure" follows an
 answer whose probability is below the model's threshold. Images that cannot be read are reported, and the exit
@@ -9,51 +9,42 @@ status is 1. With --rules, the bin of least expected cost follows, with advice a
     find photos -name '*.jpg' | python -m recycle_tf predict --model=runs/mine --jsonl=bins.jsonl -
 """
 
-import pathlib
 import sys
 
 from absl import flags
 
+import recycle_tf
 from recycle_tf import cli
+from recycle_tf.files import writing
+from recycle_tf.paths import from_user, printable
 
 TABLES = ("csv", "json", "jsonl")
+WRITTEN = (*TABLES, "sheet")
+"""Flags that name a file for the answers."""
 
 
 @cli.command
 def main(argv):
     """Prints image, label and probability, one line per image."""
     values, places = _parse(argv)
-    cli.import_tensorflow()
-    from tqdm import tqdm
-
-    from recycle_tf.evaluation import inputs, rules
-    from recycle_tf.evaluation.answers import Answers
-    from recycle_tf.evaluation.predictor import open_predictor
-
     if places == ["-"]:
         places = [line for line in sys.stdin.read().splitlines() if line]
         if not places:
             raise cli.UserError("-: no paths on standard input")
-    images = inputs.expand(places)
-    predictor = open_predictor(values.model)
-    place = rules.load(values.rules) if values.rules else predictor.rules
-    if place:
-        place.bins_of(predictor.labels)
+    predictor = recycle_tf.load(values.model, values.rules)
+    images = predictor.expand(places)
+    width = max(len(printable(image)) for image in images)
     # What is only printed does not stay in memory.
-    kept = any(values[name].value for name in ("sheet", *TABLES))
-    answers, failed = Answers(), 0
-    width = max(len(cli.printable(image)) for image in images)
-    for answer in predictor.stream(tqdm(images, disable=None, leave=False)):
-        if kept:
-            answers.append(answer)
+    kept = any(values[name].value for name in WRITTEN)
+    answers, failed = predictor.predict(images) if kept else predictor.stream(images), 0
+    for answer in answers:
         if answer.error:
             failed += 1
-            print(f"error: {cli.printable(answer.error)}", file=sys.stderr)
+            print(f"error: {printable(answer.error)}", file=sys.stderr)
         else:
             _print(answer, width, values.top)
-            if place:
-                _print_bin(answer, width, place, predictor)
-    _write(values, answers)
+    if kept:
+        _write(values, answers)
     if failed:
         print(f"{failed} of {len(images)} images could not be read", file=sys.stderr)
         return 1
@@ -61,7 +52,12 @@ def main(argv):
 
 def _parse(argv):
     values = flags.FlagValues()
-    flags.DEFINE_string("model", None, "Run folder or exported .tflite file.", flag_values=values)
+    flags.DEFINE_string(
+        "model",
+        None,
+        "Run folder, or exported file: a .tflite, a SavedModel's folder, a .onnx.",
+        flag_values=values,
+    )
     flags.DEFINE_integer("top", 1, "Classes to show per image.", lower_bound=1, flag_values=values)
     for name in TABLES:
         flags.DEFINE_string(
@@ -77,51 +73,30 @@ def _parse(argv):
     flags.DEFINE_string("sheet", None, "Also draw the images with their answers: a PNG.", flag_values=values)
     places = cli.parse(argv, values, __doc__)
     if not values.model:
-        raise cli.UserError("--model: missing; give a run folder or a .tflite file")
+        raise cli.UserError("--model: missing; give a run folder or an exported file")
     if not places:
         raise cli.UserError("no images given; name files or folders after the flags")
     if values.sheet and not values.sheet.endswith(".png"):
         raise cli.UserError(f"--sheet={values.sheet}: expected a .png")
-    for name in ("sheet", *TABLES):
+    for name in WRITTEN:
         path = values[name].value
-        if path and not pathlib.Path(path).expanduser().parent.is_dir():
+        if path and not from_user(path, name, utf8=False).parent.is_dir():
             raise cli.UserError(f"--{name}={path}: its folder does not exist")
     return values, places
 
 
 def _print(answer, width, top):
     ranked = list(zip(answer.labels, answer.probabilities, strict=True))[:top]
-    shown = "  ".join(f"{cli.printable(label):12} {probability:6.1%}" for label, probability in ranked)
-    print(f"{cli.printable(answer.image):{width}}  {shown}{'' if answer.sure else '  not sure'}")
-
-
-def _print_bin(answer, width, place, predictor):
-    decision = place.decide(answer.probabilities, answer.labels, predictor.threshold)
-    doubt = "" if decision.sure else f"not sure ({decision.probability:.1%}), at the lowest cost: "
-    print(f"{'':{width}}  -> {doubt}{cli.printable(place.describe(decision))}")
+    shown = "  ".join(f"{printable(label):12} {probability:6.1%}" for label, probability in ranked)
+    print(f"{printable(answer.image):{width}}  {shown}{'' if answer.sure else '  not sure'}")
+    if answer.instruction:
+        print(f"{'':{width}}  -> {printable(answer.instruction)}")
 
 
 def _write(values, answers):
-    from recycle_tf.evaluation import plots
-    from recycle_tf.files import replacing
-
-    writers = {
-        "csv": lambda path: answers.to_csv(path, values.top),
-        "json": lambda path: answers.to_json(path, values.top),
-        "jsonl": lambda path: answers.to_jsonl(path, values.top),
-    }
-    read = [answer for answer in answers if not answer.error]
-
-    def draw(path):
-        with replacing(pathlib.Path(path)) as temporary:
-            plots.save_answers(temporary, read)
-
-    if read:
-        writers["sheet"] = draw
-    for name, write in writers.items():
+    for name in WRITTEN:
         path = values[name].value
-        try:
-            if path:
-                write(path)
-        except OSError as error:
-            raise cli.UserError(f"--{name}={path}: cannot be written ({error.strerror or error})") from error
+        more = () if name == "sheet" else (values.top,)
+        if path:
+            with writing(f"`{name}={path}`"):
+                getattr(answers, f"to_{name}")(path, *more)

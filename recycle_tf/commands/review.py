@@ -17,36 +17,25 @@ import shlex
 
 from absl import flags
 
+import recycle_tf
 from recycle_tf import cli
-from recycle_tf.files import user_path
 
 
 @cli.command
 def main(argv):
     """Serves until Ctrl-C."""
     values = _parse(argv)
-    out, dataset = user_path(values.out), user_path(values.dataset)
-    if not dataset.exists():
-        raise cli.UserError(f"--dataset={values.dataset}: no such folder or .csv")
-    if out.exists() and out.samefile(dataset):
-        raise cli.UserError(f"--out={values.out}: is the dataset itself; choose another name")
-    cli.import_tensorflow()
-    from recycle_tf.data import sources
-    from recycle_tf.review import decisions, images, server
-
-    source = sources.open_source(values.dataset, on_bad_image=sources.REPORT)
-    review = images.collect(source, out, values.findings, values.inbox)
-    with (
-        decisions.Decisions(review, out) as decided,
-        server.Server(review, decided, values.port) as running,
-    ):
-        print(f"{len(review.order):,} images to review, {len(decided):,} decided")
+    data = recycle_tf.open_dataset(values.dataset)
+    with data.review(values.out, values.findings, values.inbox, values.port) as running:
+        decided = running.decisions
+        print(f"{len(running.review.order):,} images to review, {len(decided):,} decided")
         print(f"open      {running.address}   (Ctrl-C ends it)", flush=True)
         try:
             running.serve_forever()
         except KeyboardInterrupt:
             print()
-        print(f"manifest  {out}: {sum(1 for _ in decided.rows()):,} images, {len(decided):,} decided")
+        rows = sum(1 for _ in decided.rows())
+        print(f"manifest  {values.out}: {rows:,} images, {len(decided):,} decided")
         print(f"next      python train.py {shlex.quote(f'--dataset={values.out}')}")
 
 

@@ -122,7 +122,7 @@ def audit(source):
     findings = sorted(findings, key=lambda finding: finding.files) + groups
     order = list(KINDS)
     findings.sort(key=lambda finding: (order.index(finding.kind), not finding.across))
-    return Audit(source.name, _counts(source), tuple(findings), pairs, leaked)
+    return Audit(source.name, source.counts, tuple(findings), pairs, leaked)
 
 
 def leaks(source):
@@ -162,15 +162,6 @@ def _examples(source):
         for split_name, split in source.splits.items()
         for name, label, digest in zip(split.ids, split.labels, split.hashes, strict=True)
     ]
-
-
-def _counts(source):
-    return {
-        name: dict(
-            zip(source.labels, np.bincount(split.labels, minlength=len(source.labels)).tolist(), strict=True)
-        )
-        for name, split in source.splits.items()
-    }
 
 
 def _from_fault(fault, example):

@@ -99,13 +99,27 @@ def check_file(path):
         UserError: the file cannot be read, or `open_header` rejects it.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            open_header(pathlib.Path(path).read_bytes())
+        check(pathlib.Path(path).read_bytes(), path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def check(encoded, name):
+    """Checks the header of an image, without decoding pixels.
+
+    Args:
+        encoded: bytes of the file.
+        name: what to call it in a message.
+
+    Raises:
+        UserError: `open_header` rejects it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            open_header(encoded)
     except ImageError as error:
-        raise UserError(f"{path}: {error.detail}; {REMEDIES[error.kind]}") from None
+        raise UserError(f"{name}: {error.detail}; {REMEDIES[error.kind]}") from None
 
 
 def decode(encoded, image_size, resize="stretch"):

@@ -9,8 +9,8 @@ import posixpath
 
 from recycle_tf import options
 from recycle_tf.data import decode, splits
-from recycle_tf.data.paths import printable
 from recycle_tf.errors import UserError
+from recycle_tf.paths import printable
 
 ALL = "all"
 """The split of examples that are not split."""

@@ -126,7 +126,7 @@ class TrainingBatches:
 
     Attributes:
         reader: the two functions of `cache.reader`.
-        labels: one-hot labels of the split, `[examples, num_classes]`.
+        labels: labels of the split, `[examples, width]`; one-hot unless `with_labels` gave others.
         draw: function from a position in the run to (index of an example, number that seeds its draws).
         policy: function of `augment.policy`.
         num_draws: uniform random numbers per example.
@@ -176,6 +176,21 @@ class TrainingBatches:
         if self.data_service:
             dataset = service.distribute(dataset, self.data_service)
         return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def in_order(self):
+        """Every image of the split once, in order, as `reader` reads it: without augmentation.
+
+        Returns:
+            A `tf.data.Dataset` of uint8 images `[batch, side, side, 3]`; the last batch may be smaller.
+        """
+        read, read_batch = self.reader
+        dataset = tf.data.Dataset.range(len(self.labels)).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.batch(self.batch_size).map(read_batch, num_parallel_calls=tf.data.AUTOTUNE)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def with_labels(self, labels):
+        """The same batches with other labels: `[examples, width]`."""
+        return dataclasses.replace(self, labels=labels)
 
     def _of_size(self, size, first, end, number, count):
         """Batches of one image size, from step `first` to `end`, for worker `number` of `count`."""

@@ -21,8 +21,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from recycle_tf import options
-from recycle_tf.data import checks, decode, listing, near_duplicates, paths, splits, tfds_builders
+from recycle_tf import options, paths
+from recycle_tf.data import checks, decode, listing, near_duplicates, splits, tfds_builders
 from recycle_tf.errors import UserError, did_you_mean
 
 REPORT = "report"
@@ -89,6 +89,16 @@ class Source:
     def num_examples(self):
         """Number of examples in all splits."""
         return sum(len(split) for split in self.splits.values())
+
+    @property
+    def counts(self):
+        """`{split: {label: number of examples}}`."""
+        return {
+            name: dict(
+                zip(self.labels, np.bincount(split.labels, minlength=len(self.labels)).tolist(), strict=True)
+            )
+            for name, split in self.splits.items()
+        }
 
     @property
     def fingerprint(self):
@@ -163,6 +173,16 @@ def open_source(
     if len(source.labels) < 2:
         raise UserError(f"{source.name}: only one class, {source.labels[0]}; at least two are needed")
     return _without_unusable(source, must_train=True) if on_bad_image == "skip" else source
+
+
+def class_names(dataset):
+    """Names of the classes of a folder or a manifest, without opening an image; None for a builder.
+
+    Raises:
+        UserError: no such file, or a folder that is not a dataset.
+    """
+    found = _find(dataset)
+    return found and tuple(sorted({label for label, _ in found.rows.values()}))
 
 
 def open_unsplit(dataset, *, manual_dir=None, data_dir=None, on_bad_image="error"):

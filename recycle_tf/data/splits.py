@@ -141,6 +141,32 @@ def content_hash(content):
     return hashlib.sha256(content).hexdigest()[:HASH_DIGITS]
 
 
+def manifest_prefix(path, root, parameter):
+    """What turns a path relative to a dataset's folder into one relative to the folder of a manifest.
+
+    Args:
+        path: `pathlib.Path` of the manifest.
+        root: `pathlib.Path` of the dataset's folder.
+        parameter: name of the parameter that gave the path, for messages.
+
+    Returns:
+        `""`, or a relative path that ends in `/`.
+
+    Raises:
+        UserError: not a `.csv` in a folder that exists, or in one that does not contain `root`.
+    """
+    folder, inside = path.parent.resolve(), root.resolve()
+    if not (path.suffix == ".csv" and folder.is_dir()):
+        raise UserError(f"`{parameter}={path}`: expected a .csv in an existing folder")
+    if not inside.is_relative_to(folder):
+        raise UserError(
+            f"`{parameter}={path}`: its paths are relative to its folder, which must be {root} or a folder "
+            "above it"
+        )
+    inner = inside.relative_to(folder).as_posix()
+    return "" if inner == "." else f"{inner}/"
+
+
 def write_manifest(path, rows):
     """Writes a split as a CSV with the columns `image,label,split,sha256`.
 

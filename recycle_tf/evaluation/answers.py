@@ -4,11 +4,15 @@ import csv
 import dataclasses
 import io
 import json
-import pathlib
 
 import numpy as np
 
-from recycle_tf.files import replacing, user_path
+from recycle_tf.evaluation import notebook, plots
+from recycle_tf.files import replacing
+from recycle_tf.paths import from_user
+
+SHOWN = 20
+"""Answers that a notebook or Python's prompt shows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Answer:
         probabilities: their calibrated probabilities, 0..1, in that order.
         sure: whether the first probability reaches the model's threshold; True for a model without one.
         error: why the image could not be read, or None.
+        instruction: which bin, advice and question, of the predictor's rules; None without rules.
     """
 
     image: str
@@ -28,6 +33,7 @@ class Answer:
     probabilities: tuple = ()
     sure: bool = False
     error: str | None = None
+    instruction: str | None = None
 
     @property
     def label(self):
@@ -42,6 +48,8 @@ class Answer:
     def row(self, top=1):
         """The answer as a flat dict: image, label, probability, sure, label_2, probability_2, …, error.
 
+        With rules it also has an instruction.
+
         Args:
             top: number of classes.
         """
@@ -50,10 +58,11 @@ class Answer:
         ranked = zip(self.labels[1:top], self.probabilities[1:top], strict=True)
         for place, (label, probability) in enumerate(ranked, start=2):
             row |= {f"label_{place}": label, f"probability_{place}": round(probability, 6)}
-        return row | {"error": self.error}
+        told = {} if self.instruction is None else {"instruction": self.instruction}
+        return row | told | {"error": self.error}
 
 
-def make_answer(image, row, names, threshold):
+def make_answer(image, row, names, threshold, place=None):
     """The `Answer` of one row of probabilities.
 
     Args:
@@ -61,6 +70,7 @@ def make_answer(image, row, names, threshold):
         row: probabilities, `[num_classes]`.
         names: of the classes.
         threshold: of the model, 0..1, or None.
+        place: the `rules.Rules` that say which bin, or None.
     """
     order = np.argsort(-row, kind="stable")
     sure = threshold is None or bool(row[order[0]] >= threshold)
@@ -69,7 +79,14 @@ def make_answer(image, row, names, threshold):
         tuple(names[index] for index in order),
         tuple(float(row[index]) for index in order),
         sure,
+        instruction=place and _instruction(place, row, names, threshold),
     )
+
+
+def _instruction(place, row, names, threshold):
+    decision = place.decide(row, names, threshold)
+    doubt = "" if decision.sure else f"not sure ({decision.probability:.1%}), at the lowest cost: "
+    return doubt + place.describe(decision)
 
 
 class Answers(list):
@@ -88,13 +105,14 @@ class Answers(list):
             top: number of classes per image.
         """
         width = min(top, max((len(answer.labels) for answer in self), default=1))
+        told = ["instruction"] if any(answer.instruction for answer in self) else []
         more = [name for place in range(2, width + 1) for name in (f"label_{place}", f"probability_{place}")]
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, ["image", "label", "probability", "sure", *more, "error"], restval="")
+        writer = csv.DictWriter(text, ["image", "label", "probability", "sure", *more, *told, "error"])
         writer.writeheader()
         for answer in self:
-            row = answer.row(top)
-            writer.writerow({**row, "image": inert(row["image"]), "label": inert(row["label"] or "")})
+            cells = answer.row(top).items()
+            writer.writerow({name: inert(cell) if isinstance(cell, str) else cell for name, cell in cells})
         _write(path, text.getvalue())
 
     def to_json(self, path, top=1):
@@ -105,13 +123,32 @@ class Answers(list):
         """Writes one JSON object per line; see `Answer.row`."""
         _write(path, "".join(json.dumps(answer.row(top), ensure_ascii=False) + "\n" for answer in self))
 
+    def to_sheet(self, path):
+        """Draws the images, which are files, with their answers; those that could not be read are left out.
+
+        Args:
+            path: of a PNG, replaced when it is complete. Nothing is written without an image.
+        """
+        read = [answer for answer in self if not answer.error]
+        if read:
+            with replacing(from_user(path, utf8=False)) as temporary:
+                plots.save_answers(temporary, read)
+
+    def _repr_html_(self):
+        rows = [
+            (answer.image, answer.error or answer.label, f"{answer.probability:.1%}", answer.sure)
+            for answer in self[:SHOWN]
+        ]
+        note = f"… {len(self) - SHOWN:,} more" if len(self) > SHOWN else ""
+        return notebook.table(("image", "label", "probability", "sure"), rows, note)
+
     def __repr__(self):
         shown = [
             f"{answer.image}  {answer.error or answer.label}"
             + ("" if answer.error else f"  {answer.probability:.1%}{'' if answer.sure else '  not sure'}")
-            for answer in self[:20]
+            for answer in self[:SHOWN]
         ]
-        more = [f"… {len(self) - 20} more"] if len(self) > 20 else []
+        more = [f"… {len(self) - SHOWN:,} more"] if len(self) > SHOWN else []
         return "\n".join([*shown, *more]) or "no images"
 
 
@@ -121,6 +158,5 @@ def inert(text):
 
 
 def _write(path, text):
-    path = pathlib.Path(user_path(path))
-    with replacing(path) as temporary:
+    with replacing(from_user(path, utf8=False)) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")

@@ -86,7 +86,7 @@ def summary(found):
         findings = found.of(kind)
         if findings:
             lines.append(f"  {heading:46} {len(findings):6,}{_remark(kind, findings)}")
-            lines += [f"    {_line(finding)}" for finding in findings[:WORST]]
+            lines += [f"    {line(finding)}" for finding in findings[:WORST]]
             lines += ["    …"] * (len(findings) > WORST)
     if not found.findings:
         lines.append("  no problems found")
@@ -113,7 +113,8 @@ def _remark(kind, findings):
     return f", {across} of them in train and another split, {mixed} under two labels"
 
 
-def _line(finding):
+def line(finding):
+    """A finding in one line: its files, with class and split, and what was found."""
     if not finding.labels:
         return f"{finding.files[0]}: {finding.detail}"
     if finding.kind == "label_error":

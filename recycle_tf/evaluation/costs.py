@@ -8,6 +8,7 @@ from recycle_tf.errors import UserError
 from recycle_tf.evaluation import latency, plots
 from recycle_tf.files import replacing
 from recycle_tf.models.summary import describe_model
+from recycle_tf.paths import from_user
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,21 @@ COLUMNS = {
 }
 
 
+class Table(list):
+    """A list of `Costs`, one per network."""
+
+    def __repr__(self):
+        return table(self)
+
+    def to_csv(self, path):
+        """Writes all attributes, one row per network; see `write_csv`."""
+        write_csv(from_user(path, "csv"), self)
+
+    def to_plot(self, path):
+        """Writes a PNG of accuracy or latency over costs; see `write_plot`."""
+        write_plot(from_user(path, "plot"), self)
+
+
 def of_model(name, model, **measured):
     """`Costs` of a Keras model of `create_model`.
 
@@ -89,7 +105,7 @@ def of_runs(runs):
         runs: a list of `runs.Run`; their models are timed in turn.
 
     Returns:
-        A list of `Costs`.
+        A `Table`.
 
     Raises:
         UserError: a run has no model or no report yet, or the runs were evaluated on different data.
@@ -103,10 +119,10 @@ def of_runs(runs):
             )
     models = [run.load_model() for run in runs]
     times = latency.time_alternately({i: latency.keras_call(model) for i, model in enumerate(models)})
-    return [
+    return Table(
         of_model(run.path.resolve().name, model, keras_ms=times[i], **_measured(run))
         for i, (run, model) in enumerate(zip(runs, models, strict=True))
-    ]
+    )
 
 
 def _measured(run):

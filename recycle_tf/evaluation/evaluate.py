@@ -1,6 +1,7 @@
 """Evaluation of a run on one or several datasets."""
 
 import dataclasses
+import html
 import json
 import pathlib
 
@@ -8,12 +9,12 @@ import numpy as np
 
 from recycle_tf.data import cache, pipeline
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import comparing, metrics, report, shifts, temperature
+from recycle_tf.evaluation import comparing, metrics, notebook, plots, report, rules, shifts, temperature
 from recycle_tf.evaluation.datasets import EvaluationSet
 from recycle_tf.evaluation.predictor import open_predictor
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Evaluation:
     """What was found on one set of images.
 
@@ -22,29 +23,105 @@ class Evaluation:
         summary: of `metrics.summarise`.
         directory: of the report.
         probabilities: `[examples, num_classes]`, calibrated.
+        place: the `rules.Rules` of the bins, or None.
+        reference: accuracy on the run's own test split, 0..1, if this is not the run's own data and that is
+            known; else None.
     """
 
     set: EvaluationSet
     summary: dict
     directory: pathlib.Path
-    probabilities: np.ndarray = dataclasses.field(repr=False)
+    probabilities: np.ndarray
+    place: rules.Rules | None = None
+    reference: float | None = None
 
     @property
     def name(self):
         """Dataset and split, for a table."""
         return f"{self.set.name} {self.set.split_name}"
 
+    @property
+    def classes(self):
+        """Names of the run's classes, in index order."""
+        return tuple(self.summary["per_class"])
 
-def evaluate(run, sets, model_path=None):
+    @property
+    def accuracy(self):
+        """Share of the images that are predicted correctly, 0..1."""
+        return self.summary["accuracy"]
+
+    @property
+    def page(self):
+        """Path of `report.html`."""
+        return self.directory / "report.html"
+
+    @property
+    def bins(self):
+        """Accuracy and cost of the bins, see `rules.Rules.summarise`; None without rules."""
+        return self.place and self.place.summarise(self.probabilities, self.set.split.labels, self.classes)
+
+    def plot(self):
+        """A matplotlib `Figure` with the confusion matrix and the reliability diagram."""
+        confusion, labels = self.summary["confusion"], self.set.split.labels
+        return plots.draw(
+            lambda axes: plots.confusion_matrix(axes, confusion, self.classes, self.name),
+            lambda axes: plots.reliability(axes, self.probabilities, labels),
+        )
+
+    def __repr__(self):
+        parts = [metrics.table(self.summary), self.remarks]
+        if not self.set.own:
+            parts.append(metrics.comparison({self.name: self.summary}, self.reference))
+        return "\n".join(parts)
+
+    @property
+    def remarks(self):
+        """Lines for people: classes that were left out, where the report is, and the bins."""
+        lines = [
+            f"left out  {self.set.name}: {label}, a class that the run does not know"
+            for label in self.set.left_out
+        ]
+        lines.append(f"report    {self.page}")
+        if self.place:
+            lines.append(f"bins      {self.place.title}")
+        for answer, found in (self.bins or {}).items():
+            accuracy, cost = f"accuracy {found['accuracy']:.4f}", f"cost {found['cost']:.3f} per image"
+            lines.append(f"          {answer.replace('_', ' '):13} bin: {accuracy}, {cost}")
+        return "\n".join(lines)
+
+    def _repr_html_(self):
+        tested = [(name, row) for name, row in self.summary["per_class"].items() if row["examples"]]
+        rows = [
+            (name, *(round(row[key], 3) for key in ("precision", "recall", "f1")), row["examples"])
+            for name, row in tested
+        ]
+        low, high = self.summary["accuracy_interval"]
+        accuracy = f"accuracy {self.accuracy:.4f} (95 % interval {low:.3f} to {high:.3f})"
+        examples = f"{self.summary['examples']:,} examples"
+        note = f"{html.escape(self.name)}: {accuracy}, {examples}. {notebook.link(self.page)}"
+        return notebook.table(("class", "precision", "recall", "f1", "examples"), rows, note)
+
+
+class Evaluations(list):
+    """A list of `Evaluation`, one per dataset."""
+
+    def __repr__(self):
+        reference = next((found.reference for found in self if found.reference is not None), None)
+        summaries = {found.name: found.summary for found in self}
+        return "\n".join([*(found.remarks for found in self), metrics.comparison(summaries, reference)])
+
+
+def evaluate(run, sets, place=None, model_path=None):
     """Evaluates a run's calibrated model, or one of its artifacts, and writes a report for each set.
 
     Args:
         run: a `runs.Run`.
         sets: a list of `datasets.EvaluationSet`.
+        place: the `rules.Rules` of the bins, or None.
         model_path: an exported file; None for the run's model.
 
     Returns:
-        A list of `Evaluation`.
+        `Evaluations`.
 
     Raises:
         UserError: there is no model yet, the artifact cannot be opened or has other classes, or a report
@@ -52,10 +129,41 @@ def evaluate(run, sets, model_path=None):
     """
     predict = _predictions(run, model_path)
     directories = _directories(run, sets, model_path)
-    return [
-        _evaluate(run, predict, images, directory, model_path)
+    found = [
+        _evaluate(run, predict, images, directory, model_path, place)
         for images, directory in zip(sets, directories, strict=True)
     ]
+    if all(images.own for images in sets):
+        return Evaluations(found)
+    # After the run's own data was evaluated, if it is among the sets.
+    reference = own_accuracy(run)
+    return Evaluations(dataclasses.replace(each, reference=reference) for each in found)
+
+
+@dataclasses.dataclass(frozen=True)
+class AtPrecision:
+    """How many images of one set are answered if answers must be right with at least some precision.
+
+    Attributes:
+        name: of the set.
+        examples: number of images.
+        answered: number of images whose confidence reaches the threshold.
+        right: number of these whose answer is right.
+    """
+
+    name: str
+    examples: int
+    answered: int
+    right: int
+
+    def __str__(self):
+        if not self.answered:
+            return f"{self.name}: no answer is that confident"
+        low, high = metrics.wilson(self.right, self.answered)
+        return (
+            f"{self.name}: {self.answered / self.examples:.1%} answered, {self.right / self.answered:.1%} of "
+            f"these right (95 % interval {low:.3f} to {high:.3f})"
+        )
 
 
 def at_precision(run, evaluations, validation, precision, model_path=None):
@@ -69,8 +177,8 @@ def at_precision(run, evaluations, validation, precision, model_path=None):
         model_path: as in `evaluate`.
 
     Returns:
-        The threshold (1.01 if no answer reaches the precision), and for each evaluation `(share of the images
-        answered, number of answers, number of these that are right)`.
+        The threshold (1.01 if no answer reaches the precision), and a list of `AtPrecision`, one per
+        evaluation.
 
     Raises:
         UserError: as `evaluate`.
@@ -81,7 +189,8 @@ def at_precision(run, evaluations, validation, precision, model_path=None):
     for evaluation in evaluations:
         answered = evaluation.probabilities.max(axis=1) >= threshold
         right = evaluation.probabilities.argmax(axis=1) == evaluation.set.split.labels
-        rows.append((float(answered.mean()), int(answered.sum()), int(right[answered].sum())))
+        counts = (len(answered), int(answered.sum()), int(right[answered].sum()))
+        rows.append(AtPrecision(evaluation.name, *counts))
     return threshold, rows
 
 
@@ -161,7 +270,7 @@ def _directories(run, sets, model_path):
     return found
 
 
-def _evaluate(run, predict, images, directory, model_path):
+def _evaluate(run, predict, images, directory, model_path, place):
     probabilities = predict(images)
     summary = report.write(
         run,
@@ -172,7 +281,7 @@ def _evaluate(run, predict, images, directory, model_path):
         other=None if images.own else images,
         model=model_path,
     )
-    return Evaluation(images, summary, directory, probabilities)
+    return Evaluation(images, summary, directory, probabilities, place)
 
 
 def _predictions(run, model_path=None):

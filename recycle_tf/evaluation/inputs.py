@@ -10,23 +10,23 @@ from PIL import Image
 
 from recycle_tf.data import decode
 from recycle_tf.errors import UserError
-from recycle_tf.files import user_path
+from recycle_tf.paths import from_user
 
 
 def expand(images):
     """The single images in what a user gave.
 
     Args:
-        images: a path, a folder, a glob pattern, a PIL image, an array `[height, width, 3]` or
-            `[batch, height, width, 3]`, or a list of any of these.
+        images: a path, a folder, a glob pattern, the bytes of an image file, a PIL image, an array
+            `[height, width, 3]` or `[batch, height, width, 3]`, or a list of any of these.
 
     Returns:
-        A list of paths, PIL images and arrays `[height, width, 3]`.
+        A list of paths, bytes, PIL images and arrays `[height, width, 3]`.
 
     Raises:
         UserError: no such file or folder, or a folder without images.
     """
-    if isinstance(images, Image.Image):
+    if isinstance(images, Image.Image | bytes):
         return [images]
     if isinstance(images, str | os.PathLike):
         return _files(images)
@@ -41,6 +41,8 @@ def name(image):
     """What an image is called in an answer: its path, or its kind and size."""
     if isinstance(image, pathlib.Path):
         return str(image)
+    if isinstance(image, bytes):
+        return f"image of {len(image):,} bytes"
     height, width = image.shape[:2] if hasattr(image, "shape") else image.size[::-1]
     return f"{'array' if hasattr(image, 'shape') else 'image'} {width}x{height}"
 
@@ -49,7 +51,7 @@ def read(image, image_size, resize):
     """Decodes and resizes an image as the model expects it.
 
     Args:
-        image: a path, a PIL image (in RGB after conversion, upright as it is) or an array, RGB 0..255.
+        image: a path, the bytes of an image file, a PIL image (upright as it is) or an array, RGB 0..255.
         image_size: height and width of the result, in pixels.
         resize: one of `options.RESIZES`.
 
@@ -59,8 +61,13 @@ def read(image, image_size, resize):
     Raises:
         UserError: not an image, or a damaged one; an array of another shape or range.
     """
+    if isinstance(image, bytes):
+        return _decode(image, name(image), image_size, resize)
     if isinstance(image, pathlib.Path):
-        return _read_file(image, image_size, resize)
+        try:
+            return _decode(image.read_bytes(), image, image_size, resize)
+        except OSError as error:
+            raise UserError(f"{image}: cannot be read ({error.strerror})") from error
     if isinstance(image, Image.Image):
         image = np.asarray(image.convert("RGB"))
     pixels = np.asarray(image)
@@ -75,18 +82,16 @@ def read(image, image_size, resize):
     return decode.resize_pixels(pixels, image_size, resize).numpy()
 
 
-def _read_file(path, image_size, resize):
-    decode.check_file(path)
+def _decode(encoded, called, image_size, resize):
+    decode.check(encoded, called)
     try:
-        return decode.decode(path.read_bytes(), image_size, resize).numpy()
+        return decode.decode(encoded, image_size, resize).numpy()
     except tf.errors.OpError:
-        raise UserError(f"{path}: damaged, cannot be decoded") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{called}: damaged, cannot be decoded") from None
 
 
 def _files(place):
-    path = user_path(place)
+    path = from_user(place, utf8=False)
     if path.is_dir():
         found = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in decode.SUFFIXES)
         if not found:

@@ -38,11 +38,7 @@ def open_predictor(path, threads=1):
         ValueError: not a `.tflite` file, or a damaged one.
         RuntimeError: a network that the runtime cannot prepare.
     """
-    return predictor(open_interpreter(path, threads))
-
-
-def predictor(interpreter):
-    """The function of `open_predictor`, for an open interpreter."""
+    interpreter = open_interpreter(path, threads)
     image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
     def predict(pixels):
@@ -51,3 +47,41 @@ def predictor(interpreter):
         return interpreter.get_tensor(probabilities["index"])[0]
 
     return predict
+
+
+def batch_predictor(interpreter):
+    """The function that a file computes for any number of images.
+
+    Args:
+        interpreter: of `open_interpreter`.
+
+    Returns:
+        `predict`: uint8 RGB `[batch, image_size, image_size, 3]` -> float32 probabilities
+        `[batch, num_classes]`.
+    """
+    image, probabilities = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    fixed = image["shape_signature"][0]
+
+    def predict(pixels):
+        if fixed == -1 and interpreter.get_input_details()[0]["shape"].tolist() != list(pixels.shape):
+            interpreter.resize_tensor_input(image["index"], pixels.shape)
+            interpreter.allocate_tensors()
+        interpreter.set_tensor(image["index"], pixels)
+        interpreter.invoke()
+        return interpreter.get_tensor(probabilities["index"])
+
+    return predict if fixed == -1 else in_batches(predict, fixed)
+
+
+def in_batches(predict, size):
+    """A function for any number of images, from one for batches of `size` images."""
+
+    def predict_any(pixels):
+        found = []
+        for start in range(0, len(pixels), size):
+            part = pixels[start : start + size]
+            # `np.resize` repeats images to fill the last batch; their results are dropped.
+            found.append(predict(np.resize(part, (size, *part.shape[1:])))[: len(part)])
+        return np.concatenate(found)
+
+    return predict_any

@@ -10,12 +10,14 @@ from matplotlib import font_manager, ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from recycle_tf.data import decode
+from recycle_tf.data import checks, decode
 from recycle_tf.evaluation import metrics
 from recycle_tf.evaluation.style import BLUE
 
 KOREAN_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "AppleGothic")
 WORST = 12
+SHEET_SIZE = 120
+"""Height and width of the images of a sheet, in pixels."""
 GRAY = "#888888"
 
 
@@ -31,18 +33,34 @@ def figure(*args, **kwargs):
         yield canvas.figure, canvas.figure.subplots(*args, **grid)
 
 
-def save(path, draw, size=(5.2, 4.6), dpi=120):
-    """Writes a PNG of what `draw(axes)` draws.
+def draw(*functions, size=(5.2, 4.6)):
+    """A figure with what functions draw, side by side.
+
+    Args:
+        *functions: each is called with matplotlib axes.
+        size: of each, in inches.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    width, height = size
+    figsize = (width * len(functions), height)
+    with figure(1, len(functions), figsize=figsize, squeeze=False) as (canvas, grid):
+        for function, axes in zip(functions, grid.flat, strict=True):
+            function(axes)
+        return canvas
+
+
+def save(path, function, size=(5.2, 4.6), dpi=120):
+    """Writes a PNG of what `function(axes)` draws.
 
     Args:
         path: of the PNG.
-        draw: called with matplotlib axes.
+        function: called with matplotlib axes.
         size: in inches.
         dpi: dots per inch.
     """
-    with figure(figsize=size) as (canvas, axes):
-        draw(axes)
-        canvas.savefig(path, dpi=dpi)
+    draw(function, size=size).savefig(path, dpi=dpi)
 
 
 def confusion_matrix(axes, confusion, names, title):
@@ -146,23 +164,51 @@ def trade_off(axes, rows, cost, unit, title):
     axes.grid(alpha=0.3)
 
 
-def save_shift_examples(path, rows):
-    """Writes a PNG with one row of images per simulated shift.
+def image_rows(rows):
+    """A figure with one row of images per name.
 
     Args:
-        path: of the PNG.
-        rows: `{name: uint8 images [columns, size, size, 3]}`.
+        rows: `{name: uint8 images, [height, width, 3] each}`.
+
+    Returns:
+        A matplotlib `Figure`.
     """
-    columns = len(next(iter(rows.values())))
+    columns = max(1, *map(len, rows.values()))
     size = (1.5 * columns, 1.55 * len(rows))
     with figure(len(rows), columns, figsize=size, squeeze=False) as (canvas, grid):
         for line, (name, images) in zip(grid, rows.items(), strict=True):
-            for axes, image in zip(line, images, strict=True):
-                axes.imshow(image)
+            for axes in line:
                 axes.set_xticks([])
                 axes.set_yticks([])
+            for axes, image in zip(line, images, strict=False):
+                axes.imshow(image)
+            for axes in line[max(1, len(images)) :]:
+                axes.set_visible(False)
             line[0].set_ylabel(name.replace("_", " "), fontsize=9)
-        canvas.savefig(path, dpi=80)
+        return canvas
+
+
+def sheet(source, split, columns, seed):
+    """A figure with some images of each class, chosen at random; files that are damaged are left out.
+
+    Args:
+        source: a `sources.Source`.
+        split: name of one of its splits.
+        columns: number of images per class.
+        seed: of the choice.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    images, rng = source.splits[split], np.random.default_rng(seed)
+    damaged = {fault.file for fault in source.faults if fault.kind in checks.UNUSABLE}
+    whole = np.array([name not in damaged for name in images.ids], bool)
+    rows = {}
+    for index, label in enumerate(source.labels):
+        chosen = rng.permutation(np.flatnonzero(whole & (images.labels == index)))[:columns]
+        encoded = [images.encoded(tf.constant(one, tf.int64)) for one in chosen]
+        rows[label] = [decode.decode(content, SHEET_SIZE, "letterbox").numpy() for content in encoded]
+    return image_rows(rows)
 
 
 def save_mistakes(path, split, probabilities, names):

@@ -2,43 +2,28 @@
 
 import concurrent.futures
 import dataclasses
+import functools
 import itertools
-import json
 import os
-import zipfile
-import zlib
+import pathlib
 from collections.abc import Callable
 
 import keras
 import numpy as np
+from tqdm import tqdm
 
-from recycle_tf import options, runs
+from recycle_tf import runs
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import inputs, litert, temperature
+from recycle_tf.evaluation import artifacts, inputs, rules, temperature
 from recycle_tf.evaluation.answers import Answer, Answers, make_answer
-from recycle_tf.evaluation.rules import Rules, parse
-from recycle_tf.files import user_path
+from recycle_tf.paths import from_user
 
 BATCH = 32
-MAX_SPEC_BYTES = 1_000_000
-"""No spec is longer; a longer one is cut off and then invalid JSON."""
-MAX_IMAGE_SIZE = 4096
 
-_DAMAGED_SPEC = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    KeyError,
-    OSError,  # An offset before the file's start.
-    RecursionError,
-    RuntimeError,  # An encrypted archive, or an unknown method of compression.
-    TypeError,
-    ValueError,
-)
-"""What reading a damaged archive or damaged JSON raises."""
+_progress = functools.partial(tqdm, desc="predict", disable=None, leave=False)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Predictor:
     """Calibrated probabilities of a run or an exported file.
 
@@ -49,7 +34,8 @@ class Predictor:
         image_size: height and width of its input, in pixels.
         resize: how an image becomes square, one of `options.RESIZES`.
         threshold: confidence below which the answer is "not sure", 0..1; None without calibration.
-        rules: which bin, as exported with the file; None without.
+        source: path of the run or file.
+        place: the `rules.Rules` that say which bin; or None.
     """
 
     network: Callable[[np.ndarray], np.ndarray]
@@ -57,20 +43,22 @@ class Predictor:
     image_size: int
     resize: str
     threshold: float | None
-    rules: Rules | None = None
+    source: pathlib.Path
+    place: rules.Rules | None = None
 
     def probabilities(self, images):
         """Probabilities of any number of images, uint8 `[examples, image_size, image_size, 3]`."""
         batches = range(0, len(images), BATCH)
         return np.concatenate([self.network(images[start : start + BATCH]) for start in batches])
 
-    def predict(self, images, progress=iter):
+    def predict(self, images, progress=_progress):
         """Predicts images, in batches; only the answers stay in memory.
 
         Args:
-            images: a path, a folder (searched for images), a glob pattern, a PIL image, an array (RGB,
-                0..255, `[height, width, 3]` or `[batch, height, width, 3]`), or a list of any of these.
-            progress: wraps the iteration over images, as tqdm does.
+            images: a path, a folder (searched for images), a glob pattern, the bytes of an image file, a PIL
+                image, an array (RGB, 0..255, `[height, width, 3]` or `[batch, height, width, 3]`), or a list
+                of any of these.
+            progress: wraps the iteration over images; by default a progress bar in a terminal.
 
         Returns:
             `Answers`, one per image, in order. An image that cannot be read has an `error`.
@@ -78,14 +66,19 @@ class Predictor:
         Raises:
             UserError: no such file or folder, or a folder without images.
         """
-        return Answers(self.stream(progress(inputs.expand(images))))
+        return Answers(self.stream(images, progress))
 
-    def stream(self, images):
-        """As `predict`, one `Answer` after another.
+    def expand(self, images):
+        """The single images in what `predict` takes: a list of paths, PIL images and arrays.
 
-        Args:
-            images: an iterable of paths, PIL images and arrays `[height, width, 3]`.
+        Raises:
+            UserError: as `predict`.
         """
+        return inputs.expand(images)
+
+    def stream(self, images, progress=_progress):
+        """As `predict`, one `Answer` after another; none stays in memory."""
+        images = progress(self.expand(images))
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             reading = None
             for batch in itertools.chain(_batches(images), [None]):
@@ -109,7 +102,11 @@ class Predictor:
             if isinstance(pixels, UserError):
                 yield Answer(name, error=str(pixels))
             else:
-                yield make_answer(name, next(rows), self.labels, self.threshold)
+                yield make_answer(name, next(rows), self.labels, self.threshold, self.place)
+
+    def __repr__(self):
+        sure = "" if self.threshold is None else f", sure from {self.threshold:.0%}"
+        return f"{self.source}: {', '.join(self.labels)}; {self.image_size} px, {self.resize}{sure}"
 
 
 def _batches(images):
@@ -119,14 +116,38 @@ def _batches(images):
         yield batch
 
 
-def open_predictor(path):
-    """Opens a run folder or a `.tflite` file of `python -m export`.
+def open_predictor(path, place=None):
+    """Opens a run folder, or a file of `python -m export`: a `.tflite`, a SavedModel's folder, a `.onnx`.
+
+    Args:
+        path: of the folder or file.
+        place: rules that name the bins: a `.yaml` file or a built-in name, see `rules.load`; None for those
+            that were exported with the file, if any.
 
     Raises:
-        UserError: no such file or folder, or a file that was not exported by this package.
+        UserError: no such file or folder, or a file that was not exported by this package; or no bin for a
+            class.
     """
-    path = user_path(path)
-    return _from_tflite(path) if path.suffix == ".tflite" else _from_run(path)
+    path = from_user(path, "model")
+    if path.suffix in (".tflite", ".onnx") or artifacts.is_saved_model(path):
+        spec, network = artifacts.open_artifact(path)
+        settings = (spec["labels"], spec["image_size"], spec["resize"], spec.get("threshold"))
+        found = Predictor(network, *settings, source=path, place=_rules(path, spec))
+    else:
+        found = _from_run(path)
+    return dataclasses.replace(found, place=rules.load_for(place, found.labels)) if place else found
+
+
+def _rules(path, spec):
+    """The `rules.Rules` that were exported with a file, or None."""
+    if "rules" not in spec:
+        return None
+    where = f"`model={path}`: its spec.json is invalid: rules"
+    found = rules.parse(spec["rules"], where)
+    for label in spec["labels"]:
+        if label not in found.classes:
+            raise UserError(f"{where}: no bin for the class {label!r:.40}")
+    return found
 
 
 def _from_run(path):
@@ -140,76 +161,4 @@ def _from_run(path):
         return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
 
     threshold = run.calibration and run.calibration["threshold"]
-    return Predictor(predict, run.labels, model.input_shape[1], run.config["resize"], threshold)
-
-
-def _from_tflite(path):
-    if not path.is_file():
-        raise UserError(f"`model={path}`: no such file")
-    spec = _read_spec(path)
-    try:
-        interpreter = litert.open_interpreter(path)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"`model={path}`: damaged, LiteRT cannot load it") from error
-    _check_tensors(path, interpreter, spec)
-    one = litert.predictor(interpreter)
-
-    def predict(images):
-        return np.stack([one(image) for image in images])
-
-    return Predictor(
-        predict, spec["labels"], spec["image_size"], spec["resize"], spec.get("threshold"), _rules(path, spec)
-    )
-
-
-def _rules(path, spec):
-    """The `Rules` that were exported with a file, or None."""
-    if "rules" not in spec:
-        return None
-    where = f"`model={path}`: its spec.json is invalid: rules"
-    found = parse(spec["rules"], where)
-    for label in spec["labels"]:
-        if label not in found.classes:
-            raise UserError(f"{where}: no bin for the class {label!r:.40}")
-    return found
-
-
-def _read_spec(path):
-    """The spec that `python -m export` puts into a `.tflite` file; checks the values that are used here."""
-    try:
-        # TFLite carries associated files as a zip archive behind the network.
-        with zipfile.ZipFile(path) as associated:
-            spec = json.loads(associated.open("spec.json").read(MAX_SPEC_BYTES))
-        labels, image_size, resize = (spec[key] for key in ("labels", "image_size", "resize"))
-    except _DAMAGED_SPEC as error:
-        raise UserError(
-            f"`model={path}`: has no labels in it; give a file that `python -m export` wrote"
-        ) from error
-    threshold = spec.get("threshold", 1.0)
-    valid = {
-        "labels": isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels),
-        "image_size": type(image_size) is int and 1 <= image_size <= MAX_IMAGE_SIZE,
-        "resize": resize in options.RESIZES,
-        # Neither NaN nor infinity; 1.01 is a threshold that no answer reaches.
-        "threshold": type(threshold) in (int, float) and 0 <= threshold <= 1.01,
-    }
-    for name, fine in valid.items():
-        if not fine:
-            raise UserError(f"`model={path}`: its spec.json is invalid: {name} is {spec[name]!r:.40}")
-    return spec
-
-
-def _check_tensors(path, interpreter, spec):
-    """Raises where input or output of a `.tflite` file differ from what its spec says."""
-    image, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    size, classes = spec["image_size"], len(spec["labels"])
-    if image["dtype"] != np.uint8 or image["shape"].tolist()[1:] != [size, size, 3]:
-        raise UserError(
-            f"`model={path}`: its input is {np.dtype(image['dtype'])} {image['shape'].tolist()}, "
-            f"expected uint8 [batch, {size}, {size}, 3]"
-        )
-    if output["dtype"] != np.float32 or output["shape"].tolist()[1:] != [classes]:
-        raise UserError(
-            f"`model={path}`: its output is {np.dtype(output['dtype'])} {output['shape'].tolist()}, "
-            f"expected float32 [batch, {classes}] for its {classes} labels"
-        )
+    return Predictor(predict, run.labels, model.input_shape[1], run.config["resize"], threshold, path)

@@ -1,16 +1,12 @@
 """The report of an evaluation: `metrics.json`, plots, and a page that shows them."""
 
-import contextlib
 import csv
 import dataclasses
 import json
-import pathlib
-import tempfile
 
-from recycle_tf.errors import UserError
+from recycle_tf import files
 from recycle_tf.evaluation import metrics, page, plots, shifts
 from recycle_tf.evaluation.answers import inert
-from recycle_tf.files import PARTIAL
 
 
 def write(run, directory, split_name, split, probabilities, other=None, model=None):
@@ -46,7 +42,7 @@ def write(run, directory, split_name, split, probabilities, other=None, model=No
             calibration.get("temperature"),
         ),
     }
-    with _replacing(directory) as partial:
+    with files.writing(directory), files.replacing_folder(directory) as partial:
         _write_files(run, partial, summary, split, probabilities)
     return summary
 
@@ -62,7 +58,7 @@ def write_shifts(directory, robustness, image):
     Raises:
         UserError: the folder cannot be written.
     """
-    with _replacing(directory) as partial:
+    with files.writing(directory), files.replacing_folder(directory) as partial:
         record = {
             **dataclasses.asdict(robustness),
             "strengths": shifts.STRENGTHS,
@@ -76,7 +72,7 @@ def write_shifts(directory, robustness, image):
             name: [image, *(shifts.shift(name, image[None], s)[0] for s in shifts.STRENGTHS)]
             for name in robustness.accuracy
         }
-        plots.save_shift_examples(partial / "examples.png", rows)
+        plots.image_rows(rows).savefig(partial / "examples.png", dpi=80)
 
 
 def _write_files(run, directory, summary, split, probabilities):
@@ -95,21 +91,6 @@ def _write_files(run, directory, summary, split, probabilities):
     _write_table(directory / "per_class.csv", summary)
     # Its presence says that a run is complete.
     (directory / "metrics.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _replacing(directory):
-    """Yields an empty folder that takes the place of `directory` when the block succeeds."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=directory.parent) as temporary:
-            partial = pathlib.Path(temporary) / directory.name
-            partial.mkdir()
-            yield partial
-            if directory.exists():
-                directory.rename(partial.with_name("earlier"))
-            partial.rename(directory)
-    except OSError as error:
-        raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 
 
 def _write_table(path, summary):

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from recycle_tf.errors import UserError, did_you_mean
-from recycle_tf.files import user_path
+from recycle_tf.paths import from_user
 
 BUILT_IN = importlib.resources.files("recycle_tf") / "rules"
 LANGUAGES = ("en", "ko")
@@ -76,6 +76,11 @@ class Rules:
                 )
         order = list(self.bins)
         return np.array([order.index(self.classes[label]["bin"]) for label in labels])
+
+    @property
+    def title(self):
+        """Whose rules they are, in English if there is such a text."""
+        return text(self.name, "en")
 
     def probabilities(self, probabilities, labels):
         """Probability of each bin: the sum over its classes.
@@ -206,6 +211,21 @@ def load(path):
     return parse(content, where)
 
 
+def load_for(path, labels):
+    """As `load`, for a network.
+
+    Args:
+        path: as in `load`.
+        labels: names of its classes.
+
+    Raises:
+        UserError: as `load`, or a class without a rule.
+    """
+    found = load(path)
+    found.bins_of(labels)
+    return found
+
+
 def built_in():
     """Names of the rule files that come with the package."""
     return sorted(
@@ -253,7 +273,7 @@ def parse(content, where):
 def _read(path):
     if str(path) in built_in():
         return (BUILT_IN / f"{path}.yaml").read_text(encoding="utf-8")
-    file = user_path(path)
+    file = from_user(path, "rules")
     if file.suffix not in (".yaml", ".yml"):
         raise UserError(f"`rules={path}`: not a .yaml file; built-in rules: {did_you_mean(path, built_in())}")
     try:

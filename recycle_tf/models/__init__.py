@@ -17,7 +17,7 @@ from recycle_tf.models import (
     vgg,
 )
 from recycle_tf.models.registry import create_model, list_models
-from recycle_tf.models.summary import describe
+from recycle_tf.models.summary import describe, stages
 
 __all__ = [
     "alexnet",
@@ -31,5 +31,6 @@ __all__ = [
     "lenet",
     "list_models",
     "resnet",
+    "stages",
     "vgg",
 ]

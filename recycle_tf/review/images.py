@@ -6,6 +6,7 @@ import pathlib
 
 from recycle_tf.data import decode, parallel, splits
 from recycle_tf.errors import UserError
+from recycle_tf.paths import from_user
 
 INBOX_SPLIT = "train"
 """Split of new images: the test split stays as it is, so that runs before and after remain comparable."""
@@ -94,7 +95,7 @@ def collect(source, out, findings=None, inbox=None):
     """
     if source.root is None:
         raise UserError(f"{source.name}: only a folder or a .csv can be reviewed")
-    prefix = _prefix(out, source.root)
+    prefix = splits.manifest_prefix(out, source.root, "out")
     rows = source.manifest()
     root = source.root.resolve()
     images = [
@@ -106,7 +107,7 @@ def collect(source, out, findings=None, inbox=None):
     order = list(reasons) if findings or inbox else list(range(len(images)))
     if inbox:
         copies = {image.digest: index for index, image in enumerate(images)}
-        for image in _inbox(out, pathlib.Path(inbox).expanduser(), {image.file for image in images}):
+        for image in _inbox(out, from_user(inbox, "inbox"), {image.file for image in images}):
             if (copy := copies.get(image.digest)) is not None:
                 reasons[len(images)] = [Reason("in_dataset", "the same bytes", (copy,))]
             order.append(len(images))
@@ -114,25 +115,11 @@ def collect(source, out, findings=None, inbox=None):
     return Review(source.labels, tuple(images), tuple(order), reasons)
 
 
-def _prefix(out, root):
-    """What turns a path relative to `root` into one relative to the folder of the manifest."""
-    folder, root = out.parent.resolve(), root.resolve()
-    if not (out.suffix == ".csv" and folder.is_dir()):
-        raise UserError(f"`out={out}`: expected a .csv in a folder that exists")
-    if not root.is_relative_to(folder):
-        raise UserError(
-            f"`out={out}`: the paths in it are relative to its folder, which must contain {root}; write it "
-            f"to {root.parent}"
-        )
-    inner = root.relative_to(folder).as_posix()
-    return "" if inner == "." else f"{inner}/"
-
-
 def _inbox(out, folder, known):
     """The images in a folder of new photographs, by name, without the files that the dataset has already."""
     if not folder.is_dir():
         raise UserError(f"`inbox={folder}`: no such folder")
-    prefix, root = _prefix(out, folder), folder.resolve()
+    prefix, root = splits.manifest_prefix(out, folder, "out"), folder.resolve()
     files = [
         file
         for file in sorted(root.rglob("[!.]*"))
@@ -181,7 +168,7 @@ def _reasons(path, known):
 def _read_findings(path):
     """The findings of an `audit.json`, their types checked."""
     try:
-        content = json.loads(pathlib.Path(path).expanduser().read_text(encoding="utf-8"))
+        content = json.loads(from_user(path, "findings").read_text(encoding="utf-8"))
         findings = content["findings"]
         for finding in findings:
             texts = [finding["kind"], finding["detail"], *finding["files"], *finding["labels"]]

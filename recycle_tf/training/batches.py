@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from recycle_tf.data import cache, pipeline, sources
-from recycle_tf.training import multi_worker, phases
+from recycle_tf.training import distillation, multi_worker, phases
 
 
 class Batches:
@@ -18,6 +18,7 @@ class Batches:
         config: a `TrainConfig`.
         image_size: height and width of the model's input in pixels.
         strategy: the run's distribution strategy.
+        teacher: a `distillation.Teacher`, or None.
 
     Attributes:
         class_counts: training images per class, `[classes]`.
@@ -27,11 +28,12 @@ class Batches:
         UserError: fewer training images than one batch.
     """
 
-    def __init__(self, source, config, image_size, strategy):
+    def __init__(self, source, config, image_size, strategy, teacher=None):
         self.source = source
         self.config = config
         self.image_size = image_size
         self.strategy = strategy
+        self.teacher = teacher
         train = source.splits["train"]
         self.class_counts = np.bincount(train.labels, minlength=len(source.labels))
         self.steps_per_epoch = pipeline.steps_per_epoch(train, config.batch_size)
@@ -63,7 +65,7 @@ class Batches:
     @functools.cached_property
     def _training(self):
         config = self.config
-        return pipeline.training_batches(
+        batches = pipeline.training_batches(
             self.source.splits["train"],
             len(self.source.labels),
             self.image_size,
@@ -79,6 +81,9 @@ class Batches:
             backgrounds=config.backgrounds,
             data_service=config.data_service,
         )
+        if self.teacher and config.augment == config.mix == "none":
+            return distillation.with_soft_labels(batches, self.teacher)
+        return batches
 
     @functools.cached_property
     def validation(self):

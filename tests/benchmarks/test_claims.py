@@ -99,6 +99,7 @@ def test_variants_are_trained_once_and_compared(photos, tmp_path):
         "--group=class_balance",
         f"--dataset={photos}",
         "--arch=test_resnet_a",
+        "--batch_size=8",
         f"--out={tmp_path / 'out'}",
     )
     first, again = (run_python(*command, env={"PYTHONPATH": str(ROOT)}) for _ in range(2))

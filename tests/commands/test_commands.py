@@ -1,6 +1,18 @@
 """`python -m recycle_tf …`."""
 
-from tests.conftest import run_python
+import re
+
+import recycle_tf
+from tests.conftest import ROOT, run_python
+
+
+def test_the_version():
+    """The same in the package, on the command line and at the top of the changelog; a semantic version."""
+    result = run_python("-m", "recycle_tf", "--version")
+    assert (result.returncode, result.stdout) == (0, f"recycle-tf {recycle_tf.__version__}\n")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", recycle_tf.__version__)
+    releases = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert recycle_tf.__version__ in releases
 
 
 def test_models_prints_stages():

@@ -90,9 +90,9 @@ def test_nothing_on_standard_input(rejected, finished_run, monkeypatch):
     [
         (("predict", "--model=x"), ("no images given",)),
         (("predict", "x.jpg"), ("--model", "missing")),
-        (("predict", "--model=x", "gone.jpg"), ("gone.jpg", "no such file")),
-        (("predict", "--model=x", "x" * 5000), ("File name too long",)),
-        (("predict", "--model=x", "tests/models"), ("tests/models", "no images")),
+        (("predict", "--model=RUN", "gone.jpg"), ("gone.jpg", "no such file")),
+        (("predict", "--model=RUN", "x" * 5000), ("File name too long",)),
+        (("predict", "--model=RUN", "tests/models"), ("tests/models", "no images")),
         (("predict", "--model=x", "--sheet=/no/dir/x.png", "setup.py"), ("--sheet=/no/dir/x.png",)),
         (("predict", "--model=x", "--csv=/no/dir/x.csv", "setup.py"), ("--csv=/no/dir/x.csv",)),
         (("predict", "--model=x", "--top=0", "setup.py"), ("top",)),
@@ -101,8 +101,8 @@ def test_nothing_on_standard_input(rejected, finished_run, monkeypatch):
         (("predict", "--model=setup.py", "setup.py"), ("--model=setup.py",)),
     ],
 )
-def test_mistakes(rejected, arguments, names):
-    rejected(arguments, *names)
+def test_mistakes(rejected, finished_run, arguments, names):
+    rejected([argument.replace("RUN", str(finished_run)) for argument in arguments], *names)
 
 
 def test_a_file_that_is_not_an_image(recycle_tf, finished_run):

@@ -78,7 +78,8 @@ def test_paths_folders_patterns_images_and_arrays_agree(finished_run, tmp_path):
     opened = predictor.open_predictor(finished_run)
     path = photos / "jar" / "jar1.png"
     image = Image.open(path)
-    ways = (path, str(path), str(photos / "j*" / "*1.png"), image, np.asarray(image), np.asarray(image)[None])
+    files = (path, str(path), str(photos / "j*" / "*1.png"), path.read_bytes())
+    ways = (*files, image, np.asarray(image), np.asarray(image)[None])
     answers = [opened.predict(way) for way in ways]
     assert {len(found) for found in answers} == {1}
     assert {found[0].probabilities for found in answers} == {answers[0][0].probabilities}
@@ -101,6 +102,14 @@ def test_paths_folders_patterns_images_and_arrays_agree(finished_run, tmp_path):
 def test_arrays_that_are_not_images(finished_run, array, names):
     (answer,) = predictor.open_predictor(finished_run).predict(array)
     assert all(name in answer.error for name in names)
+
+
+def test_bytes_that_are_no_image(finished_run, tmp_path):
+    photos = write_photos(tmp_path / "new", count=1)
+    whole = (photos / "can" / "can0.png").read_bytes()
+    answers = predictor.open_predictor(finished_run).predict([whole[:200], b"", b"text", whole])
+    assert [bool(answer.error) for answer in answers] == [True, True, True, False]
+    assert answers[0].error.startswith("image of 200 bytes")
 
 
 def test_what_is_not_there(finished_run, tmp_path):

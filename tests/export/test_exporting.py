@@ -112,7 +112,31 @@ def test_the_golden_page_has_code_for_this_network(exported):
     for text in ("32 x 32", "stretched to that size", "const val SIZE = 32", "let size = 32"):
         assert text in page
     assert "map { ($0.0, $0.1 * norm) }" in page
+    # Both runtimes, with versions that have them.
+    for text in (
+        "litert:2.3.0",
+        "import com.google.ai.edge.litert.CompiledModel",
+        "litert:1.4.1",
+        "import LiteRT",
+    ):
+        assert text in page
     assert "$$" not in page
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_compiled_model_of_litert_2_answers_as_expected(exported, name):
+    """As the golden page's tests do: the pixels' bytes are written as int8."""
+    from ai_edge_litert.compiled_model import CompiledModel
+
+    folder = exported[0]
+    model = CompiledModel.from_file(str(folder / FILES[name]))
+    (image,), (probabilities,) = model.create_input_buffers(0), model.create_output_buffers(0)
+    for row in json.loads((folder / "golden" / "expected.json").read_text()):
+        pixels = decode.decode((folder / "golden" / row["file"]).read_bytes(), 32, "stretch").numpy()
+        image.write(pixels[None].view(np.int8))
+        model.run_by_index(0, [image], [probabilities])
+        found = probabilities.read(3, np.float32)
+        np.testing.assert_allclose(found, row["probabilities"][name], atol=1e-4)
 
 
 def test_the_golden_page_knows_every_resize():

@@ -121,6 +121,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
 """Asks each file of a folder in a process of its own: LiteRT does not check a file before it runs it."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_damaged_network(network, tmp_path):
     """Of other ends than an answer or one line only a crash of LiteRT itself is left."""

@@ -1,0 +1,65 @@
+"""Repeating a run with other classes: it starts from the earlier network instead of from scratch."""
+
+import dataclasses
+
+import numpy as np
+
+from recycle_tf.models import weights
+from recycle_tf.runs import open_run
+
+
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """Which classes a head has from an earlier run.
+
+    Attributes:
+        remaining: names of classes that both runs have.
+        new: names of classes that only the new run has; their part of the head is newly initialized.
+        gone: names of classes that only the earlier run had.
+    """
+
+    remaining: tuple
+    new: tuple
+    gone: tuple
+
+
+def keep(model, config, labels):
+    """Gives a model the weights of the run in `from_run`, if that has other classes and some of these.
+
+    The head's kernel and bias have a column per class: those of the classes that remain are kept, by name.
+    Nothing happens for a network of another architecture, or if the run is to start from other `weights`
+    than the earlier one did.
+
+    Args:
+        model: a model of `create_model`.
+        config: a `TrainConfig`.
+        labels: names of the classes of the data.
+
+    Returns:
+        A `Kept`; None if nothing was kept.
+
+    Raises:
+        UserError: there is no such run, or its model is damaged.
+    """
+    if config.from_run is None:
+        return None
+    run = open_run(config.from_run, "from_run")
+    remaining = tuple(label for label in labels if label in run.labels)
+    same = all(run.config[name] == getattr(config, name) for name in ("arch", "overrides", "weights"))
+    if not same or not remaining or set(labels) == set(run.labels):
+        return None
+    head = model.get_layer("logits")
+    initial = head.get_weights()
+    weights.load(model, run.model_file)
+    earlier = run.load_model().get_layer("logits").get_weights()
+    to, of = ([names.index(label) for label in remaining] for names in (list(labels), run.labels))
+    head.set_weights([_with_columns(*pair, to, of) for pair in zip(initial, earlier, strict=True)])
+    new = tuple(label for label in labels if label not in remaining)
+    return Kept(remaining, new, tuple(label for label in run.labels if label not in remaining))
+
+
+def _with_columns(initial, earlier, to, of):
+    """The columns `of` of one array at the places `to` of a copy of the other."""
+    result = np.array(initial)
+    result[..., to] = earlier[..., of]
+    return result
