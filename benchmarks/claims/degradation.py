@@ -77,7 +77,9 @@ def responses(model, data):
     import keras
 
     outputs = [layer.output for layer in model.layers if layer.name.endswith(("conv1_norm", "conv2_norm"))]
-    found = keras.Model(model.inputs, outputs).predict(data[2][:GRADIENT_BATCH].astype("float32"), verbose=0)
+    found = keras.Model(model.inputs[0], outputs).predict(
+        data[2][:GRADIENT_BATCH].astype("float32"), verbose=0
+    )
     return [float(one.std()) for one in found]
 
 

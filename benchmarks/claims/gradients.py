@@ -94,7 +94,11 @@ def without_norms(model):
             return keras.layers.Identity(name=layer.name)
         return layer.__class__.from_config(layer.get_config())
 
-    return keras.models.clone_model(model, clone_function=replaced)
+    def call(layer, *tensors, **options):
+        # An identity takes no mask, as a norm does.
+        return layer(*tensors, **({} if isinstance(layer, keras.layers.Identity) else options))
+
+    return keras.models.clone_model(model, clone_function=replaced, call_function=call)
 
 
 def jacobians(seed):
@@ -116,7 +120,7 @@ def jacobians(seed):
         name, before = f"stage{stage}_block5", f"stage{stage}_block4_act"
         start = model.get_layer(before).output
         ends = [model.get_layer(f"{name}_conv2_norm").output, model.get_layer(f"{name}_add").output]
-        block, x = keras.Model(start, ends), keras.Model(model.inputs, start)(images, training=True)
+        block, x = keras.Model(start, ends), keras.Model(model.inputs[0], start)(images, training=True)
         diagonals = []
         for _ in range(PROBES):
             signs = tf.constant(rng.choice([-1.0, 1.0], x.shape).astype(np.float32))

@@ -19,6 +19,8 @@ from recycle_tf import cli
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEST_SEEDS = range(125, 150)
 """Of the test split of recyclables_synth, for each class."""
+OPAQUE = 25
+"""Opacity from which on a pixel belongs to the object, of 255."""
 
 
 def main():
@@ -97,7 +99,8 @@ def drawn(run, seeds):
         for seed in seeds:
             images.append(inputs.read(drawing.draw(name, seed), size, resize))
             mask = inputs.read(drawing.draw_mask(name, seed).convert("RGB"), size, resize)
-            masks.append(mask[..., 0] > 127)
+            # Glass is transparent.
+            masks.append(mask[..., 0] > OPAQUE)
             labels.append(run.labels.index(name))
     return np.stack(images), np.stack(masks), np.array(labels)
 

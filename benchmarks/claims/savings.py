@@ -168,6 +168,7 @@ def draw(axes, found):
     axes.set_yticks([i + 0.19 for i in range(len(found))], [name for name, _ in found])
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set(xlabel="factor saved (1: nothing)", xscale="log")
+    axes.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
     axes.invert_yaxis()
     axes.legend()
 

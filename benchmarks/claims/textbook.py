@@ -90,7 +90,7 @@ def gates(model, data, classes):
     excited = [layer for layer in model.layers if layer.name.endswith("_excite")]
     if not excited:
         return {}
-    network = keras.Model(model.inputs, [layer.input[1] for layer in excited])
+    network = keras.Model(model.inputs[0], [layer.input[1] for layer in excited])
     found = network.predict(data[2].astype("float32"), batch_size=BATCH, verbose=0)
     return {
         layer.name.removesuffix("_se_excite"): [

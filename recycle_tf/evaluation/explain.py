@@ -79,7 +79,7 @@ def grad_cam(model, images, classes):
         float32 `[examples, size, size]`, each with a maximum of 1, or 0 where nothing speaks for the class.
     """
     outputs = [model.get_layer("features").output, keras.tree.flatten(model.output)[0]]
-    both, found = keras.Model(model.inputs, outputs), []
+    both, found = keras.Model(model.inputs[0], outputs), []
     for start in range(0, len(images), BATCH):
         part = tf.cast(images[start : start + BATCH], tf.float32)
         with tf.GradientTape() as tape:
@@ -97,7 +97,7 @@ def grad_cam(model, images, classes):
 def features(model, images):
     """Mean of the last feature map, `[examples, channels]`."""
     pooled = keras.ops.mean(model.get_layer("features").output, axis=(1, 2))
-    return keras.Model(model.inputs, pooled).predict(images, batch_size=BATCH, verbose=0)
+    return keras.Model(model.inputs[0], pooled).predict(images, batch_size=BATCH, verbose=0)
 
 
 def nearest(found, known, count):
@@ -131,7 +131,7 @@ def sampling_points(model, images):
         return None
     layer = deformable[-1]
     feature_map, offsets = layer.input
-    found = keras.Model(model.inputs, offsets).predict(images, batch_size=BATCH, verbose=0)
+    found = keras.Model(model.inputs[0], offsets).predict(images, batch_size=BATCH, verbose=0)
     return (layer.positions(found) + 0.5) / np.float32(feature_map.shape[1:3])
 
 
@@ -152,7 +152,7 @@ def gates(model, images, labels, num_classes):
     if not excited:
         return {}
     # Feature map and gate, in this order; see `layers.squeeze_excite`.
-    found = keras.Model(model.inputs, [layer.input[1] for layer in excited]).predict(
+    found = keras.Model(model.inputs[0], [layer.input[1] for layer in excited]).predict(
         images, batch_size=BATCH, verbose=0
     )
     return {

@@ -6,7 +6,7 @@ import pathlib
 import matplotlib
 import numpy as np
 import tensorflow as tf
-from matplotlib import font_manager
+from matplotlib import font_manager, ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -156,7 +156,11 @@ def trade_off(axes, rows, cost, unit, title):
             axes.errorbar(x, y, yerr=[[y - low], [high - y]], color=f"C{number}", capsize=3)
         axes.annotate(row.name, (x, y), xytext=(7, 5), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", xlabel=title, ylabel="test accuracy, %" if trained else "latency in Keras, ms")
-    axes.margins(x=0.2)
+    # The usual labels of a logarithmic axis are formulas, which names of classes must not be.
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.margins(x=0.2, y=0.1)
     axes.grid(alpha=0.3)
 
 

@@ -89,3 +89,23 @@ def test_images_of_an_archive(pictures, monkeypatch):
     )
     result = run_python("-c", code, pictures, env={"PYTHONPATH": f"{CLAIMS}:{ROOT}", "KERAS_BACKEND": "jax"})
     assert result.stdout.strip() == f"(15, 20, 20, 3) {np.repeat([0, 1, 2], 5).tolist()}"
+
+
+@pytest.mark.slow
+def test_variants_are_trained_once_and_compared(photos, tmp_path):
+    command = (
+        "benchmarks/claims/variants.py",
+        "--quick",
+        "--group=class_balance",
+        f"--dataset={photos}",
+        "--arch=test_resnet_a",
+        "--batch_size=8",
+        f"--out={tmp_path / 'out'}",
+    )
+    first, again = (run_python(*command, env={"PYTHONPATH": str(ROOT)}) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    rows = [line for line in first.stdout.splitlines() if line.startswith("| ")]
+    assert [row.split("|")[1].strip() for row in rows[2:]] == ["none", "weights", "sampler"]
+    assert again.stdout.count("is complete") == 3
+    assert [line for line in again.stdout.splitlines() if line.startswith("| ")] == rows
+    assert (tmp_path / "out" / "variants_class_balance.png").stat().st_size > 5000
