@@ -21,7 +21,7 @@ from recycle_tf.config import TrainConfig
 from recycle_tf.data import paths
 from recycle_tf.files import replacing
 
-DATA = ("dataset", "manual_dir", "data_dir", "split", "seed")
+DATA = ("dataset", "label_map", "manual_dir", "data_dir", "split", "seed")
 """Settings of a run that decide which data it opens; this command has the same flags."""
 
 
@@ -44,6 +44,7 @@ def main(argv):
         data_dir=values.data_dir,
         seed=values.seed,
         split=values.split,
+        label_map=values.label_map,
     )
     manifest = values.manifest and paths.from_user(values.manifest, "manifest")
     prefix = _prefix(manifest, source) if manifest else None
@@ -88,8 +89,12 @@ def _command(program, values):
 def _flags(argv):
     values = flags.FlagValues()
     flags.DEFINE_string(
-        "dataset", None, "A folder with one subfolder per class, a .csv, or a name.", flag_values=values
+        "dataset",
+        None,
+        "A folder with one subfolder per class, a .csv, a name, or several with + between them.",
+        flag_values=values,
     )
+    flags.DEFINE_string("label_map", None, "As in train.py.", flag_values=values)
     flags.DEFINE_string("manual_dir", None, "As in train.py.", flag_values=values)
     flags.DEFINE_string("data_dir", None, "As in train.py.", flag_values=values)
     flags.DEFINE_enum(
@@ -144,7 +149,7 @@ def _write_manifest(manifest, prefix, source, found):
 def _prefix(manifest, source):
     """What turns an id into a path relative to the manifest's folder."""
     if source.root is None:
-        raise cli.UserError(f"--manifest={manifest}: {source.name} is not a folder and has its own split")
+        raise cli.UserError(f"--manifest={manifest}: {source.name} is not one folder or .csv")
     folder = manifest.parent
     if not (manifest.suffix == ".csv" and folder.is_dir()):
         raise cli.UserError(f"--manifest={manifest}: expected a .csv in an existing folder")

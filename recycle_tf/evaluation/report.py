@@ -25,7 +25,8 @@ def write(run, directory, split_name, split, probabilities, other=None):
         other: the `datasets.EvaluationSet` if it is not the run's own data, else None.
 
     Returns:
-        The summary of `metrics.summarise`, as written to `metrics.json`.
+        The summary of `metrics.summarise`, as written to `metrics.json`; of several sources the summary of
+        each too, in `sources`.
 
     Raises:
         UserError: the folder cannot be written.
@@ -37,6 +38,10 @@ def write(run, directory, split_name, split, probabilities, other=None):
         "location": other.location if other else None,
         "split": split_name,
         **metrics.summarise(probabilities, split.labels, run.labels, threshold),
+        "sources": {
+            name: metrics.summarise(probabilities[rows], split.labels[rows], run.labels, threshold)
+            for name, rows in split.by_part().items()
+        },
     }
     with _replacing(directory) as partial:
         _write_files(run, partial, summary, split, probabilities)

@@ -169,7 +169,8 @@ def fit(training, run, batches, config, draw_confusion):
         run.truncate_history(progress.epoch)
     sample = _sample(training, batches)
     summaries = TrainingSummaries(run, batches.source.labels, training, sample, draw_confusion)
-    callbacks = TrainingCallbacks(training, run, batches.validation, config, summaries)
+    validation, by_source = batches.validation, batches.validation_by_source
+    callbacks = TrainingCallbacks(training, run, validation, by_source, config, summaries)
     with callbacks.listening():
         for phase in training.phases:
             if callbacks.finished or progress.epoch >= phase.end_epoch:
@@ -178,7 +179,7 @@ def fit(training, run, batches, config, draw_confusion):
                 training.compile_for(phase)
             model.fit(
                 batches.training_from(progress.steps),
-                validation_data=batches.validation,
+                validation_data=validation,
                 epochs=phase.end_epoch,
                 initial_epoch=progress.epoch,
                 steps_per_epoch=progress.steps_per_epoch,

@@ -77,7 +77,7 @@ def unfinished(config, root="runs"):
 
 
 def create(config, source, strategy, root="runs"):
-    """Creates a run folder with configuration, labels and, for a folder of images, the split.
+    """Creates a run folder with configuration, labels and, unless it is a builder's own, the split.
 
     Args:
         config: a `TrainConfig`.
@@ -102,7 +102,7 @@ def create(config, source, strategy, root="runs"):
         run.config_file.unlink(missing_ok=True)
         run.manifest.unlink(missing_ok=True)
         run.labels_file.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
-        if user_path(config.dataset).exists():
+        if source.root or source.splits["train"].part_names or config.label_map:
             splits.write_manifest(run.manifest, source.manifest())
         # Last: this file makes the folder a run.
         run.write_record(config, source)
@@ -134,6 +134,7 @@ def open_source(config, run, strategy):
         seed=config.seed,
         split=config.split,
         manifest=earlier.manifest if earlier and earlier.manifest.is_file() else None,
+        label_map=config.label_map,
     )
     if earlier and earlier.fingerprint != source.fingerprint:
         raise UserError(
@@ -214,7 +215,7 @@ def _repeated(config):
     if config.from_run is None:
         return None
     run = open_run(config.from_run, "from_run")
-    data = ("dataset", "split", "seed", "on_bad_image")
+    data = ("dataset", "label_map", "split", "seed", "on_bad_image")
     return run if all(run.config[name] == getattr(config, name) for name in data) else None
 
 
