@@ -171,6 +171,8 @@ def print_results(run, summary):
     from recycle_tf.evaluation import metrics
 
     print(metrics.table(summary))
+    if summary["sources"]:
+        print(metrics.comparison({f"{name} test": row for name, row in summary["sources"].items()}))
     print(f"report    {run.report / 'report.html'}")
     print(f"next      python -m export --run={run.path}")
 

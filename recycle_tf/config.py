@@ -16,6 +16,10 @@ LONGEST = 1e12
 """Largest number of a duration, in its unit."""
 
 
+LARGEST_TURN = 1000
+"""Largest weight of a source."""
+
+
 def _setting(default, help, choices=None, low=None, high=None, units=None):
     """A field with its help text and its valid values.
 
@@ -62,7 +66,18 @@ class TrainConfig:
     dataset: str = _setting(
         "trashnet",
         "trashnet, trashnet/clean, recyclables_synth, a folder with one subfolder of images per class, or a "
-        ".csv file with the columns image,label,split.",
+        ".csv file with the columns image,label,split; or several of these, for example "
+        "trashnet+photos+more.csv. A path with a + in it can only be used alone.",
+    )
+    label_map: str | None = _setting(
+        None,
+        "YAML file with other names for classes, one per line: 'Carton: cardboard', or 'Carton: -' to leave "
+        "the class out. With several sources, the first one's classes count, and this file adds to them.",
+    )
+    source_weights: str = _setting(
+        "size",
+        "How often images of several sources are drawn: size (every image once per epoch), even (every "
+        "source equally often), or whole numbers, for example 1,2.",
     )
     split: str = _setting(
         "stratified",
@@ -318,6 +333,11 @@ class TrainConfig:
         self.decay_fractions()
         self.smaller_sizes()
         self.layer_multipliers()
+        if self.turns_of_sources() and self.class_balance != "none":
+            raise UserError(
+                f"`source_weights={self.source_weights}`: not available with "
+                f"`class_balance={self.class_balance}`; remove one of them"
+            )
         if self.recipe in ("finetune", "robust") and self.weights is None:
             raise UserError(
                 f"`recipe={self.recipe}`: needs weights; add `weights=imagenet`, or a file of the same "
@@ -392,6 +412,22 @@ class TrainConfig:
                 f"`progressive={self.progressive}`: expected increasing sizes, for example 96,128"
             )
         return sizes
+
+    def turns_of_sources(self):
+        """`source_weights` as a tuple of numbers or `"even"`; None for every image once per epoch.
+
+        Raises:
+            UserError: neither a name nor positive whole numbers.
+        """
+        if self.source_weights in ("size", "even"):
+            return None if self.source_weights == "size" else "even"
+        turns = tuple(_literal(number) for number in self.source_weights.split(","))
+        if not all(type(number) is int and 1 <= number <= LARGEST_TURN for number in turns):
+            raise UserError(
+                f"`source_weights={self.source_weights}`: expected size, even, or whole numbers from 1 to "
+                f"{LARGEST_TURN} such as 1,2"
+            )
+        return turns
 
     def decay_fractions(self):
         """`decay_at` as a list of floats.

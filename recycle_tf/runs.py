@@ -47,7 +47,7 @@ class Run:
 
     @property
     def manifest(self):
-        """The split of a folder, as CSV; absent if the dataset has its own split."""
+        """The split as CSV; absent if it is that of a builder."""
         return self.path / "split.csv"
 
     @property

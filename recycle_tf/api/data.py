@@ -193,12 +193,21 @@ class AuditReport:
         return notebook.table(("finding", "number", "for example"), rows or [("none", 0, "")], note)
 
 
-def open_dataset(dataset, *, split=TrainConfig.split, seed=TrainConfig.seed, manual_dir=None, data_dir=None):
+def open_dataset(
+    dataset,
+    *,
+    label_map=None,
+    split=TrainConfig.split,
+    seed=TrainConfig.seed,
+    manual_dir=None,
+    data_dir=None,
+):
     """Opens images for looking, auditing and training. Every file is read and decoded once.
 
     Args:
         dataset: a folder with one subfolder of images per class, a `.csv` manifest, or the name of a builder
-            such as `trashnet`.
+            such as `trashnet`; several of these joined with `+`.
+        label_map: a `.yaml` file that renames classes, see `TrainConfig`; or None.
         split: how a folder without a split is split, one of `options.SPLIT_METHODS`.
         seed: of that split.
         manual_dir: folder with files for a builder that the user downloaded.
@@ -219,6 +228,7 @@ def open_dataset(dataset, *, split=TrainConfig.split, seed=TrainConfig.seed, man
     """
     settings = {
         "dataset": str(dataset),
+        "label_map": label_map,
         "split": split,
         "seed": seed,
         "manual_dir": manual_dir,

@@ -17,7 +17,7 @@ import recycle_tf
 from recycle_tf import cli, options
 from recycle_tf.config import TrainConfig
 
-DATA = ("dataset", "manual_dir", "data_dir", "split", "seed")
+DATA = ("dataset", "label_map", "manual_dir", "data_dir", "split", "seed")
 """Settings of a run that decide which data it opens; this command has the same flags."""
 
 
@@ -58,8 +58,12 @@ def _command(program, values):
 def _flags(argv):
     values = flags.FlagValues()
     flags.DEFINE_string(
-        "dataset", None, "A folder with one subfolder per class, a .csv, or a name.", flag_values=values
+        "dataset",
+        None,
+        "A folder with one subfolder per class, a .csv, a name, or several with + between them.",
+        flag_values=values,
     )
+    flags.DEFINE_string("label_map", None, "As in train.py.", flag_values=values)
     flags.DEFINE_string("manual_dir", None, "As in train.py.", flag_values=values)
     flags.DEFINE_string("data_dir", None, "As in train.py.", flag_values=values)
     flags.DEFINE_enum(

@@ -22,7 +22,8 @@ def write(run, directory, split_name, split, probabilities, other=None, model=No
         model: path of the artifact that predicted, or None for the run's model.
 
     Returns:
-        The summary of `metrics.summarise`, as written to `metrics.json`.
+        The summary of `metrics.summarise`, as written to `metrics.json`; of several sources the summary of
+        each too, in `sources`.
 
     Raises:
         UserError: the folder cannot be written.
@@ -41,6 +42,12 @@ def write(run, directory, split_name, split, probabilities, other=None, model=No
             calibration.get("threshold"),
             calibration.get("temperature"),
         ),
+        "sources": {
+            name: metrics.summarise(
+                probabilities[rows], split.labels[rows], run.labels, calibration.get("threshold")
+            )
+            for name, rows in split.by_part().items()
+        },
     }
     with files.writing(directory), files.replacing_folder(directory) as partial:
         _write_files(run, partial, summary, split, probabilities)

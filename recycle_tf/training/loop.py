@@ -188,7 +188,8 @@ def fit(training, run, batches, config, draw_confusion):
     if training.teacher:
         sample = training.teacher.label(*sample)
     summaries = TrainingSummaries(run, batches.source.labels, training, sample, draw_confusion)
-    callbacks = TrainingCallbacks(training, run, batches.validation, config, summaries)
+    validation, by_source = batches.validation, batches.validation_by_source
+    callbacks = TrainingCallbacks(training, run, validation, by_source, config, summaries)
     with callbacks.listening():
         for phase in training.phases:
             if callbacks.finished or progress.epoch >= phase.end_epoch:
@@ -197,7 +198,7 @@ def fit(training, run, batches, config, draw_confusion):
                 training.compile_for(phase)
             model.fit(
                 batches.training_from(progress.steps),
-                validation_data=batches.validation,
+                validation_data=validation,
                 epochs=phase.end_epoch,
                 initial_epoch=progress.epoch,
                 steps_per_epoch=progress.steps_per_epoch,

@@ -20,16 +20,23 @@ GRAPH, GRAPH_LAYER = 3e8, 1e6
 
 
 def describe_data(source):
-    """A line on a dataset, and one on the files that are ignored.
+    """A line on a dataset, one on each of several sources, and one on the files that are ignored.
 
     Args:
         source: a `data.sources.Source`.
     """
-    sizes = ", ".join(f"{len(split)} {name}" for name, split in source.splits.items())
-    text = f"{source.name}: {len(source.labels)} classes, {sizes}"
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    text = f"{source.name}: {len(source.labels)} classes, {_counted(sizes)}"
+    for part in source.splits["train"].part_names:
+        sizes = {name: len(split.by_part().get(part, ())) for name, split in source.splits.items()}
+        text += f"\n          {part}: {_counted(sizes)}"
     if source.ignored:
         text += f"\n          {len(source.ignored)} file(s) ignored, for example {source.ignored[0]}"
     return text
+
+
+def _counted(sizes):
+    return ", ".join(f"{size} {name}" for name, size in sizes.items())
 
 
 def describe_model(training):

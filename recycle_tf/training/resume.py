@@ -84,7 +84,7 @@ def unfinished(config, root="runs"):
 
 
 def create(config, source, strategy, locks, ranges=None, root="runs", averaged=None):
-    """Creates a run folder with configuration, labels and, for a folder of images, the split.
+    """Creates a run folder with configuration, labels and, unless it is a builder's own, the split.
 
     Args:
         config: a `TrainConfig`.
@@ -117,7 +117,7 @@ def create(config, source, strategy, locks, ranges=None, root="runs", averaged=N
         if ranges:
             run.write_ranges(ranges)
         run.labels_file.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
-        if from_user(config.dataset, "dataset").exists():
+        if source.root or source.splits["train"].part_names or config.label_map:
             splits.write_manifest(run.manifest, source.manifest())
         # Last: this file makes the folder a run.
         run.write_record(config, source, distillation.digests(config), averaged)
@@ -147,6 +147,7 @@ def open_source(config, run, strategy):
         seed=config.seed,
         split=config.split,
         manifest=earlier.manifest if earlier and earlier.manifest.is_file() else None,
+        label_map=config.label_map,
     )
     if earlier and earlier.fingerprint != source.fingerprint:
         raise UserError(
@@ -224,10 +225,10 @@ def _repeated(config):
     if config.from_run is None:
         return None
     run = open_run(config.from_run, "from_run")
-    data = ("dataset", "split", "seed", "on_bad_image")
+    data = ("dataset", "label_map", "split", "seed", "on_bad_image")
     if not all(run.config[name] == getattr(config, name) for name in data):
         return None
-    classes = sources.class_names(config.dataset)
+    classes = None if config.label_map else sources.class_names(config.dataset)
     return run if classes is None or set(classes) == set(run.labels) else None
 
 
