@@ -50,7 +50,7 @@ def train(config):
             settings = (config.arch, len(source.labels), config.image_size, config.weights)
             model = create_model(*settings, **config.model_overrides())
             kept = classes.keep(model, config, source.labels)
-            teacher = distillation.load(config, source, run)
+            teacher = distillation.load(config, source)
         ranges = quantization.find_ranges(config, source, model, run)
         batches = Batches(source, config, model.input_shape[1], strategy, teacher)
         counts, steps = batches.class_counts, batches.steps_per_epoch

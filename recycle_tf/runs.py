@@ -115,9 +115,9 @@ class Run:
         return self._record()["fingerprint"]
 
     @property
-    def teachers(self):
-        """SHA-256 of the models that it learns from; see `training.distillation`."""
-        return self._record().get("teachers", [])
+    def inputs(self):
+        """The models of other runs that it is computed from: `{path: SHA-256}`."""
+        return self._record().get("inputs", {})
 
     @property
     def changed_versions(self):
@@ -185,6 +185,8 @@ class Run:
             and len(set(labels)) == len(labels) >= 2,
             "fingerprint": isinstance(record.get("fingerprint"), str),
             "versions": isinstance(record.get("versions", {}), dict),
+            "inputs": isinstance(record.get("inputs", {}), dict)
+            and all(isinstance(digest, str) for digest in record.get("inputs", {}).values()),
         }
         for name, fine in valid.items():
             if not fine:
@@ -235,20 +237,20 @@ class Run:
             writer.writeheader()
             writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
 
-    def write_record(self, config, source, teachers=(), averaged=None):
+    def write_record(self, config, source, inputs=None, averaged=None):
         """Writes `config.json`, which makes the folder a run.
 
         Args:
             config: a `TrainConfig`.
             source: the `data.sources.Source` it trains on.
-            teachers: SHA-256 of the models that it learns from.
+            inputs: see the property.
             averaged: of an average of runs: `{path: proportion}`.
         """
         record = {
             "config": dataclasses.asdict(config),
             "labels": list(source.labels),
             "fingerprint": source.fingerprint,
-            "teachers": list(teachers),
+            "inputs": inputs or {},
             "ignored_files": list(source.ignored),
             "versions": _versions(),
             "git_commit": _git_commit(),

@@ -10,7 +10,6 @@ asked in every step, in inference mode; or, where nothing random lies between an
 per image before training.
 """
 
-import hashlib
 import sys
 
 import keras
@@ -74,24 +73,23 @@ class Distillation:
         return super().compute_metrics(x, y[:, : y_pred.shape[-1]], y_pred, sample_weight)
 
 
-def load(config, source, run):
+def load(config, source):
     """Loads the teacher of a training run, in the scope of its strategy.
 
     Args:
         config: a `TrainConfig`.
         source: the `data.sources.Source` of the run.
-        run: the `Run` that is resumed, or None.
 
     Returns:
         A `Teacher`; None without `config.teacher`.
 
     Raises:
-        UserError: a teacher does not exist, is still in training, answers other classes, expects images
-            resized in another way, or has changed since the run was started.
+        UserError: a teacher does not exist, is still in training, answers other classes, or expects images
+            resized in another way.
     """
     if config.teacher is None:
         return None
-    teachers = _open_teachers(config)
+    teachers = open_teachers(config)
     for path, teacher in teachers.items():
         if teacher.labels != list(source.labels):
             raise UserError(
@@ -108,15 +106,20 @@ def load(config, source, run):
                 "may have seen test images",
                 file=sys.stderr,
             )
-    if run and run.teachers != digests(config):
-        raise UserError(f"`teacher={config.teacher}`: has changed since {run.path} was started")
     return Teacher([teacher.load_model() for teacher in teachers.values()], config.teacher_temperature)
 
 
-def digests(config):
-    """SHA-256 of the models of the teachers, in order: with others, a run could not be resumed."""
-    models = [teacher.model_file for teacher in _open_teachers(config).values()] if config.teacher else []
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in models]
+def open_teachers(config):
+    """The teachers of a training run: `{path as given: Run}`.
+
+    Raises:
+        UserError: a teacher does not exist, or is still in training.
+    """
+    found = {path: open_run(path, "teacher") for path in (config.teacher or "").split(",") if path}
+    for path, teacher in found.items():
+        if not teacher.complete:
+            raise UserError(f"`teacher={path}`: its training has not ended; resume it first")
+    return found
 
 
 def with_soft_labels(batches, teacher):
@@ -132,15 +135,6 @@ def with_soft_labels(batches, teacher):
     ask = tf.function(lambda images: teacher.soft_labels(tf.cast(images, tf.float32)))
     found = [ask(images) for images in batches.in_order()]
     return batches.with_labels(tf.concat([batches.labels, tf.concat(found, axis=0)], axis=-1))
-
-
-def _open_teachers(config):
-    """`{path as given: Run}`."""
-    found = {path: open_run(path, "teacher") for path in config.teacher.split(",")}
-    for path, teacher in found.items():
-        if not teacher.complete:
-            raise UserError(f"`teacher={path}`: its training has not ended; resume it first")
-    return found
 
 
 def _resized(images, size):

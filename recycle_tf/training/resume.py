@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import hashlib
 import itertools
 import os
 import pathlib
@@ -120,7 +121,7 @@ def create(config, source, strategy, locks, ranges=None, root="runs", averaged=N
         if source.root or source.splits["train"].part_names or config.label_map:
             splits.write_manifest(run.manifest, source.manifest())
         # Last: this file makes the folder a run.
-        run.write_record(config, source, distillation.digests(config), averaged)
+        run.write_record(config, source, {} if averaged else _inputs(config), averaged)
     return run
 
 
@@ -136,8 +137,12 @@ def open_source(config, run, strategy):
         A `data.sources.Source`.
 
     Raises:
-        UserError: the dataset does not exist, has changed since the earlier run, or differs from the chief's.
+        UserError: the dataset does not exist or differs from the chief's; or it has changed since the earlier
+            run, or a model has from which the run is computed.
     """
+    changed = run.inputs.items() - _inputs(config).items() if run else ()
+    if changed:
+        raise UserError(f"{run.path}: {min(changed)[0]} has changed since this run was started")
     earlier = run or _repeated(config)
     source = sources.open_source(
         config.dataset,
@@ -230,6 +235,18 @@ def _repeated(config):
         return None
     classes = None if config.label_map else sources.class_names(config.dataset)
     return run if classes is None or set(classes) == set(run.labels) else None
+
+
+def _inputs(config):
+    """The models of other runs that a run is computed from: `{path: SHA-256}`."""
+    paths = [teacher.model_file for teacher in distillation.open_teachers(config).values()]
+    if config.quantize != "none" and config.weights != "imagenet":
+        paths.append(from_user(config.weights, "weights"))
+    found = {}
+    for path in paths:
+        with files.reading(path):
+            found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
 def _locked(run):

@@ -162,14 +162,14 @@ def test_a_teacher_that_changed_is_noticed(taught, finished_run, tmp_path):
     with killed_at(1):
         train.train(config)
     (teacher / "model.keras").write_bytes(b"another")
-    with pytest.raises(UserError, match=f"teacher={teacher}.*changed"):
+    with pytest.raises(UserError, match=f"{teacher}/model.keras has changed"):
         train.train(config)
 
 
 def refused(settings, *names, **changes):
     config = TrainConfig(**{**settings, **changes})
     with pytest.raises(UserError) as caught:
-        distillation.load(config, sources.open_source(config.dataset), None)
+        distillation.load(config, sources.open_source(config.dataset))
     for name in ("teacher=", *names):
         assert str(name) in str(caught.value)
 
@@ -188,6 +188,6 @@ def test_teachers_that_do_not_fit(taught, finished_run, tmp_path, capsys):
     assert not capsys.readouterr().err
     (others / "config.json").write_text(json.dumps({**record, "fingerprint": "0"}))
     config = TrainConfig(**{**taught, "teacher": str(others)})
-    distillation.load(config, sources.open_source(config.dataset), None)
+    distillation.load(config, sources.open_source(config.dataset))
     assert str(others) in capsys.readouterr().err
-    assert runs.Run(finished_run).teachers == []
+    assert runs.Run(finished_run).inputs == {}

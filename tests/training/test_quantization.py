@@ -167,6 +167,8 @@ def test_a_killed_run_resumes_to_the_same_bits_and_is_exported_with_its_ranges(a
     # An ordinary model of the architecture.
     model, plain = whole.load_model(), create_model("test_resnet", 3, 32)
     assert [layer.name for layer in model.layers] == [layer.name for layer in plain.layers]
+    (file,) = resumed.inputs
+    assert file == again["from_run"] + "/model.keras"
     shutil.rmtree(whole.checkpoints)
     assert main([f"--run={whole.path}", "--formats=tflite_int8", "--max_drop=100"]) in (0, 2)
     (file,) = whole.export.rglob("model_int8.tflite")
