@@ -3,8 +3,9 @@
     python benchmarks/predict_speed.py --run=RUN --images=FOLDER
 
 FOLDER has one subfolder of images per class. Both read and decode every file and run the network; they take
-turns, and the median counts. Evaluation: `pipeline.build_evaluation` and Keras' `predict`, as at the end of a
-training run. The last line shows whether the memory of the process grows with the number of files.
+turns, and the median counts. CPU time depends less on other load. Evaluation: `pipeline.build_evaluation` and
+Keras' `predict`, as at the end of a training run. The last line shows whether the memory of the process grows
+with the number of files.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import psutil
 
 from recycle_tf import cli
 
-TURNS = 5
+TURNS = 3
 
 
 def main():
@@ -25,7 +26,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", required=True)
     parser.add_argument("--images", required=True)
-    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--files", type=int, default=10_000, help="for the memory; 0 to skip")
     flags = parser.parse_args()
     cli.import_tensorflow()
     import recycle_tf
@@ -35,24 +36,30 @@ def main():
 
     run = runs.open_run(flags.run)
     split = sources.open_unsplit(flags.images).splits["all"]
-    models = {"run": run.path, **{path.name: path for path in sorted(run.export.iterdir()) if is_model(path)}}
+    models = {"run": run.path, **{path.name: path for path in sorted(run.export.glob("*")) if is_model(path)}}
     predictors = {name: recycle_tf.load(path) for name, path in models.items()}
     paths = sorted(pathlib.Path(flags.images).rglob("*.jpg"))
     model = temperature.load_calibrated_model(run)
     ways = {"evaluation": lambda: evaluate(run, model, split)}
     ways |= {name: lambda clf=clf: drain(clf.stream(paths, iter)) for name, clf in predictors.items()}
-    seconds = {name: [] for name in ways}
+    wall, cpu = ({name: [] for name in ways} for _ in range(2))
     for turn in range(TURNS + 1):
         for name, function in ways.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             function()
-            # The first turn compiles.
-            seconds[name] += [time.perf_counter() - start] * (turn > 0)
-    print("| | images/s | relative to evaluation |\n| --- | --- | --- |")
-    speeds = {name: len(paths) / statistics.median(times) for name, times in seconds.items()}
-    for name, speed in speeds.items():
-        print(f"| {name} | {speed:.0f} | {speed / speeds['evaluation']:.2f} |")
-    print_memory(predictors["run"], paths, flags.files)
+            if turn:  # The first one compiles.
+                wall[name].append(time.perf_counter() - start[0])
+                cpu[name].append(time.process_time() - start[1])
+    print("| | images/s | per second of CPU time | relative to evaluation |\n| --- | --- | --- | --- |")
+    by_wall, by_cpu = (
+        {name: len(paths) / statistics.median(times) for name, times in of.items()} for of in (wall, cpu)
+    )
+    for name in ways:
+        relative = (of[name] / of["evaluation"] for of in (by_wall, by_cpu))
+        ratios = " and ".join(f"{ratio:.2f}" for ratio in relative)
+        print(f"| {name} | {by_wall[name]:.0f} | {by_cpu[name]:.0f} | {ratios} |", flush=True)
+    if flags.files:
+        print_memory(predictors["run"], paths, flags.files)
 
 
 def is_model(path):
