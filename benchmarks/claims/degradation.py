@@ -107,7 +107,7 @@ def draw(axes, found):
     """Two panels of errors like figure 6, and one of gradient norms."""
     colors = {"20": "#1f6f8b", "56": "#c1440e"}
     for arch in ARCHS:
-        panel, color = axes[arch.startswith("resnet")], colors[arch[-2:]]
+        panel, color = axes[int(arch.startswith("resnet"))], colors[arch[-2:]]
         for name, style in (("train_error", "--"), ("test_error", "-")):
             curves = np.array([[100 * row[name] for row in run["history"]] for run in found[arch]])
             steps = np.arange(1, curves.shape[1] + 1)
