@@ -123,8 +123,9 @@ def draw(axes, found):
         panel.set_title(title)
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
+    highest = max(panel.get_ylim()[1] for panel in axes[:2])
     for panel in axes[:2]:
-        panel.set(xlabel="epoch", ylabel="error, %", ylim=axes[0].get_ylim())
+        panel.set(xlabel="epoch", ylabel="error, %", ylim=(0, highest))
     axes[2].set(xlabel="depth (0: first convolution, 1: last)", ylabel="norm of the gradient", yscale="log")
 
 
