@@ -107,7 +107,7 @@ def draw(axes, found):
     """Two panels of errors like figure 6, and one of gradient norms."""
     colors = {"20": "#1f6f8b", "56": "#c1440e"}
     for arch in ARCHS:
-        panel, color = axes[arch.startswith("resnet")], colors[arch[-2:]]
+        panel, color = axes[int(arch.startswith("resnet"))], colors[arch[-2:]]
         for name, style in (("train_error", "--"), ("test_error", "-")):
             curves = np.array([[100 * row[name] for row in run["history"]] for run in found[arch]])
             steps = np.arange(1, curves.shape[1] + 1)
@@ -123,8 +123,9 @@ def draw(axes, found):
         panel.set_title(title)
         panel.grid(alpha=0.3)
         panel.legend(fontsize=8)
+    highest = max(panel.get_ylim()[1] for panel in axes[:2])
     for panel in axes[:2]:
-        panel.set(xlabel="epoch", ylabel="error, %", ylim=axes[0].get_ylim())
+        panel.set(xlabel="epoch", ylabel="error, %", ylim=(0, highest))
     axes[2].set(xlabel="depth (0: first convolution, 1: last)", ylabel="norm of the gradient", yscale="log")
 
 

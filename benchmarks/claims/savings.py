@@ -137,22 +137,28 @@ def main():
     experiment.save(lambda axes: draw(axes, found), values.out / "savings.png", size=(8, 3.6))
 
 
+def build(part):
+    """The networks `[without, with]`, and their multiply-adds as counted in their layers."""
+    import keras
+
+    from recycle_tf.models.summary import layer_cost
+
+    models = []
+    for make in (part.plain, part.lean):
+        inputs = keras.Input(part.shape)
+        models.append(keras.Model(inputs, make(inputs)))
+    return models, [sum(layer_cost(layer)[0] for layer in model.layers) for model in models]
+
+
 def measure(part):
     """Multiply-adds and milliseconds, `[without, with]`.
 
     Raises:
         AssertionError: the layers count differently from the formula.
     """
-    import keras
-
     from recycle_tf.evaluation import latency
-    from recycle_tf.models.summary import layer_cost
 
-    models = []
-    for build in (part.plain, part.lean):
-        inputs = keras.Input(part.shape)
-        models.append(keras.Model(inputs, build(inputs)))
-    counted = [sum(layer_cost(layer)[0] for layer in model.layers) for model in models]
+    models, counted = build(part)
     assert counted == [part.plain_macs, part.lean_macs], (part.name, counted)
     times = latency.time_alternately({i: latency.keras_call(model) for i, model in enumerate(models)})
     return {"macs": counted, "ms": [times[0], times[1]]}

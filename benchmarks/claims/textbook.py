@@ -136,6 +136,8 @@ def report(found, data, epochs, out):
 
 def draw(axes, points):
     """Accuracy with its interval, over parameters and over multiply-adds."""
+    from matplotlib import ticker
+
     for arch, (parameters, macs, accuracy, low, high) in points.items():
         for panel, cost in zip(axes, (parameters / 1e6, macs / 1e9), strict=True):
             bars = [[100 * (accuracy - low)], [100 * (high - accuracy)]]
@@ -145,6 +147,10 @@ def draw(axes, points):
             )
     for panel, name in zip(axes, ("million parameters", "GMACs"), strict=True):
         panel.set(xscale="log", xlabel=name, ylabel="test accuracy, %")
+        panel.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        panel.xaxis.set_minor_formatter(ticker.NullFormatter())
+        panel.margins(x=0.2, y=0.1)
         panel.grid(alpha=0.3)
 
 

@@ -1,5 +1,6 @@
 """The experiments on the papers' claims: what they compute, in a tiny form."""
 
+import importlib
 import io
 import json
 import sys
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from recycle_tf import create_model
 from tests.conftest import ROOT, run_python, write_photos
 
 CLAIMS = ROOT / "benchmarks" / "claims"
@@ -109,3 +111,38 @@ def test_variants_are_trained_once_and_compared(photos, tmp_path):
     assert again.stdout.count("is complete") == 3
     assert [line for line in again.stdout.splitlines() if line.startswith("| ")] == rows
     assert (tmp_path / "out" / "variants_class_balance.png").stat().st_size > 5000
+
+
+@pytest.fixture
+def program(monkeypatch):
+    """Imports a program of this folder, one that leaves Keras' backend alone."""
+    monkeypatch.syspath_prepend(CLAIMS)
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(CLAIMS)):
+            del sys.modules[name]
+
+
+def test_the_formulas_count_what_the_layers_do(program):
+    savings = program("savings")
+    for part in savings.parts():
+        _, counted = savings.build(part)
+        assert counted == [part.plain_macs, part.lean_macs], part.name
+        assert part.lean_macs < part.plain_macs
+
+
+def test_the_control_has_no_norms(program):
+    gradients = program("gradients")
+    model = create_model("test_plain", 3)
+    control = gradients.without_norms(model)
+    kinds = [{type(layer).__name__ for layer in one.layers} for one in (model, control)]
+    assert "BatchNormalization" in kinds[0] - kinds[1]
+    kernels = [[v.shape for v in one.trainable_variables if len(v.shape) == 4] for one in (model, control)]
+    assert kernels[0] == kernels[1]
+
+
+def test_gates_lie_apart_where_classes_differ(program):
+    gates = program("gates")
+    assert gates.apart(np.array([[0.5, 0.5], [0.5, 0.5]])) == 0
+    assert gates.apart(np.array([[0.0, 0.5], [1.0, 0.5]])) == 0.25
