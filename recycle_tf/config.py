@@ -5,6 +5,7 @@ The command line makes a flag from every field (`recycle_tf.cli.define_flags`).
 
 import ast
 import dataclasses
+import pathlib
 import re
 
 from recycle_tf import options
@@ -51,8 +52,9 @@ class TrainConfig:
     )
     recipe: str = _setting(
         "scratch",
-        "Named set of settings: scratch, quick, finetune (needs --weights) or paper (optimizer, learning "
-        "rate and schedule of the architecture's paper). Other flags override it.",
+        "Named set of settings: scratch, quick, finetune (needs --weights), adapt (adds photographs to the "
+        "run in --from_run, without forgetting) or paper (optimizer, learning rate and schedule of the "
+        "architecture's paper). Other flags override it.",
         choices=options.RECIPES,
     )
     weights: str | None = _setting(
@@ -313,6 +315,8 @@ class TrainConfig:
                 f"`source_weights={self.source_weights}`: not available with "
                 f"`class_balance={self.class_balance}`; remove one of them"
             )
+        if self.recipe == "adapt" and self.weights is None:
+            raise UserError("`recipe=adapt`: needs a trained network; add `from_run=RUN`, or `weights=FILE`")
         if self.recipe == "finetune" and self.weights is None:
             raise UserError(
                 "`recipe=finetune`: needs initial weights; add `weights=imagenet`, or a file of the same "
@@ -437,7 +441,10 @@ def resolve(given, published=None, earlier=None):
     Raises:
         UserError: an unknown recipe or setting, or an invalid value.
     """
-    return TrainConfig(**{**(earlier or {}), **_recipe_settings(given, published), **given})
+    settings = {**(earlier or {}), **_recipe_settings(given, published)}
+    if given.get("from_run") and given.get("recipe") == "adapt":
+        settings["weights"] = str(pathlib.PurePath(given["from_run"], "model.keras"))
+    return TrainConfig(**{**settings, **given})
 
 
 def _recipe_settings(given, published=None):

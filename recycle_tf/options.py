@@ -44,5 +44,5 @@ JIT = ("auto", "on", "off")
 
 MIXED_PRECISION = ("auto", "bfloat16", "float16", "off")
 
-RECIPES = ("scratch", "quick", "finetune", "paper")
+RECIPES = ("scratch", "quick", "finetune", "adapt", "paper")
 """Named sets of settings; see `recycle_tf.recipes`."""
