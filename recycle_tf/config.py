@@ -53,8 +53,9 @@ class TrainConfig:
     recipe: str = _setting(
         "scratch",
         "Named set of settings: scratch, quick, finetune (needs --weights), robust (the same for photographs "
-        "unlike those of training), quantize (the default with --quantize), or paper (optimizer, learning "
-        "rate and schedule of the architecture's paper). Other flags override it.",
+        "unlike those of training), adapt (adds photographs to the run in --from_run, without forgetting), "
+        "quantize (the default with --quantize), or paper (optimizer, learning rate and schedule of the "
+        "architecture's paper). Other flags override it.",
         choices=options.RECIPES,
     )
     weights: str | None = _setting(
@@ -338,6 +339,8 @@ class TrainConfig:
                 f"`source_weights={self.source_weights}`: not available with "
                 f"`class_balance={self.class_balance}`; remove one of them"
             )
+        if self.recipe == "adapt" and self.weights is None:
+            raise UserError("`recipe=adapt`: needs a trained network; add `from_run=RUN`, or `weights=FILE`")
         if self.recipe in ("finetune", "robust") and self.weights is None:
             raise UserError(
                 f"`recipe={self.recipe}`: needs weights; add `weights=imagenet`, or a file of the same "
@@ -478,7 +481,8 @@ def resolve(given, published=None, earlier=None):
         UserError: an unknown recipe or setting, or an invalid value.
     """
     settings = {**(earlier or {}), **_recipe_settings(given, published)}
-    if given.get("from_run") and given.get("quantize", "none") != "none":
+    from_weights = given.get("recipe") == "adapt" or given.get("quantize", "none") != "none"
+    if given.get("from_run") and from_weights:
         settings["weights"] = str(pathlib.PurePath(given["from_run"], "model.keras"))
     return TrainConfig(**{**settings, **given})
 

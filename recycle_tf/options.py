@@ -47,5 +47,5 @@ MIXED_PRECISION = ("auto", "bfloat16", "float16", "off")
 QUANTIZATIONS = ("none", "int8")
 """Integers that training simulates."""
 
-RECIPES = ("scratch", "quick", "finetune", "robust", "quantize", "paper")
+RECIPES = ("scratch", "quick", "finetune", "robust", "adapt", "quantize", "paper")
 """Named sets of settings; see `recycle_tf.recipes`."""

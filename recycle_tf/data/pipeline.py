@@ -76,9 +76,7 @@ def training_batches(
     backgrounds=None,
     data_service=None,
 ):
-    """Prepares augmented batches of `epochs` consecutive epochs, each in a different order.
-
-    An epoch is `steps_per_epoch(split, batch_size)` full batches; which examples are left out differs.
+    """Prepares augmented batches of `epochs` epochs, each `steps_per_epoch(split, batch_size)` full batches.
 
     Args:
         split: a `sources.Split`.
@@ -89,15 +87,13 @@ def training_batches(
         augment: one of `options.POLICIES`.
         mix: one of `options.MIXES`.
         seed: decides order and draws, together with epoch and example.
-        epochs: epochs of the whole run.
+        epochs: epochs of the whole run; each has another order, and leaves out other examples.
         smaller: increasing sizes with which training starts, each for as many steps as `image_size`.
-        groups: index of each example's group, `[examples]`: groups take turns, for example classes or
-            sources. None for every example once per epoch.
+        groups: index of each example's group, which take turns; None for every example once per epoch.
         turns: turns of each group in a round, positive whole numbers; None for one each.
         cache: one of `options.CACHES`; all give the same batches.
         backgrounds: folder of background images for the policy `wild`, or None.
-        data_service: address of a `tf.data` service, `grpc://HOST:PORT`, whose workers make the batches. They
-            come as soon as they are made: each example once per epoch, in no repeatable order.
+        data_service: address of a `tf.data` service, whose workers make the batches, in no repeatable order.
 
     Returns:
         A `TrainingBatches`, a function from a step to the dataset from there on.
@@ -109,15 +105,14 @@ def training_batches(
     per_epoch = steps_per_epoch(split, batch_size)
     if data_service:
         service.require(data_service)
-    side, decode = round(WORKING_SCALE * image_size), decoding.decode_quickly
-    if augment == "none":
-        side, decode = image_size, decoding.decode
-    # Workers of a service are sent what the dataset refers to: names of files, not a cache of this process.
+    plain = augment == "none"
+    side = image_size if plain else round(WORKING_SCALE * image_size)
+    decode = decoding.decode if plain else decoding.decode_quickly
+    # Workers of a service are sent names of files, not a cache of this process.
     policy, num_draws, masks = _policy(augment, backgrounds, side, seed)
     reader = caching.reader(split, side, resize, "off" if data_service else cache, decode, masks)
-    draw = functools.partial(_each_once, len(split), per_epoch * batch_size, seed)
-    if groups is not None:
-        draw = functools.partial(_by_turns, *_rounds(groups, turns), per_epoch * batch_size, seed)
+    drawing = (_each_once, len(split)) if groups is None else (_by_turns, *_rounds(groups, turns))
+    draw = functools.partial(*drawing, per_epoch * batch_size, seed)
     sizes, labels = (*smaller, image_size), tf.one_hot(split.labels, num_classes)
     steps, sequential = epochs * per_epoch, augment in keras_cv_policies.NAMES
     return TrainingBatches(

@@ -157,15 +157,16 @@ def open_source(
     split="stratified",
     manifest=None,
     label_map=None,
+    earlier_splits=None,
 ):
     """Opens a dataset for training, with three splits.
 
-    A split that a folder does not have is drawn from its training images: 15 % of every class.
+    A split that a folder does not have is drawn from its training images: 15 % of every class. Of several
+    sources, the classes of the first count: others must be in `label_map`.
 
     Args:
         dataset: a folder, a `.csv`, the name of a builder in `datasets/` (`trashnet`, `trashnet/clean`), or
-            several of these with + between them; see `joining.join`. The first one's classes count: those
-            of the others must be among them, or in `label_map`.
+            several of these with + between them; see `joining.join`.
         on_bad_image: one of `options.ON_BAD_IMAGE`. With `"error"` the first file that cannot be used
             raises an error; damage that its header does not show is found when it is decoded. With `"skip"`
             every image is decoded, and files that cannot be used are left out and listed in
@@ -176,7 +177,8 @@ def open_source(
         seed: seed of the split, if it is drawn.
         split: one of `options.SPLIT_METHODS`, how the split is drawn.
         manifest: a CSV with the split, written by an earlier run.
-        label_map: file of `label_maps.read`, other names of classes; a `manifest` has them already.
+        label_map: file of `label_maps.read`; a `manifest` has the other names already.
+        earlier_splits: `{one of several sources: (CSV of an earlier run, the source's name in it or None)}`.
 
     Returns:
         A `Source`.
@@ -189,26 +191,22 @@ def open_source(
     _check_choice("split", split, options.SPLIT_METHODS)
     datasets = joining.names(dataset)
     parts = joining.short_names(datasets) if len(datasets) > 1 else [None]
-    found = [_find(one, manifest, part=part) for one, part in zip(datasets, parts, strict=True)]
+    stored = [(manifest, part) for part in parts]
+    if len(datasets) > 1 and not manifest:
+        stored = [(earlier_splits or {}).get(one, (None, None)) for one in datasets]
+    found = [_find(one, *csv, partial=len(datasets) > 1) for one, csv in zip(datasets, stored, strict=True)]
     if split != "stratified" and not manifest and not any(map(_splits_to_draw, found)):
         raise UserError(f"`split={split}`: {dataset} has its own split; use a folder of class folders")
     mapping = label_maps.read(label_map) if label_map and not manifest else label_maps.LabelMap()
-    opened = []
-    for one, part, listed in zip(datasets, parts, found, strict=True):
-        if listed:
-            source = _from_listing(listed, on_bad_image, seed, split, manifest, mapping)
-        else:
-            stored = _stored_rows(manifest, part) if manifest else None
-            source = _from_builder(str(one), manual_dir, data_dir, on_bad_image, mapping, stored)
-        if on_bad_image == "skip":
-            source = _without_unusable(source, must_train=part is None)
-        opened.append(source)
-    mapping.require_met()
-    if len(opened) > 1:
-        source = _joined(opened, parts, mapping, complete=bool(manifest) or on_bad_image == REPORT)
-    if len(source.labels) < 2:
-        raise UserError(f"{source.name}: only one class, {source.labels[0]}; at least two are needed")
-    return source
+    opened = [
+        _from_listing(listed, on_bad_image, seed, split, None if csv else mapping)
+        if listed
+        else _from_builder(str(one), manual_dir, data_dir, on_bad_image, mapping, _stored_rows(csv, part))
+        for one, listed, (csv, part) in zip(datasets, found, stored, strict=True)
+    ]
+    if not any(csv for csv, _ in stored):
+        mapping.require_met()
+    return _joined(opened, parts, mapping, on_bad_image, complete=manifest or on_bad_image == REPORT)
 
 
 def class_names(dataset):
@@ -292,13 +290,13 @@ def _check_choice(name, value, choices):
         raise UserError(f"`{name}={value}`: {did_you_mean(value, choices)}")
 
 
-def _find(dataset, manifest=None, unsplit=False, part=None):
+def _find(dataset, manifest=None, part=None, unsplit=False, partial=False):
     """The `listing.Listing` of a folder or CSV; None if `dataset` should be the name of a builder.
 
-    `part` is the name of the dataset if it is one of several sources.
+    `part` is the name of the dataset in the manifest if that is of several sources; `partial` whether it is
+    one of several.
     """
     path = paths.from_user(dataset, "dataset")
-    partial = part is not None
     if path.is_dir():
         if manifest:
             return listing.from_manifest(manifest, path, partial=partial, source=part)
@@ -322,34 +320,49 @@ def _splits_to_draw(found):
     return tuple(name for name in splits.SHARES if name not in present)
 
 
-def _from_listing(found, on_bad_image, seed, split, manifest, mapping):
-    """The `Source` of a folder or CSV, with three splits; their labels are mapped first."""
-    found = dataclasses.replace(found, rows=mapping.rows(found.rows))
+def _from_listing(found, on_bad_image, seed, split, mapping):
+    """The `Source` of a folder or CSV, with three splits.
+
+    Labels are mapped first. `mapping` is None if both were stored by an earlier run.
+    """
+    if mapping:
+        found = dataclasses.replace(found, rows=mapping.rows(found.rows))
     compare = split == "grouped" or len(found.rows) <= MAX_COMPARED
-    checked, faults = _check(found, on_bad_image, compare and not manifest)
+    checked, faults = _check(found, on_bad_image, compare and mapping is not None)
     wanted = _splits_to_draw(found)
     rows, small = _draw(found, checked, wanted, seed, split, strict=on_bad_image != REPORT)
     return _from_files(found, rows, checked, [*faults, *small], options.SPLITS)
 
 
-def _joined(opened, parts, mapping, complete):
-    """Several sources as one; `complete` if nothing is to be left out of it."""
-    if not complete:
-        for name, source in zip(parts[1:], opened[1:], strict=True):
-            mapping.require_known(source.labels, opened[0].labels, name, parts[0])
-    source = joining.join(opened, parts)
-    if not complete and source.num_examples <= MAX_COMPARED:
-        thumbnails = checks.thumbnails_of(source.splits.values(), source.thumbnails)
-        repeated = joining.repeated(source.splits, thumbnails)
-        train = source.splits["train"]
-        source = dataclasses.replace(
-            source,
-            splits=source.splits | {"train": subset(train, np.flatnonzero(~repeated))},
-            ignored=(*source.ignored, *(f"{train.ids[i]}: {REPEATED}" for i in np.flatnonzero(repeated))),
-            thumbnails=thumbnails,
-        )
-    joining.require_images(source)
+def _joined(opened, parts, mapping, on_bad_image, complete):
+    """One source, or several as one; `complete` if nothing is to be left out of several."""
+    if on_bad_image == "skip":
+        opened = [_without_unusable(source, must_train=len(opened) == 1) for source in opened]
+    source = opened[0]
+    if len(opened) > 1:
+        if not complete:
+            for name, other in zip(parts[1:], opened[1:], strict=True):
+                mapping.require_known(other.labels, source.labels, name, parts[0])
+        source = joining.join(opened, parts)
+        if not complete and source.num_examples <= MAX_COMPARED:
+            source = _without_repeated(source)
+        joining.require_images(source)
+    if len(source.labels) < 2:
+        raise UserError(f"{source.name}: only one class, {source.labels[0]}; at least two are needed")
     return source
+
+
+def _without_repeated(source):
+    """Leaves out, and lists in `ignored`, training images that another source tests."""
+    thumbnails = checks.thumbnails_of(source.splits.values(), source.thumbnails)
+    repeated = joining.repeated(source.splits, thumbnails)
+    train = source.splits["train"]
+    return dataclasses.replace(
+        source,
+        splits=source.splits | {"train": subset(train, np.flatnonzero(~repeated))},
+        ignored=(*source.ignored, *(f"{train.ids[i]}: {REPEATED}" for i in np.flatnonzero(repeated))),
+        thumbnails=thumbnails,
+    )
 
 
 def _check(found, on_bad_image, compare):
@@ -506,7 +519,9 @@ def _from_builder(dataset, manual_dir, data_dir, on_bad_image, mapping=None, sto
 
 
 def _stored_rows(manifest, part):
-    """`{id: (label, split)}` of a manifest, those of one of several sources if it has a name."""
+    """`{id: (label, split)}` of a manifest, of the source `part` if it is of several; None without one."""
+    if not manifest:
+        return None
     rows = splits.read_manifest(manifest, source=part).values()
     return {example: (label, split) for example, label, split, _ in rows}
 

@@ -12,7 +12,7 @@ import sys
 import tensorflow as tf
 
 from recycle_tf import files
-from recycle_tf.data import sources, splits
+from recycle_tf.data import joining, sources, splits
 from recycle_tf.errors import UserError
 from recycle_tf.files import PARTIAL
 from recycle_tf.paths import from_user
@@ -153,6 +153,7 @@ def open_source(config, run, strategy):
         split=config.split,
         manifest=earlier.manifest if earlier and earlier.manifest.is_file() else None,
         label_map=config.label_map,
+        earlier_splits=_earlier_splits(config),
     )
     if earlier and earlier.fingerprint != source.fingerprint:
         raise UserError(
@@ -247,6 +248,19 @@ def _inputs(config):
         with files.reading(path):
             found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
+
+
+def _earlier_splits(config):
+    """The splits of the sources of the run in `from_run`, for `sources.open_source`.
+
+    So that what that run has been tested on is not trained on when other sources are added to its own.
+    """
+    run = open_run(config.from_run, "from_run") if config.from_run else None
+    if not run or not run.manifest.is_file():
+        return {}
+    names = joining.names(run.config["dataset"])
+    parts = joining.short_names(names) if len(names) > 1 else [None]
+    return {name: (run.manifest, part) for name, part in zip(names, parts, strict=True)}
 
 
 def _locked(run):
