@@ -63,10 +63,10 @@ def train(config):
             return None
 
         # ---- calibrate on the validation split
-        model = run.load_model()
-        temperature.calibrate_run(run, model, batches.validation, source.splits["validation"].labels)
+        calibrate(run, source, batches)
 
         # ---- evaluate on the test split
+        model = temperature.load_answering_model(run)
         probabilities = metrics.predict_probabilities(model, batches.test)
         summary = report.write(run, run.report, "test", source.splits["test"], probabilities)
 
@@ -116,6 +116,17 @@ def print_data(source, config, resumed):
     print(f"data      {preflight.describe_data(source)}")
     for line in [] if resumed else audit.leaks(source):
         cli.warn(f"{line} (see: {command_line(config)})")
+
+
+def calibrate(run, source, batches):
+    """Calibrates the best model on the validation split, and its familiarity on training images as well."""
+    from recycle_tf.evaluation import temperature
+
+    known = temperature.training_images(source.splits["train"], run.config["seed"])
+    labels = source.splits["validation"].labels
+    temperature.calibrate_run(
+        run, run.load_model(), batches.validation, labels, batches.evaluation(known, cache="off")
+    )
 
 
 def find_learning_rate(training, batches):

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from recycle_tf import cli
-from recycle_tf.evaluation import litert
+from recycle_tf.evaluation import familiarity, litert
 
 from . import fake_quantization, fold, ranges, rounding, tflite
 from .artifact import batch_dimension, writing
@@ -28,7 +28,7 @@ def export(spec, model, name, folder, representative_images):
 
     Args:
         spec: as returned by `artifact.make_spec`.
-        model: a Keras model that returns logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         name: name of the format.
         folder: an existing folder.
         representative_images: as in `simulate`.
@@ -79,7 +79,7 @@ def convert(model, images, batch=1):
 
     def serve(pixels):
         exact = tf.quantization.fake_quant_with_min_max_args(pixels, low, high)
-        return {"probabilities": keras.ops.softmax(network(exact, training=False))}
+        return {"probabilities": familiarity.probabilities(network(exact, training=False))}
 
     archive = keras.export.ExportArchive()
     archive.add_endpoint("serve", serve, [pixels])

@@ -3,6 +3,7 @@
 import {bin} from "./bins.js";
 import {network} from "./network.js";
 import {decode, draw, prepare} from "./image.js";
+import {isUnlike, unlike} from "./unlike.js";
 import {TEXTS} from "./texts.js";
 
 const find = (id) => document.getElementById(id);
@@ -68,7 +69,20 @@ function icon(of) {
   return span;
 }
 
+/** What is shown for an image that the network cannot know. */
+function stranger() {
+  const share = percent(Math.min(unlike(shown.probabilities), 0.99));
+  find("answer").dataset.sure = "false";
+  return [
+    element("span", "icon question", "?"),
+    element("p", "name", text("unlike")),
+    element("p", "perhaps", text("unlikeWhy", {percent: share})),
+    element("p", "advice", text("unlikeAdvice")),
+  ];
+}
+
 function answer() {
+  if (isUnlike(shown.spec, shown.probabilities)) return stranger();
   const [first, second] = shown.order;
   const probability = shown.probabilities[first];
   const card = find("answer");

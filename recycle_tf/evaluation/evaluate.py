@@ -48,7 +48,7 @@ def evaluate(run, sets):
     Raises:
         UserError: there is no model yet, or a report cannot be written.
     """
-    model = temperature.load_calibrated_model(run)
+    model = temperature.load_answering_model(run)
     directories = _directories(run, sets)
     return [_evaluate(run, model, *pair) for pair in zip(sets, directories, strict=True)]
 
@@ -96,7 +96,7 @@ def against(run, other, images):
             f"{other.path}: its classes are {', '.join(other.labels)}, not {', '.join(run.labels)}"
         )
     order = [other.labels.index(label) for label in run.labels]
-    own, others = (_predict(each, temperature.load_calibrated_model(each), images) for each in (run, other))
+    own, others = (_predict(each, temperature.load_answering_model(each), images) for each in (run, other))
     return comparing.compare(others[:, order], own, images.split.labels)
 
 
@@ -107,12 +107,30 @@ def own_accuracy(run):
         UserError: the report is damaged.
     """
     path = run.report / "metrics.json"
-    if not path.is_file():
-        return None
+    return _read(path)["accuracy"] if path.is_file() else None
+
+
+def _read(path):
+    """A report's `metrics.json` as a dict with a number as `accuracy`."""
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["accuracy"])
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        return {**summary, "accuracy": float(summary["accuracy"])}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{path}: damaged, cannot be read; evaluate the run again to replace it") from error
+
+
+def elsewhere(run):
+    """The summaries of a run's reports on photographs of another origin, `{dataset and split: summary}`.
+
+    Raises:
+        UserError: a report is damaged.
+    """
+    found = {}
+    for path in sorted(run.path.glob("report-*/metrics.json")):
+        summary = _read(path)
+        if summary.get("own") is False:
+            found[f"{summary.get('dataset')} {summary.get('split')}"] = summary
+    return found
 
 
 def _directories(run, sets):

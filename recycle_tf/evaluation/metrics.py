@@ -3,27 +3,29 @@
 import keras
 import numpy as np
 
+from recycle_tf.evaluation import familiarity
+
 CALIBRATION_BINS = 10
 NORMAL_95 = 1.959964
 """Quantile of the standard normal distribution for a 95 % interval."""
 
 
 def predict_probabilities(model, dataset, verbose=0):
-    """Softmax of a model's logits for every image of a dataset.
+    """A model's probabilities for every image of a dataset.
 
     Args:
-        model: a Keras model with logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         dataset: (images, labels) batches, every example once.
         verbose: 1 for a progress bar.
 
     Returns:
         float32 `[examples, num_classes]`, in the dataset's order.
     """
-    logits = model.predict(dataset.map(lambda images, _: images), verbose=verbose)
-    return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+    found = model.predict(dataset.map(lambda images, _: images), verbose=verbose)
+    return keras.ops.convert_to_numpy(familiarity.probabilities(found))
 
 
-def summarise(probabilities, labels, names, threshold=None):
+def summarise(probabilities, labels, names, threshold=None, unlike=None):
     """The metrics of a classification.
 
     Args:
@@ -31,13 +33,14 @@ def summarise(probabilities, labels, names, threshold=None):
         labels: index of the true class, `[examples]`.
         names: of the classes.
         threshold: confidence below which the answer is "not sure", 0..1, or None.
+        unlike: probability of being unlike the training images from which the answer is "unlike", or None.
 
     Returns:
         A dict for JSON: `examples`, `accuracy` with its `accuracy_interval` (95 %, Wilson), `macro_recall`
         (over the classes with examples), `log_loss` (nats), `calibration_error` (expected, 10 bins),
         `per_class` (precision, recall, f1, examples; recall and f1 are None without examples), `confusion`
         (rows: true class), and with a threshold `answered` (share of the examples at or above it) and
-        `accuracy_answered` (None if there are none).
+        `accuracy_answered` (None if there are none), and `unlike` (share called unlike the training images).
     """
     predicted = probabilities.argmax(axis=1)
     right = predicted == labels
@@ -55,6 +58,7 @@ def summarise(probabilities, labels, names, threshold=None):
         "log_loss": float(-np.log(np.maximum(true_probability, 1e-12)).mean()),
         "calibration_error": float((shares * np.abs(accuracies - confidences)).sum()),
         **({} if threshold is None else _answered(probabilities.max(axis=1) >= threshold, right)),
+        **({} if unlike is None else {"unlike": float((familiarity.unlike(probabilities) >= unlike).mean())}),
         "per_class": per_class,
         "confusion": confusion.tolist(),
     }
@@ -152,7 +156,7 @@ def comparison(summaries, reference=None):
         Lines of text; percentages, and points (hundredths) in the column `change`.
     """
     width = max(len("dataset"), *map(len, summaries))
-    columns = "examples  accuracy  95 % interval  macro recall   ECE  answered  right of those"
+    columns = "examples  accuracy  95 % interval  macro recall   ECE  answered  right of those  unlike"
     lines = [f"{'dataset':{width}}  {columns}" + ("  change" if reference is not None else "")]
     for name, found in summaries.items():
         low, high = (100 * bound for bound in found["accuracy_interval"])
@@ -167,6 +171,7 @@ def comparison(summaries, reference=None):
             line += f"  {100 * found['answered']:7.1f}%  {right:>14}"
         else:
             line += f"  {'-':>8}  {'-':>14}"
+        line += f"  {100 * found['unlike']:5.1f}%" if "unlike" in found else f"  {'-':>6}"
         if reference is not None:
             line += f"  {100 * (found['accuracy'] - reference):+6.1f}"
         lines.append(line)

@@ -14,7 +14,7 @@ import numpy as np
 
 from recycle_tf import options, runs
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import inputs, litert, temperature
+from recycle_tf.evaluation import familiarity, inputs, litert, temperature
 from recycle_tf.evaluation.answers import Answer, Answers, make_answer
 from recycle_tf.files import user_path
 
@@ -48,6 +48,8 @@ class Predictor:
         image_size: height and width of its input, in pixels.
         resize: how an image becomes square, one of `options.RESIZES`.
         threshold: confidence below which the answer is "not sure", 0..1; None without calibration.
+        unlike: probability of being unlike the training images from which the answer is "unlike", 0..1; None
+            if the network does not give one.
     """
 
     network: Callable[[np.ndarray], np.ndarray]
@@ -55,6 +57,7 @@ class Predictor:
     image_size: int
     resize: str
     threshold: float | None
+    unlike: float | None = None
 
     def probabilities(self, images):
         """Probabilities of any number of images, uint8 `[examples, image_size, image_size, 3]`."""
@@ -106,7 +109,7 @@ class Predictor:
             if isinstance(pixels, UserError):
                 yield Answer(name, error=str(pixels))
             else:
-                yield make_answer(name, next(rows), self.labels, self.threshold)
+                yield make_answer(name, next(rows), self.labels, self.threshold, unlike=self.unlike)
 
 
 def _batches(images):
@@ -128,16 +131,17 @@ def open_predictor(path):
 
 def _from_run(path):
     run = runs.open_run(path, "model")
-    model = temperature.load_calibrated_model(run)
+    model = temperature.load_answering_model(run)
 
     def predict(images):
         # In batches of one size: another shape would be compiled again.
         padded = np.concatenate([images, np.zeros((BATCH - len(images), *images.shape[1:]), np.uint8)])
-        logits = model.predict_on_batch(padded)[: len(images)]
-        return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+        found = familiarity.probabilities(model.predict_on_batch(padded))
+        return keras.ops.convert_to_numpy(found)[: len(images)]
 
-    threshold = run.calibration and run.calibration["threshold"]
-    return Predictor(predict, run.labels, model.input_shape[1], run.config["resize"], threshold)
+    return Predictor(
+        predict, run.labels, model.input_shape[1], run.config["resize"], **_thresholds(run.calibration or {})
+    )
 
 
 def _from_tflite(path):
@@ -154,7 +158,13 @@ def _from_tflite(path):
     def predict(images):
         return np.stack([one(image) for image in images])
 
-    return Predictor(predict, spec["labels"], spec["image_size"], spec["resize"], spec.get("threshold"))
+    return Predictor(predict, spec["labels"], spec["image_size"], spec["resize"], **_thresholds(spec))
+
+
+def _thresholds(calibration):
+    """The thresholds of a `Predictor`, from a run's calibration or a spec."""
+    unlike = calibration.get("unlike", {}).get("threshold")
+    return {"threshold": calibration.get("threshold"), "unlike": unlike}
 
 
 def _read_spec(path):
@@ -168,13 +178,16 @@ def _read_spec(path):
         raise UserError(
             f"`model={path}`: has no labels in it; give a file that `python -m export` wrote"
         ) from error
-    threshold = spec.get("threshold", 1.0)
+    threshold, unlike = spec.get("threshold", 1.0), spec.get("unlike", {"threshold": 1.0})
     valid = {
         "labels": isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels),
         "image_size": type(image_size) is int and 1 <= image_size <= MAX_IMAGE_SIZE,
         "resize": resize in options.RESIZES,
         # Neither NaN nor infinity; 1.01 is a threshold that no answer reaches.
         "threshold": type(threshold) in (int, float) and 0 <= threshold <= 1.01,
+        "unlike": isinstance(unlike, dict)
+        and type(unlike.get("threshold")) in (int, float)
+        and 0 <= unlike["threshold"] <= 1,
     }
     for name, fine in valid.items():
         if not fine:

@@ -30,13 +30,14 @@ def write(run, directory, split_name, split, probabilities, other=None):
     Raises:
         UserError: the folder cannot be written.
     """
-    threshold = run.calibration and run.calibration["threshold"]
+    calibration = run.calibration or {}
+    unlike = calibration.get("unlike", {}).get("threshold")
     summary = {
         "dataset": other.name if other else run.config["dataset"],
         "own": other is None,
         "location": other.location if other else None,
         "split": split_name,
-        **metrics.summarise(probabilities, split.labels, run.labels, threshold),
+        **metrics.summarise(probabilities, split.labels, run.labels, calibration.get("threshold"), unlike),
     }
     with _replacing(directory) as partial:
         _write_files(run, partial, summary, split, probabilities)

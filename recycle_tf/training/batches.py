@@ -85,21 +85,30 @@ class Batches:
         """Batches of the validation split, of a size that all devices can share."""
         examples, replicas = len(self.source.splits["validation"]), self.strategy.num_replicas_in_sync
         # Every device needs an example of the last batch.
-        return self._evaluation("validation", pipeline.shareable(examples, self.config.batch_size, replicas))
+        return self.evaluation(
+            self.source.splits["validation"], pipeline.shareable(examples, self.config.batch_size, replicas)
+        )
 
     @functools.cached_property
     def test(self):
         """Batches of the test split."""
-        return self._evaluation("test", self.config.batch_size)
+        return self.evaluation(self.source.splits["test"])
 
-    def _evaluation(self, split, batch_size):
+    def evaluation(self, split, batch_size=None, cache=None):
+        """Batches of a split, every example once, in order and not augmented.
+
+        Args:
+            split: a `data.sources.Split`.
+            batch_size: images per batch; None for the run's.
+            cache: one of `options.CACHES`; None for the run's.
+        """
         return pipeline.build_evaluation(
-            self.source.splits[split],
+            split,
             len(self.source.labels),
             image_size=self.image_size,
-            batch_size=batch_size,
+            batch_size=batch_size or self.config.batch_size,
             resize=self.config.resize,
-            cache=self.config.cache,
+            cache=cache or self.config.cache,
         )
 
     @contextlib.contextmanager
