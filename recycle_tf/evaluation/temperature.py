@@ -59,7 +59,7 @@ def calibrate_model(model, batches, labels, training, names):
     network = familiarity.with_features(model)
     logits, features = network.predict(batches.map(lambda images, _: images), verbose=0)
     _, known = network.predict(training.map(lambda images, _: images), verbose=0)
-    familiar = familiarity.fit(known, features)
+    familiar = familiarity.fit(known, features, len(names))
     found = calibrate(logits, labels, names, keras.ops.convert_to_numpy(familiar.of(features)))
     set_temperature(model, found["temperature"])
     return {**found, "unlike": familiar.as_json()}, familiar

@@ -21,7 +21,8 @@ def sharp_run(finished_run, tmp_path_factory):
     """A copy of the run with a temperature far from 1 and a threshold."""
     path = shutil.copytree(finished_run, tmp_path_factory.mktemp("sharp") / "run")
     run = runs.open_run(path)
-    found = {**run.calibration, "temperature": 4.0, "threshold": 0.6}
+    known = {"threshold": 0.5, "limit": 0.0, "width": 1e-3}
+    found = {**run.calibration, "temperature": 4.0, "threshold": 0.6, "unlike": known}
     run.calibration_file.write_text(json.dumps(found))
     return run
 
