@@ -77,12 +77,23 @@ def train(config):
 
 
 def conclude(run, source, batches):
-    """Calibrates and evaluates the best model of a run; returns the summary of the test split."""
+    """Calibrates the best model on the validation split, evaluates it on the test split, and writes both.
+
+    Args:
+        run: a `recycle_tf.runs.Run`.
+        source: the `Source` it was trained on.
+        batches: its `recycle_tf.training.batches.Batches`.
+
+    Returns:
+        The summary of the test split; see `recycle_tf.evaluation.metrics.summarise`.
+    """
     from recycle_tf.evaluation import metrics, report, temperature
 
-    model = run.load_model()
-    temperature.calibrate_run(run, model, batches.validation, source.splits["validation"].labels)
-    probabilities = metrics.predict_probabilities(model, batches.test)
+    labels = source.splits["validation"].labels
+    known = temperature.training_images(source.splits["train"], run.config["seed"])
+    known = batches.evaluation(known, cache="off")
+    temperature.calibrate_run(run, run.load_model(), batches.validation, labels, known)
+    probabilities = metrics.predict_probabilities(temperature.load_answering_model(run), batches.test)
     return report.write(run, run.report, "test", source.splits["test"], probabilities)
 
 

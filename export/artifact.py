@@ -7,8 +7,9 @@ import hashlib
 import json
 import pathlib
 
-import keras
 import tensorflow as tf
+
+from recycle_tf.evaluation import familiarity
 
 from . import locales
 from .settings import DYNAMIC
@@ -51,6 +52,8 @@ def make_spec(
     Returns:
         A dict without the entries that are None. Each format adds its name.
     """
+    missing = "; what is missing to a sum of 1 is the probability of an image unlike those of training"
+    missing = missing if "unlike" in (calibration or {}) else ""
     spec = {
         "arch": model.name,
         "run": run.path.resolve().name,
@@ -61,7 +64,7 @@ def make_spec(
         "batch": batch,
         "input": f"uint8 RGB pixels, [{batch}, image_size, image_size, 3]",
         "normalization": {"mean": 0, "std": 1},
-        "output": f"float32 probabilities, [{batch}, number of labels]",
+        "output": f"float32 probabilities, [{batch}, number of labels]{missing}",
         "labels": run.labels,
         "labels_locale": locales.locale_of(run.labels),
         **{f"labels_{locale}": names for locale, names in (translations or {}).items()},
@@ -91,7 +94,7 @@ def label_files(spec):
 
 def answer(model, pixels):
     """The graph of every artifact: pixels 0..255, `[batch, height, width, 3]`, to probabilities."""
-    return keras.ops.softmax(model(tf.cast(pixels, tf.float32), training=False))
+    return familiarity.probabilities(model(tf.cast(pixels, tf.float32), training=False))
 
 
 def batch_dimension(spec):

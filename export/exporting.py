@@ -14,7 +14,16 @@ from recycle_tf import cli, files, runs
 from recycle_tf.data import cache, pipeline
 from recycle_tf.data.sources import Split
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import datasets, latency, litert, metrics, rules, temperature
+from recycle_tf.evaluation import (
+    datasets,
+    evaluate,
+    familiarity,
+    latency,
+    litert,
+    metrics,
+    rules,
+    temperature,
+)
 from recycle_tf.quantization import ranges
 
 from . import artifact as artifacts
@@ -98,7 +107,7 @@ def export(settings):
         if not run.complete:
             print(f"{run.path}: training has not ended; the best model so far is exported")
         source = open_source(settings, run)
-        calibration = calibrate(settings, run, model, source)
+        calibration, model = calibrate(settings, run, model, source)
         about = {"author": settings.author, "license": settings.license, "batch": settings.batch_size}
         spec = artifacts.make_spec(run, model, translations, calibration=calibration, place=place, **about)
         inputs = gather_inputs(settings, formats, run, source, spec)
@@ -109,12 +118,12 @@ def export(settings):
             staging.copy(run.export, folder, without=WRITTEN_EACH_TIME)
             write = functools.partial(write_format, spec, model, inputs, folder, settings)
             exported = [write(target, validation, test) for target in formats]
-            write_golden(folder, exported, test, spec, earlier_answers)
+            write_golden(folder, exported, model, test, spec, earlier_answers)
             write_flips(folder, exported, test, spec)
             rows = make_rows(exported, folder, test)
             names = {row["format"] for row in rows}
             kept = [row for row in earlier if row["format"] not in names]
-            write_beside(folder, spec, kept + rows, source, test)
+            write_beside(folder, spec, kept + rows, source, test, evaluate.elsewhere(run))
     report(settings, run, rows, test)
     return {row["format"]: run.export / row["path"] for row in rows if not is_rejected(row)}
 
@@ -203,18 +212,22 @@ def calibrate(settings, run, model, source):
         source: the `sources.Source`, or None.
 
     Returns:
-        As `temperature.calibrate`; None if there is neither a calibration nor data.
+        As `temperature.calibrate_model`, or None if there is neither a calibration nor data; and the model
+        with its familiarity.
     """
     if run.calibration or source is None:
-        return run.calibration
-    split, size = source.splits["validation"], model.input_shape[1]
-    batches = pipeline.build_evaluation(split, len(run.labels), size, verify.BATCH, run.config["resize"])
+        return run.calibration, familiarity.attach(model, familiarity.load(run))
+    validation, size = source.splits["validation"], model.input_shape[1]
+    known = temperature.training_images(source.splits["train"], run.config["seed"])
+    batches, known = (
+        pipeline.build_evaluation(split, len(run.labels), size, verify.BATCH, run.config["resize"])
+        for split in (validation, known)
+    )
     if run.complete and settings.dataset is None:
-        return temperature.calibrate_run(run, model, batches, split.labels)
-    logits = model.predict(batches.map(lambda images, _: images), verbose=0)
-    found = temperature.calibrate(logits, split.labels, run.labels)
-    temperature.set_temperature(model, found["temperature"])
-    return found
+        found, familiar = temperature.calibrate_run(run, model, batches, validation.labels, known)
+    else:
+        found, familiar = temperature.calibrate_model(model, batches, validation.labels, known, run.labels)
+    return found, familiarity.attach(model, familiar)
 
 
 def gather_inputs(settings, formats, run, source, spec):
@@ -236,8 +249,13 @@ def gather_inputs(settings, formats, run, source, spec):
 def ask_keras(model, split, spec):
     """The `Reference` of a split."""
     images = cache.decode_all(split, spec["image_size"], spec["resize"])
-    logits = model.predict(images, batch_size=verify.BATCH, verbose=0)
-    return Reference(split, images, keras.ops.convert_to_numpy(keras.ops.softmax(logits)))
+    return Reference(split, images, answer(model, images))
+
+
+def answer(model, images):
+    """Probabilities of the Keras model, `[examples, num_classes]`."""
+    found = familiarity.probabilities(model.predict(images, batch_size=verify.BATCH, verbose=0))
+    return keras.ops.convert_to_numpy(found)
 
 
 def needed_validation(settings, formats, model, source, spec):
@@ -321,11 +339,16 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def write_golden(folder, exported, test, spec, earlier):
+def write_golden(folder, exported, model, test, spec, earlier):
     """Writes the golden images, if there are images."""
     if test:
         answers = {"keras": test.expected} | {result.artifact.format: result.answers for result in exported}
-        golden.write(folder / "golden", test.split, spec, answers, earlier)
+        image = golden.draw(spec["image_size"])[None]
+        drawn = {"keras": answer(model, image)[0]}
+        for artifact in (result.artifact for result in exported):
+            predict = FORMATS[artifact.format].load_module().load(artifact.path)
+            drawn[artifact.format] = predict(image)[0]
+        golden.write(folder / "golden", test.split, spec, answers, drawn, earlier)
 
 
 def write_flips(folder, exported, test, spec):
@@ -363,7 +386,7 @@ def make_rows(exported, folder, test):
     ]
 
 
-def write_beside(folder, spec, rows, source, test):
+def write_beside(folder, spec, rows, source, test, elsewhere):
     """Writes `export.json`, `spec.json`, the labels and the model card."""
     digests = {
         name: digest
@@ -375,7 +398,7 @@ def write_beside(folder, spec, rows, source, test):
         record.FILE: artifacts.as_json(rows),
         # The files themselves contain the spec, but cannot contain their own digests.
         "spec.json": artifacts.as_json({**spec, "files": digests}),
-        "card.md": card.make_card(spec, rows, source and source.name, summary),
+        "card.md": card.make_card(spec, rows, source and source.name, summary, elsewhere),
     }
     for name, text in (texts | artifacts.label_files(spec)).items():
         (folder / name).write_text(text, encoding="utf-8")

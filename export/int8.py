@@ -6,11 +6,10 @@ that was trained with integers (`--quantize=int8`) has its ranges from there, an
 nearest, as in training.
 """
 
-import keras
 import tensorflow as tf
 
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import litert
+from recycle_tf.evaluation import familiarity, litert
 from recycle_tf.quantization import fake_quantization, fold, ranges
 
 from . import converter, rounding, tflite
@@ -32,7 +31,7 @@ def export(spec, model, name, folder, representative_images, trained_ranges=None
 
     Args:
         spec: as returned by `artifact.make_spec`.
-        model: a Keras model that returns logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         name: name of the format.
         folder: an existing folder.
         representative_images: as in `simulate`.
@@ -98,7 +97,7 @@ def convert(model, images, batch=1, trained_ranges=None):
 
     def serve(pixels):
         exact = tf.quantization.fake_quant_with_min_max_args(pixels, low, high)
-        return {"probabilities": keras.ops.softmax(network(exact, training=False))}
+        return {"probabilities": familiarity.probabilities(network(exact, training=False))}
 
     with tflite.saved_endpoint(serve, pixels) as folder:
         return converter.convert(folder, CONVERSION)

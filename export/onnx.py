@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 
-from recycle_tf.evaluation import artifacts
+from recycle_tf.evaluation import artifacts, familiarity
 
 from .artifact import Artifact, as_json, batch_dimension, label_files, size_of
 
@@ -26,7 +26,7 @@ def export(spec, model, name, folder):
 
     Args:
         spec: as returned by `artifact.make_spec`.
-        model: a Keras model that returns logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         name: `"onnx"`.
         folder: an existing folder.
 
@@ -37,9 +37,7 @@ def export(spec, model, name, folder):
 
     shape = (batch_dimension(spec), spec["image_size"], spec["image_size"], 3)
     pixels = keras.Input(batch_shape=shape, dtype="uint8", name="pixels")
-    # A model that was loaded from a file returns its only output in a list.
-    (logits,) = keras.tree.flatten(_with_towers(model)(keras.ops.cast(pixels, "float32")))
-    probabilities = keras.ops.softmax(logits)
+    probabilities = familiarity.probabilities(_with_towers(model)(keras.ops.cast(pixels, "float32")))
     path, spec = folder / "model.onnx", {"format": name, **spec}
     # Keras cannot infer the input of a model that was never called.
     signature = [keras.InputSpec("uint8", shape, name="pixels")]

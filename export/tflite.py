@@ -53,7 +53,7 @@ def export(spec, model, name, folder, representative_images=None):
 
     Args:
         spec: as returned by `artifact.make_spec`.
-        model: a Keras model that returns logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         name: name of the format.
         folder: an existing folder.
         representative_images: uint8 images `[examples, image_size, image_size, 3]` on which the ranges of

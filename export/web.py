@@ -78,7 +78,7 @@ def export(spec, model, name, folder, web_runtime):
 
     Args:
         spec: as returned by `artifact.make_spec`.
-        model: a Keras model that returns logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         name: `"web"`.
         folder: an existing folder.
         web_runtime: as returned by `open_runtime`.

@@ -66,6 +66,11 @@ class Run:
         return self.path / "quantization.json"
 
     @property
+    def components_file(self):
+        """Principal components of the training images' features; see `evaluation.familiarity`."""
+        return self.path / "components.npy"
+
+    @property
     def checkpoints(self):
         """Folder of the state that resuming needs: there from the start until the run is complete."""
         return self.path / "checkpoints"
@@ -146,6 +151,8 @@ class Run:
             valid = type(value) in (int, float) and 0 <= value <= 1e6
             if not valid or (name, value) == ("temperature", 0):
                 raise UserError(f"{self.calibration_file}: damaged, {name} is missing or invalid")
+        if "unlike" in found and not _is_unlike(found["unlike"]):
+            raise UserError(f"{self.calibration_file}: damaged, unlike is invalid")
         return found
 
     @property
@@ -317,6 +324,14 @@ def _read_json(path):
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged, cannot be read") from error
+
+
+def _is_unlike(record):
+    """Whether it is what `evaluation.familiarity` stores: three numbers of 0..1, the width not 0."""
+    if not isinstance(record, dict):
+        return False
+    values = [record.get(name) for name in ("threshold", "limit", "width")]
+    return all(type(value) in (int, float) and 0 <= value <= 1 for value in values) and values[2] > 0
 
 
 def _check_settings(path, stored):

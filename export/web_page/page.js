@@ -4,6 +4,7 @@ import {bin, container} from "./bins.js";
 import {network} from "./network.js";
 import {decode, draw, prepare} from "./image.js";
 import {decide, localized} from "./rules.js";
+import {isUnlike, unlike} from "./unlike.js";
 import {TEXTS} from "./texts.js";
 
 const find = (id) => document.getElementById(id);
@@ -76,7 +77,20 @@ function placed(name) {
   return {...drawn, name: localized(bins[name], shown.language)};
 }
 
+/** What is shown for an image that the network cannot know. */
+function stranger() {
+  const share = percent(Math.min(unlike(shown.probabilities), 0.99));
+  find("answer").dataset.sure = "false";
+  return [
+    element("span", "icon question", "?"),
+    element("p", "name", text("unlike")),
+    element("p", "perhaps", text("unlikeWhy", {percent: share})),
+    element("p", "advice", text("unlikeAdvice")),
+  ];
+}
+
 function answer() {
+  if (isUnlike(shown.spec, shown.probabilities)) return stranger();
   const {spec, order, probabilities} = shown;
   const decision = spec.rules && decide(spec, probabilities);
   const sure = decision ? decision.sure : probabilities[order[0]] >= (spec.threshold ?? 0);

@@ -16,14 +16,16 @@ import numpy as np
 import tensorflow as tf
 
 from recycle_tf.api.run import Run
+from recycle_tf.commands import train as training
 from recycle_tf.config import TrainConfig
-from recycle_tf.data import cache, pipeline
+from recycle_tf.data import cache
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import datasets, metrics, report, shifts, temperature
+from recycle_tf.evaluation import datasets, shifts
 from recycle_tf.files import replacing
 from recycle_tf.paths import from_user
 from recycle_tf.runs import open_run as open_folder
 from recycle_tf.training import resume
+from recycle_tf.training.batches import Batches
 
 SHIFTED, STRENGTH = ("background", "small", "dim", "blur"), 3
 """The shifts of the copies of the validation split, and their strength."""
@@ -158,16 +160,12 @@ def _check(runs, proportions):
 
 def _write(model, config, source, parts):
     """Saves, calibrates and evaluates the averaged model as a run of its own."""
+    strategy = tf.distribute.get_strategy()
     with contextlib.ExitStack() as locks:
-        run = resume.create(config, source, tf.distribute.get_strategy(), locks, averaged=parts)
+        run = resume.create(config, source, strategy, locks, averaged=parts)
         locks.enter_context(resume.writing(run))
         with replacing(run.model_file) as temporary:
             model.save(temporary)
-        settings = (len(source.labels), model.input_shape[1], config.batch_size, config.resize)
-        validation, test = source.splits["validation"], source.splits["test"]
-        batches = pipeline.build_evaluation(validation, *settings)
-        temperature.calibrate_run(run, model, batches, validation.labels)
-        probabilities = metrics.predict_probabilities(model, pipeline.build_evaluation(test, *settings))
-        report.write(run, run.report, "test", test, probabilities)
+        training.conclude(run, source, Batches(source, config, model.input_shape[1], strategy))
         resume.finish(run)
     return run

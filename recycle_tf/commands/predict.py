@@ -1,8 +1,9 @@
 """Predicts images: `python -m recycle_tf predict --model=RUN_OR_FILE IMAGE_OR_FOLDER …`.
 
 A folder is searched for images; `-` reads paths from standard input, one per line. "not sure" follows an
-answer whose probability is below the model's threshold. Images that cannot be read are reported, and the exit
-status is 1. With --rules, the bin of least expected cost follows, with advice and what may change it.
+answer whose probability is below the model's threshold, and "unlike the training images" one for an image
+that the model cannot know. Images that cannot be read are reported, and the exit status is 1. With --rules,
+the bin of least expected cost follows, with advice and what may change it.
 
     python -m recycle_tf predict --model=runs/mine photo.jpg
     python -m recycle_tf predict --model=runs/mine/export/model_int8.tflite --csv=bins.csv photos/
@@ -88,7 +89,7 @@ def _parse(argv):
 def _print(answer, width, top):
     ranked = list(zip(answer.labels, answer.probabilities, strict=True))[:top]
     shown = "  ".join(f"{printable(label):12} {probability:6.1%}" for label, probability in ranked)
-    print(f"{printable(answer.image):{width}}  {shown}{'' if answer.sure else '  not sure'}")
+    print(f"{printable(answer.image):{width}}  {shown}  {answer.doubt}".rstrip())
     if answer.instruction:
         print(f"{'':{width}}  -> {printable(answer.instruction)}")
 

@@ -116,13 +116,16 @@ def _parse_spec(path, read):
     with files.reading(f"`model={path}`: its labels and settings (spec.json)", ADVICE):
         spec = json.loads(read())
         labels, image_size, resize = (spec[key] for key in ("labels", "image_size", "resize"))
-    threshold = spec.get("threshold", 1.0)
+    threshold, unlike = spec.get("threshold", 1.0), spec.get("unlike", {"threshold": 1.0})
     valid = {
         "labels": isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels),
         "image_size": type(image_size) is int and 1 <= image_size <= MAX_IMAGE_SIZE,
         "resize": resize in options.RESIZES,
         # Neither NaN nor infinity; 1.01 is a threshold that no answer reaches.
         "threshold": type(threshold) in (int, float) and 0 <= threshold <= 1.01,
+        "unlike": isinstance(unlike, dict)
+        and type(unlike.get("threshold")) in (int, float)
+        and 0 <= unlike["threshold"] <= 1,
     }
     for name, fine in valid.items():
         if not fine:

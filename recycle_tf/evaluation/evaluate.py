@@ -248,12 +248,30 @@ def own_accuracy(run):
         UserError: the report is damaged.
     """
     path = run.report / "metrics.json"
-    if not path.is_file():
-        return None
+    return _read(path)["accuracy"] if path.is_file() else None
+
+
+def _read(path):
+    """A report's `metrics.json` as a dict with a number as `accuracy`."""
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["accuracy"])
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        return {**summary, "accuracy": float(summary["accuracy"])}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{path}: damaged, cannot be read; evaluate the run again to replace it") from error
+
+
+def elsewhere(run):
+    """The summaries of a run's reports on photographs of another origin, `{dataset and split: summary}`.
+
+    Raises:
+        UserError: a report is damaged.
+    """
+    found = {}
+    for path in sorted(run.path.glob("report-*/metrics.json")):
+        summary = _read(path)
+        if summary.get("own") is False:
+            found[f"{summary.get('dataset')} {summary.get('split')}"] = summary
+    return found
 
 
 def _directories(run, sets, model_path):
@@ -296,7 +314,7 @@ def _predictions(run, model_path=None):
         return lambda images: predictor.probabilities(
             cache.decode_all(images.split, predictor.image_size, predictor.resize)
         )
-    model = temperature.load_calibrated_model(run)
+    model = temperature.load_answering_model(run)
     size, batch_size, resize = model.input_shape[1], run.config["batch_size"], run.config["resize"]
     return lambda images: metrics.predict_probabilities(
         model, pipeline.build_evaluation(images.split, len(run.labels), size, batch_size, resize)

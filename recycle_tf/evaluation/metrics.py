@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from recycle_tf.evaluation import familiarity
+
 CALIBRATION_BINS = 10
 CONFUSED = 5
 TOP_K = (2, 3, 5)
@@ -14,21 +16,21 @@ NORMAL_95 = 1.959964
 
 
 def predict_probabilities(model, dataset, verbose=0):
-    """Softmax of a model's logits for every image of a dataset.
+    """A model's probabilities for every image of a dataset.
 
     Args:
-        model: a Keras model with logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         dataset: (images, labels) batches, every example once.
         verbose: 1 for a progress bar.
 
     Returns:
         float32 `[examples, num_classes]`, in the dataset's order.
     """
-    logits = model.predict(dataset.map(lambda images, _: images), verbose=verbose)
-    return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+    found = model.predict(dataset.map(lambda images, _: images), verbose=verbose)
+    return keras.ops.convert_to_numpy(familiarity.probabilities(found))
 
 
-def summarise(probabilities, labels, names, threshold=None, temperature=None):
+def summarise(probabilities, labels, names, threshold=None, temperature=None, unlike=None):
     """The metrics of a classification.
 
     Args:
@@ -37,6 +39,7 @@ def summarise(probabilities, labels, names, threshold=None, temperature=None):
         names: of the classes.
         threshold: confidence below which the answer is "not sure", 0..1, or None.
         temperature: by which the logits were divided, or None.
+        unlike: probability of being unlike the training images from which the answer is "unlike", or None.
 
     Returns:
         A dict for JSON: `examples`, `accuracy` with its `accuracy_interval` (95 %, Wilson), `top_k` (`{k:
@@ -45,7 +48,7 @@ def summarise(probabilities, labels, names, threshold=None, temperature=None):
         bins), `per_class` (precision, recall, f1, examples; recall and f1 are None without examples),
         `confusion` (rows: true class), with a threshold `answered` (share of the examples at or above it) and
         `accuracy_answered` (None if there are none), and with a temperature `before_temperature`: log loss
-        and calibration error without it.
+        and calibration error without it; and `unlike`, the share called unlike the training images.
     """
     predicted = probabilities.argmax(axis=1)
     right = predicted == labels
@@ -63,6 +66,7 @@ def summarise(probabilities, labels, names, threshold=None, temperature=None):
         **_confidence(probabilities, labels),
         **({} if before is None else {"before_temperature": before}),
         **({} if threshold is None else _answered(probabilities.max(axis=1) >= threshold, right)),
+        **({} if unlike is None else {"unlike": float((familiarity.unlike(probabilities) >= unlike).mean())}),
         "per_class": per_class,
         "confusion": confusion.tolist(),
     }
@@ -230,7 +234,7 @@ def comparison(summaries, reference=None):
         Lines of text; percentages, and points (hundredths) in the column `change`.
     """
     width = max(len("dataset"), *map(len, summaries))
-    columns = "examples  accuracy  95 % interval  macro recall   ECE  answered  right of those"
+    columns = "examples  accuracy  95 % interval  macro recall   ECE  answered  right of those  unlike"
     lines = [f"{'dataset':{width}}  {columns}" + ("  change" if reference is not None else "")]
     for name, found in summaries.items():
         low, high = (100 * bound for bound in found["accuracy_interval"])
@@ -245,6 +249,7 @@ def comparison(summaries, reference=None):
             line += f"  {100 * found['answered']:7.1f}%  {right:>14}"
         else:
             line += f"  {'-':>8}  {'-':>14}"
+        line += f"  {100 * found['unlike']:5.1f}%" if "unlike" in found else f"  {'-':>6}"
         if reference is not None:
             line += f"  {100 * (found['accuracy'] - reference):+6.1f}"
         lines.append(line)

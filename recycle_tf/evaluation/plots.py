@@ -250,6 +250,6 @@ def save_answers(path, answers):
             axes.axis("off")
         for axes, answer in zip(grid.flat, answers, strict=False):
             axes.imshow(decode.decode_pixels(pathlib.Path(answer.image).read_bytes()))
-            unsure = "" if answer.sure else "not sure: "
+            unsure = f"{answer.doubt}:\n" if answer.doubt else ""
             axes.set_title(f"{unsure}{answer.label} {answer.probability:.0%}", fontsize=11)
         canvas.savefig(path, dpi=100)

@@ -29,6 +29,7 @@ def write(run, directory, split_name, split, probabilities, other=None, model=No
         UserError: the folder cannot be written.
     """
     calibration = run.calibration or {}
+    unlike = calibration.get("unlike", {}).get("threshold")
     summary = {
         "model": model and str(model),
         "dataset": other.name if other else run.config["dataset"],
@@ -41,6 +42,7 @@ def write(run, directory, split_name, split, probabilities, other=None, model=No
             run.labels,
             calibration.get("threshold"),
             calibration.get("temperature"),
+            unlike,
         ),
         "sources": {
             name: metrics.summarise(

@@ -6,8 +6,8 @@ Integer-Arithmetic-Only Inference, arXiv 1712.05877):
 * kernels have 8 bits, symmetric, one scale per output channel: its largest weight becomes 127;
 * feature maps have 8 bits, asymmetric, one scale per tensor; zero is representable;
 * a ReLU belongs to the operation before it, so that only its output is rounded;
-* the head (`pool`, `logits`, softmax) stays in float. It is a negligible share of the work, and its rounding
-  would reach the answer directly.
+* the head (`pool`, `logits`, softmax, `familiarity`) stays in float. It is a negligible share of the work,
+  and its rounding would reach the answer directly.
 
 The converter takes the ranges of the feature maps from the `FakeQuantize` layers, and finds the integers of
 kernels that already lie on the grid. So the file computes what this network computes, up to ties.
@@ -37,7 +37,7 @@ ONE_RANGE = (layers.Concatenate, layers.AveragePooling2D)
 FUSED = (keras.activations.relu, keras.activations.relu6)
 FIXED = {keras.activations.sigmoid: (0, 255 / 256), keras.activations.tanh: (-1, 127 / 128)}
 """Ranges that TFLite prescribes."""
-FLOAT = ("pool", "logits")
+FLOAT = ("pool", "logits", "familiarity")
 """Names of the layers that compute in float."""
 
 

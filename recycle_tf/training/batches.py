@@ -93,14 +93,16 @@ class Batches:
         """Batches of the validation split, of a size that all devices can share."""
         examples, replicas = len(self.source.splits["validation"]), self.strategy.num_replicas_in_sync
         # Every device needs an example of the last batch.
-        return self._evaluation("validation", pipeline.shareable(examples, self.config.batch_size, replicas))
+        return self.evaluation(
+            self.source.splits["validation"], pipeline.shareable(examples, self.config.batch_size, replicas)
+        )
 
     @functools.cached_property
     def validation_by_source(self):
         """`{name of a source: batches of its validation images}`; `{}` for one source."""
         split, replicas = self.source.splits["validation"], self.strategy.num_replicas_in_sync
         return {
-            name: self._batches(
+            name: self.evaluation(
                 sources.subset(split, indices),
                 pipeline.shareable(len(indices), self.config.batch_size, replicas),
             )
@@ -110,19 +112,23 @@ class Batches:
     @functools.cached_property
     def test(self):
         """Batches of the test split."""
-        return self._evaluation("test", self.config.batch_size)
+        return self.evaluation(self.source.splits["test"])
 
-    def _evaluation(self, split, batch_size):
-        return self._batches(self.source.splits[split], batch_size)
+    def evaluation(self, split, batch_size=None, cache=None):
+        """Batches of a split, every example once, in order and not augmented.
 
-    def _batches(self, split, batch_size):
+        Args:
+            split: a `data.sources.Split`.
+            batch_size: images per batch; None for the run's.
+            cache: one of `options.CACHES`; None for the run's.
+        """
         return pipeline.build_evaluation(
             split,
             len(self.source.labels),
             image_size=self.image_size,
-            batch_size=batch_size,
+            batch_size=batch_size or self.config.batch_size,
             resize=self.config.resize,
-            cache=self.config.cache,
+            cache=cache or self.config.cache,
         )
 
     @contextlib.contextmanager

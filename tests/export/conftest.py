@@ -126,14 +126,15 @@ def served(folder):
 
 @pytest.fixture(scope="session")
 def mild_run(finished_run, tmp_path_factory):
-    """The run with a temperature of 1, and a threshold that every answer reaches.
+    """The run with a temperature of 1, a threshold that every answer reaches, and familiar with everything.
 
     The tiny network answers its 9 validation images correctly, so that its own temperature is the lowest
     possible one, which multiplies all differences between formats by 20.
     """
     run = shutil.copytree(finished_run, tmp_path_factory.mktemp("mild") / "run")
     file = run / "calibration.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"temperature": 1.0, "threshold": 0.3}))
+    mild = {"temperature": 1.0, "threshold": 0.3, "unlike": {"threshold": 0.5, "limit": 0.0, "width": 1e-3}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | mild))
     return run
 
 

@@ -95,7 +95,7 @@ def test_contract_of_the_file(exported, name):
 def test_golden_images_give_the_expected_probabilities(exported):
     folder = exported[0] / "golden"
     expected = json.loads((folder / "expected.json").read_text())
-    assert {row["label"] for row in expected} == {"can", "jar", "tube"}
+    assert {row["label"] for row in expected} == {"can", "jar", "tube", None}
     for name, file in FILES.items():
         predictor = open_predictor(exported[0] / file)
         assert predictor.labels == ["can", "jar", "tube"]
@@ -105,6 +105,30 @@ def test_golden_images_give_the_expected_probabilities(exported):
             found = predictor.probabilities(pixels.numpy()[None])[0]
             np.testing.assert_allclose(found, row["probabilities"][name], atol=1e-5)
             assert hashlib.sha256(pixels.numpy().tobytes()).hexdigest() == row["input_sha256"]
+
+
+def test_files_of_every_format_say_that_an_image_is_unlike(copy):
+    file = copy / "calibration.json"
+    record = json.loads(file.read_text())
+    # Nothing is familiar, the training images a little more than a texture.
+    record["unlike"] |= {"limit": 1.0, "width": 0.02}
+    file.write_text(json.dumps(record))
+    formats = ("saved_model", "tflite_float32", "tflite_float16", "tflite_int8", "tflite_int16x8")
+    succeed(copy, f"--formats={','.join(formats)}", "--max_drop=40")
+    *rows, drawn = json.loads((copy / "export" / "golden" / "expected.json").read_text())
+    assert (drawn["file"], drawn["label"]) == (golden.DRAWN, None)
+    for row in (*rows, drawn):
+        sums = {name: sum(found) for name, found in row["probabilities"].items()}
+        assert sums["keras"] < 0.5
+        for name in formats:
+            assert sums[name] == pytest.approx(sums["keras"], abs=0.1 if "int" in name else 0.01), name
+    (answer,) = open_predictor(copy / "export" / "model_int8.tflite").predict(
+        copy / "export" / "golden" / golden.DRAWN
+    )
+    assert (answer.familiar, answer.sure) == (False, False)
+    spec = json.loads((copy / "export" / "spec.json").read_text())
+    assert spec["unlike"] == record["unlike"]
+    assert "missing" in spec["output"]
 
 
 def test_the_golden_page_has_code_for_this_network(exported):

@@ -230,6 +230,20 @@ def test_the_page_decides_as_predict_does(tmp_path, name):
         assert found == {"bin": one.bin, "label": one.label, "sure": one.sure}
 
 
+def test_an_image_unlike_those_of_training_in_both_languages(browser, run, tmp_path):
+    folder = shutil.copytree(run / "export" / "web", tmp_path / "web")
+    spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+    (folder / "spec.json").write_text(json.dumps(spec | {"unlike": {"threshold": 0.0}}))
+    with served(folder) as port:
+        open_page(browser, address_of(port))
+        ask(browser, run / "export" / "golden" / "drawn.png")
+        answer = browser.find_element("id", "answer")
+        assert answer.get_attribute("data-sure") == "false"
+        assert answer.text.startswith("?\nI do not know this\nThe photo is unlike")
+        browser.find_element("css selector", "button[lang=ko]").click()
+        assert answer.text.startswith("?\n모르는 사진입니다\n")
+
+
 def test_a_korean_browser_shows_korean(start_browser, address, run):
     with start_browser("ko") as browser:
         open_page(browser, address)
