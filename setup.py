@@ -55,7 +55,10 @@ setup(
     cmdclass={"build_py": BuildPackage},
     entry_points={
         "console_scripts": ["recycle-tf = recycle_tf.__main__:main"],
-        "recycle_tf.commands": ["export = recycle_tf.export.__main__"],
+        "recycle_tf.commands": [
+            "export = recycle_tf.export.__main__",
+            "benchmark = recycle_tf.export.benchmark",
+        ],
     },
     install_requires=[
         # 2.21 with Keras 3.15 is the first pair that exports cleanly on Python 3.12 and 3.13.
@@ -100,6 +103,8 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
+            # Only to test that our figures are its figures.
+            "scikit-learn",
             "selenium",
         ],
         # Only to test that it runs the exported files as they are.

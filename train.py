@@ -7,6 +7,7 @@
 PHOTOS is a folder with one subfolder of images per class. Ctrl-C stops; rerun the command to resume.
 """
 
+import contextlib
 import pathlib
 import sys
 
@@ -27,55 +28,73 @@ def train(config):
     import keras
 
     from recycle_tf import create_model
-    from recycle_tf.evaluation import metrics, plots, report, temperature
-    from recycle_tf.training import classes, loop, resume, tensorboard
+    from recycle_tf.evaluation import plots
+    from recycle_tf.training import classes, distillation, loop, quantization, resume, tensorboard
     from recycle_tf.training.batches import Batches
     from recycle_tf.training.strategy import scope, set_up
 
     # ---- strategy: devices and precision
     strategy = set_up(config)
 
-    # ---- data: with the split of the run to resume, if there is one
-    run, complete = resume.find(config, strategy)
-    if complete:
-        return already_complete(run)
-    source = resume.open_source(config, run, strategy)
-    print_data(source, config, resumed=run is not None)
+    # ---- data: with the split of the run to resume, if there is one; a run is locked until this block ends
+    with contextlib.ExitStack() as locks:
+        run, complete = resume.find(config, strategy, locks)
+        if complete:
+            return already_complete(run)
+        source = resume.open_source(config, run, strategy)
+        print_data(source, config, resumed=run is not None)
 
-    # ---- model: the seed is set here because preparing a dataset may use the same random generators
-    keras.utils.set_random_seed(config.seed)
-    with scope(strategy):
-        settings = (config.arch, len(source.labels), config.image_size, config.weights)
-        model = create_model(*settings, **config.model_overrides())
-        kept = classes.keep(model, config, source.labels)
-    batches = Batches(source, config, model.input_shape[1], strategy)
-    counts, steps = batches.class_counts, batches.steps_per_epoch
-    training = loop.prepare(model, config, strategy, counts, steps, run and run.checkpoints)
+        # ---- model: the seed is set here because preparing a dataset may use the same random generators
+        keras.utils.set_random_seed(config.seed)
+        with scope(strategy):
+            settings = (config.arch, len(source.labels), config.image_size, config.weights)
+            model = create_model(*settings, **config.model_overrides())
+            kept = classes.keep(model, config, source.labels)
+            teacher = distillation.load(config, source)
+        ranges = quantization.find_ranges(config, source, model, run)
+        batches = Batches(source, config, model.input_shape[1], strategy, teacher)
+        counts, steps = batches.class_counts, batches.steps_per_epoch
+        before = run and run.checkpoints
+        training = loop.prepare(model, config, strategy, counts, steps, before, teacher, ranges)
 
-    # ---- fit
-    if config.lr_finder:
-        return find_learning_rate(training, batches)
-    batches.load()
-    run = run or resume.create(config, source, strategy)
-    print_run(run, training, batches, kept)
-    with resume.writing(run), batches.naming_damaged_images():
-        loop.fit(training, run, batches, config, plots.confusion_pixels)
-        if run is None:
-            return None
+        # ---- fit
+        if config.lr_finder:
+            return find_learning_rate(training, batches)
+        batches.load()
+        run = run or resume.create(config, source, strategy, locks, ranges)
+        print_run(run, training, batches, kept)
+        with resume.writing(run), batches.naming_damaged_images():
+            loop.fit(training, run, batches, config, plots.confusion_pixels)
+            if run is None:
+                return None
 
-        # ---- calibrate on the validation split
-        model = run.load_model()
-        temperature.calibrate_run(run, model, batches.validation, source.splits["validation"].labels)
+            # ---- calibrate on the validation split, evaluate on the test split, and save
+            summary = conclude(run, source, batches)
+            tensorboard.write_results(run, summary)
+            resume.finish(run)
+        print_results(run, summary)
+        return run
 
-        # ---- evaluate on the test split
-        probabilities = metrics.predict_probabilities(model, batches.test)
-        summary = report.write(run, run.report, "test", source.splits["test"], probabilities)
 
-        # ---- save
-        tensorboard.write_results(run, summary)
-        resume.finish(run)
-    print_results(run, summary)
-    return run
+def conclude(run, source, batches):
+    """Calibrates the best model on the validation split, evaluates it on the test split, and writes both.
+
+    Args:
+        run: a `recycle_tf.runs.Run`.
+        source: the `Source` it was trained on.
+        batches: its `recycle_tf.training.batches.Batches`.
+
+    Returns:
+        The summary of the test split; see `recycle_tf.evaluation.metrics.summarise`.
+    """
+    from recycle_tf.evaluation import metrics, report, temperature
+
+    labels = source.splits["validation"].labels
+    known = temperature.training_images(source.splits["train"], run.config["seed"])
+    known = batches.evaluation(known, cache="off")
+    temperature.calibrate_run(run, run.load_model(), batches.validation, labels, known)
+    probabilities = metrics.predict_probabilities(temperature.load_answering_model(run), batches.test)
+    return report.write(run, run.report, "test", source.splits["test"], probabilities)
 
 
 @cli.command
@@ -163,6 +182,8 @@ def print_results(run, summary):
     from recycle_tf.evaluation import metrics
 
     print(metrics.table(summary))
+    if summary["sources"]:
+        print(metrics.comparison({f"{name} test": row for name, row in summary["sources"].items()}))
     print(f"report    {run.report / 'report.html'}")
     print(f"next      python -m export --run={run.path}")
 

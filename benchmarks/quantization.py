@@ -10,6 +10,7 @@ Damaged files and steps are simulated in Keras, which agrees with LiteRT (tests/
 """
 
 import argparse
+import functools
 import pathlib
 import sys
 import tempfile
@@ -19,7 +20,6 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-CALIBRATION_IMAGES = 240
 NOISE = 0.02
 """Of every weight; the standard deviation of a relative error."""
 
@@ -33,18 +33,15 @@ class Network:
 
     def __init__(self, path):
         from recycle_tf import runs
-        from recycle_tf.config import TrainConfig
-        from recycle_tf.data import pipeline
-        from recycle_tf.evaluation import temperature
-        from recycle_tf.training import resume
+        from recycle_tf.evaluation import datasets, temperature
+        from recycle_tf.quantization import ranges
 
         self.run = runs.open_run(path)
         self.model = temperature.load_calibrated_model(self.run)
-        self.splits = resume.open_source(TrainConfig(**self.run.config), self.run).splits
+        self.splits = datasets.open_source(self.run).splits
         self.labels = self.splits["test"].labels
-        self.calibration = self.decode(
-            pipeline.class_balanced(self.splits["train"], CALIBRATION_IMAGES, self.run.config["seed"])
-        )
+        settings = (self.model.input_shape[1], self.run.config["resize"], self.run.config["seed"])
+        self.calibration = ranges.representative_images(self.splits["train"], *settings)
         self.test = self.decode(self.splits["test"])
         self.validation = self.decode(self.splits["validation"])
         self.expected = self.answers(self.model, self.test)
@@ -74,8 +71,8 @@ class Network:
 
 def sound(network):
     """Rows `(name, verdict, bytes, milliseconds)` of the files of each format."""
-    from export import int8, tflite, verify
-    from recycle_tf.evaluation import litert
+    from export import int8, tflite
+    from recycle_tf.evaluation import latency, litert
 
     spec = dict.fromkeys(("arch", "run", "dataset", "input", "output", "resize"), "benchmark")
     spec |= {"labels": network.run.labels, "image_size": network.model.input_shape[1], "batch": 1}
@@ -86,9 +83,12 @@ def sound(network):
             for name in ("tflite_float32", "tflite_float16", "tflite_dynamic")
         }
         paths["tflite_int8"] = folder / "model_int8.tflite"
-        paths["tflite_int8"].write_bytes(int8.convert(network.model, network.calibration))
+        paths["tflite_int8"].write_bytes(
+            int8.convert(network.model, network.calibration, 1, network.run.trained_ranges)
+        )
         predictors = {name: litert.open_predictor(path) for name, path in paths.items()}
-        times = verify.time_alternately(predictors, network.test[0])
+        calls = {name: functools.partial(one, network.test[0]) for name, one in predictors.items()}
+        times = latency.time_alternately(calls)
         for name, path in paths.items():
             found = np.stack([predictors[name](image) for image in network.test])
             yield name, network.judge(name, found), path.stat().st_size, times[name]
@@ -96,7 +96,8 @@ def sound(network):
 
 def damaged(network):
     """Rows `(format, damage, verdict)`."""
-    from export import fold, int8
+    from export import int8
+    from recycle_tf.quantization import fold
 
     half = fold.fold(network.model)
     for layer in half.layers:
@@ -109,7 +110,8 @@ def damaged(network):
         "no normalization": (network.test - offset) / scale,
         **{f"resize: {rule}": network.decode(network.splits["test"], rule) for rule in ("crop", "letterbox")},
     }
-    simulated = {"tflite_float16": half, "tflite_int8": int8.simulate(network.model, network.calibration)}
+    integer = int8.simulate(network.model, network.calibration, network.run.trained_ranges)
+    simulated = {"tflite_float16": half, "tflite_int8": integer}
     for name, model in simulated.items():
         found = network.answers(model, network.test)
         order = [1, 0, *range(2, found.shape[1])]
@@ -134,7 +136,8 @@ def add_noise(model):
 
 def steps(network):
     """Rows `(step, error of the logits on the validation split)` of the int8 export."""
-    from export import fake_quantization, fold, gates, ranges, rounding
+    from export import gates, rounding
+    from recycle_tf.quantization import fake_quantization, fold, ranges
 
     expected = network.answers(network.model, network.validation)
     exact = fold.fold(network.model, through_relu=False)
@@ -179,6 +182,8 @@ def report(network):
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, damage, verdict in damaged(network):
         print(f"| {name} | {damage} {row(verdict)}", flush=True)
+    if network.run.trained_ranges is not None:
+        return
     print("\n| rounded | logit error |\n| --- | --- |")
     for step, found in steps(network):
         print(f"| {step} | {found:.4f} |", flush=True)

@@ -7,6 +7,7 @@ with the Keras model. A file that differs too much is moved to RUN/export/reject
 status 2. RUN/export is replaced as a whole at the end; a failed or interrupted export changes nothing.
 
     python -m export serve --run=runs/mine      # serves the web page that --formats=web has written
+    python -m export benchmark resnet18 vgg16   # what architectures cost, with random weights
 """
 
 import sys
@@ -16,16 +17,18 @@ from absl import flags
 from recycle_tf import cli
 from recycle_tf.errors import UserError
 
-from . import serve
+from . import benchmark, serve
 from .settings import ExportSettings
 
 
 @cli.command
 def main(argv):
-    """Exports a run, or serves its web page."""
+    """Exports a run, serves its web page, or measures architectures."""
     if argv[:1] == ["serve"]:
         serve.serve(argv[1:])
         return
+    if argv[:1] == ["benchmark"]:
+        return benchmark.main(argv[1:])
     settings = parse(argv)
     try:
         cli.import_tensorflow()

@@ -7,8 +7,9 @@ import hashlib
 import json
 import pathlib
 
-import keras
 import tensorflow as tf
+
+from recycle_tf.evaluation import familiarity
 
 from . import locales
 from .settings import DYNAMIC
@@ -33,7 +34,9 @@ class Artifact:
     operations: dict | None = None
 
 
-def make_spec(run, model, translations=None, author=None, license=None, calibration=None, batch=1):
+def make_spec(
+    run, model, translations=None, author=None, license=None, calibration=None, batch=1, place=None
+):
     """What an app developer needs to know, for JSON: input, resizing, labels, origin.
 
     Args:
@@ -44,10 +47,13 @@ def make_spec(run, model, translations=None, author=None, license=None, calibrat
         license: its license, or None.
         calibration: as returned by `temperature.calibrate`, or None.
         batch: batch size of the artifact, or `"dynamic"`; a SavedModel takes any number of images.
+        place: the `rules.Rules` of the place where it is used, or None.
 
     Returns:
         A dict without the entries that are None. Each format adds its name.
     """
+    missing = "; what is missing to a sum of 1 is the probability of an image unlike those of training"
+    missing = missing if "unlike" in (calibration or {}) else ""
     spec = {
         "arch": model.name,
         "run": run.path.resolve().name,
@@ -58,12 +64,13 @@ def make_spec(run, model, translations=None, author=None, license=None, calibrat
         "batch": batch,
         "input": f"uint8 RGB pixels, [{batch}, image_size, image_size, 3]",
         "normalization": {"mean": 0, "std": 1},
-        "output": f"float32 probabilities, [{batch}, number of labels]",
+        "output": f"float32 probabilities, [{batch}, number of labels]{missing}",
         "labels": run.labels,
         "labels_locale": locales.locale_of(run.labels),
         **{f"labels_{locale}": names for locale, names in (translations or {}).items()},
         "author": author,
         "license": license,
+        "rules": place and place.content(run.labels),
         **(calibration or {"temperature": 1.0}),
     }
     return {key: value for key, value in spec.items() if value is not None}
@@ -87,7 +94,7 @@ def label_files(spec):
 
 def answer(model, pixels):
     """The graph of every artifact: pixels 0..255, `[batch, height, width, 3]`, to probabilities."""
-    return keras.ops.softmax(model(tf.cast(pixels, tf.float32), training=False))
+    return familiarity.probabilities(model(tf.cast(pixels, tf.float32), training=False))
 
 
 def batch_dimension(spec):

@@ -31,9 +31,9 @@ the order of the table.
 
 ## Limits
 
-The model always answers with one of its classes, also for an object that belongs to none of them. The figures
-hold for images like those of its dataset, {dataset}. Measure it before you use it with other cameras,
-lighting, backgrounds or countries.
+{strangers}
+
+{elsewhere}
 """
 
 MEASURED = """The Keras model on the {examples} images of the test split of {source}:
@@ -57,10 +57,32 @@ calibration error from {calibration_error_before:.3f} to {calibration_error_afte
 Below a probability of {threshold:.3f} an app should say "not sure". Of the validation images,
 {share_above_threshold:.0%} are at or above it{right}."""
 
+STRANGERS = """The probabilities of an image sum to 1 minus the probability that it is unlike the training
+images: a cat, a wall, or waste that looks like nothing the model has learned. From {threshold:g} on, an app
+should say so instead of naming a class; its largest probability is then below the threshold as well. Not
+every such image is recognized."""
+
+NO_STRANGERS = """The model always answers with one of its classes, also for an object that belongs to none of
+them."""
+
+NOT_ELSEWHERE = """**Warning: this model was never evaluated on photographs of another origin.** The figures
+above hold for images like those of its dataset, {dataset}; elsewhere, accuracy is often half of that.
+Photograph some objects with the cameras, light and backgrounds of its use, and run
+`python -m recycle_tf evaluate` with `--dataset=FOLDER`."""
+
+ELSEWHERE = """The figures above hold for images like those of its dataset, {dataset}. On photographs of
+another origin:
+
+| dataset | images | accuracy | called unlike |
+| --- | --- | --- | --- |
+{rows}
+
+Measure it before you use it with other cameras, lighting, backgrounds or countries."""
+
 NOT_CALIBRATED = "The temperature is 1: the probabilities were not calibrated on data."
 
 
-def make_card(spec, rows, source=None, summary=None):
+def make_card(spec, rows, source=None, summary=None, elsewhere=None):
     """The text of `card.md`.
 
     Args:
@@ -68,6 +90,7 @@ def make_card(spec, rows, source=None, summary=None):
         rows: rows of `export.json`.
         source: name of the dataset that the files were verified on, or None.
         summary: `metrics.summarise` of the Keras model on the test split, or None.
+        elsewhere: as returned by `evaluate.elsewhere`, or None.
     """
     details = {
         "author": spec.get("author", "not stated"),
@@ -78,7 +101,7 @@ def make_card(spec, rows, source=None, summary=None):
     names = translations(spec)
     columns = zip(spec["labels"], *names.values(), strict=True)
     return CARD.format(
-        **{key: escape(spec[key]) for key in ("arch", "run", "dataset")},
+        **{key: escape(spec[key]) for key in ("arch", "run")},
         **{key: spec[key] for key in ("input", "output", "resize")},
         number=len(spec["labels"]),
         details="\n".join(f"- {name}: {escape(value)}" for name, value in details.items()),
@@ -89,6 +112,8 @@ def make_card(spec, rows, source=None, summary=None):
         ),
         measured=_measured(rows, source, summary) if summary else NOT_MEASURED,
         calibration=_calibration(spec),
+        strangers=STRANGERS.format(**spec["unlike"]) if "unlike" in spec else NO_STRANGERS,
+        elsewhere=_elsewhere(escape(spec["dataset"]), elsewhere or {}),
     )
 
 
@@ -116,6 +141,17 @@ def _artifact(row):
         f"| {verdict.get('flips', 'not counted')} | {verdict['max_gap']:.1e} "
         f"| {verdict['failure'] or 'verified'} |"
     )
+
+
+def _elsewhere(dataset, summaries):
+    if not summaries:
+        return NOT_ELSEWHERE.format(dataset=dataset)
+    rows = [
+        f"| {escape(name)} | {summary.get('examples', 'not counted')} | {summary['accuracy']:.4f} "
+        f"| {format(summary['unlike'], '.1%') if 'unlike' in summary else 'not measured'} |"
+        for name, summary in summaries.items()
+    ]
+    return ELSEWHERE.format(dataset=dataset, rows="\n".join(rows))
 
 
 def _calibration(spec):

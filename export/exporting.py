@@ -10,11 +10,21 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from recycle_tf import cli, runs
+from recycle_tf import cli, files, runs
 from recycle_tf.data import cache, pipeline
 from recycle_tf.data.sources import Split
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import datasets, litert, metrics, temperature
+from recycle_tf.evaluation import (
+    datasets,
+    evaluate,
+    familiarity,
+    latency,
+    litert,
+    metrics,
+    rules,
+    temperature,
+)
+from recycle_tf.quantization import ranges
 
 from . import artifact as artifacts
 from . import (
@@ -34,12 +44,11 @@ from . import (
 from .formats import FORMATS
 from .settings import ALL
 
-REPRESENTATIVE_IMAGES = 240
 REJECTED = "rejected"
 """Folder of the files that failed their gates."""
 
-WRITTEN_EACH_TIME = (record.FILE, "spec.json", "card.md", "labels*.txt", "golden", ".partial-*")
-"""What is not copied from the earlier export; the last are remains of exports by earlier versions."""
+WRITTEN_EACH_TIME = (record.FILE, "spec.json", "card.md", "labels*.txt", "golden")
+"""What is not copied from the earlier export."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,27 +101,29 @@ def export(settings):
     with staging.locked(run):
         earlier, earlier_answers = record.read(run.export), golden.read(run.export / "golden")
         translations = locales.translate(run.labels, settings.translation_files)
+        place = open_rules(settings, run)
         model = temperature.load_calibrated_model(run)
         formats = select_formats(settings, model)
         if not run.complete:
             print(f"{run.path}: training has not ended; the best model so far is exported")
         source = open_source(settings, run)
-        calibration = calibrate(settings, run, model, source)
+        calibration, model = calibrate(settings, run, model, source)
         about = {"author": settings.author, "license": settings.license, "batch": settings.batch_size}
-        spec = artifacts.make_spec(run, model, translations, calibration=calibration, **about)
+        spec = artifacts.make_spec(run, model, translations, calibration=calibration, place=place, **about)
         inputs = gather_inputs(settings, formats, run, source, spec)
         test = source and ask_keras(model, source.splits["test"], spec)
         validation = source and needed_validation(settings, formats, model, source, spec)
 
-        with staging.replacing(run.export, WRITTEN_EACH_TIME) as folder:
+        with files.replacing_folder(run.export) as folder:
+            staging.copy(run.export, folder, without=WRITTEN_EACH_TIME)
             write = functools.partial(write_format, spec, model, inputs, folder, settings)
             exported = [write(target, validation, test) for target in formats]
-            write_golden(folder, exported, test, spec, earlier_answers)
+            write_golden(folder, exported, model, test, spec, earlier_answers)
             write_flips(folder, exported, test, spec)
             rows = make_rows(exported, folder, test)
             names = {row["format"] for row in rows}
             kept = [row for row in earlier if row["format"] not in names]
-            write_beside(folder, spec, kept + rows, source, test)
+            write_beside(folder, spec, kept + rows, source, test, evaluate.elsewhere(run))
     report(settings, run, rows, test)
     return {row["format"]: run.export / row["path"] for row in rows if not is_rejected(row)}
 
@@ -159,6 +170,19 @@ def _why_not(settings, model, target):
     return reason
 
 
+def open_rules(settings, run):
+    """The `rules.Rules` that say which bin, or None.
+
+    Raises:
+        UserError: the file is invalid, or has no bin for a class of the run.
+    """
+    if settings.rules is None:
+        return None
+    found = rules.load(settings.rules)
+    found.bins_of(run.labels)
+    return found
+
+
 def open_source(settings, run):
     """The dataset to verify on; None if the export is unverified.
 
@@ -188,30 +212,35 @@ def calibrate(settings, run, model, source):
         source: the `sources.Source`, or None.
 
     Returns:
-        As `temperature.calibrate`; None if there is neither a calibration nor data.
+        As `temperature.calibrate_model`, or None if there is neither a calibration nor data; and the model
+        with its familiarity.
     """
     if run.calibration or source is None:
-        return run.calibration
-    split, size = source.splits["validation"], model.input_shape[1]
-    batches = pipeline.build_evaluation(split, len(run.labels), size, verify.BATCH, run.config["resize"])
+        return run.calibration, familiarity.attach(model, familiarity.load(run))
+    validation, size = source.splits["validation"], model.input_shape[1]
+    known = temperature.training_images(source.splits["train"], run.config["seed"])
+    batches, known = (
+        pipeline.build_evaluation(split, len(run.labels), size, verify.BATCH, run.config["resize"])
+        for split in (validation, known)
+    )
     if run.complete and settings.dataset is None:
-        return temperature.calibrate_run(run, model, batches, split.labels)
-    logits = model.predict(batches.map(lambda images, _: images), verbose=0)
-    found = temperature.calibrate(logits, split.labels, run.labels)
-    temperature.set_temperature(model, found["temperature"])
-    return found
+        found, familiar = temperature.calibrate_run(run, model, batches, validation.labels, known)
+    else:
+        found, familiar = temperature.calibrate_model(model, batches, validation.labels, known, run.labels)
+    return found, familiarity.attach(model, familiar)
 
 
 def gather_inputs(settings, formats, run, source, spec):
     """What the formats need beyond the model: `{name of the argument: value}`."""
 
     def representative_images():
-        chosen = pipeline.class_balanced(source.splits["train"], REPRESENTATIVE_IMAGES, run.config["seed"])
-        return cache.decode_all(chosen, spec["image_size"], spec["resize"])
+        size, resize, seed = spec["image_size"], spec["resize"], run.config["seed"]
+        return ranges.representative_images(source.splits["train"], size, resize, seed)
 
     gather = {
         "web_runtime": lambda: web.open_runtime(settings.web_runtime),
         "representative_images": representative_images,
+        "trained_ranges": lambda: run.trained_ranges,
     }
     needed = {need for target in formats for need in target.needs}
     return {need: function() for need, function in gather.items() if need in needed}
@@ -220,8 +249,13 @@ def gather_inputs(settings, formats, run, source, spec):
 def ask_keras(model, split, spec):
     """The `Reference` of a split."""
     images = cache.decode_all(split, spec["image_size"], spec["resize"])
-    logits = model.predict(images, batch_size=verify.BATCH, verbose=0)
-    return Reference(split, images, keras.ops.convert_to_numpy(keras.ops.softmax(logits)))
+    return Reference(split, images, answer(model, images))
+
+
+def answer(model, images):
+    """Probabilities of the Keras model, `[examples, num_classes]`."""
+    found = familiarity.probabilities(model.predict(images, batch_size=verify.BATCH, verbose=0))
+    return keras.ops.convert_to_numpy(found)
 
 
 def needed_validation(settings, formats, model, source, spec):
@@ -251,7 +285,10 @@ def write_format(spec, model, inputs, folder, settings, target, validation, test
     compare = functools.partial(compare_with_keras, target, names=spec["labels"], max_drop=settings.max_drop)
     with tempfile.TemporaryDirectory(dir=folder) as partial:
         needed = {need: inputs[need] for need in target.needs}
-        artifact = target.load_module().export(spec, model, target.name, pathlib.Path(partial), **needed)
+        try:
+            artifact = target.load_module().export(spec, model, target.name, pathlib.Path(partial), **needed)
+        except UserError as error:
+            raise UserError(f"`formats={target.name}`: {error}") from error
         if validation and (settings.choose or target.selective):
             artifact, selection = select_on_validation(
                 model, inputs, target, artifact, lambda attempt: compare(attempt, validation)[1]
@@ -302,11 +339,16 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def write_golden(folder, exported, test, spec, earlier):
+def write_golden(folder, exported, model, test, spec, earlier):
     """Writes the golden images, if there are images."""
     if test:
         answers = {"keras": test.expected} | {result.artifact.format: result.answers for result in exported}
-        golden.write(folder / "golden", test.split, spec, answers, earlier)
+        image = golden.draw(spec["image_size"])[None]
+        drawn = {"keras": answer(model, image)[0]}
+        for artifact in (result.artifact for result in exported):
+            predict = FORMATS[artifact.format].load_module().load(artifact.path)
+            drawn[artifact.format] = predict(image)[0]
+        golden.write(folder / "golden", test.split, spec, answers, drawn, earlier)
 
 
 def write_flips(folder, exported, test, spec):
@@ -321,30 +363,32 @@ def write_flips(folder, exported, test, spec):
 
 def make_rows(exported, folder, test):
     """The rows of `export.json`, with latency and peak memory of `.tflite` files if there is an image."""
-    latency = {}
+    times = {}
     if test:
         timed = [result.artifact for result in exported if FORMATS[result.artifact.format].timed]
-        predictors = {
-            (artifact.format, threads): litert.open_predictor(artifact.path, threads)
+        calls = {
+            (artifact.format, threads): functools.partial(
+                litert.open_predictor(artifact.path, threads), test.images[0]
+            )
             for artifact in timed
             for threads in (1, 2)
         }
-        for (name, threads), milliseconds in verify.time_alternately(predictors, test.images[0]).items():
-            latency.setdefault(name, {})[f"threads_{threads}"] = milliseconds
+        for (name, threads), milliseconds in latency.time_alternately(calls).items():
+            times.setdefault(name, {})[f"threads_{threads}"] = milliseconds
     return [
         record.make_row(
             result,
             folder,
-            latency.get(result.artifact.format),
-            peak.measure(result.artifact.path) if result.artifact.format in latency else None,
+            times.get(result.artifact.format),
+            peak.measure(result.artifact.path) if result.artifact.format in times else None,
         )
         for result in exported
     ]
 
 
-def write_beside(folder, spec, rows, source, test):
+def write_beside(folder, spec, rows, source, test, elsewhere):
     """Writes `export.json`, `spec.json`, the labels and the model card."""
-    files = {
+    digests = {
         name: digest
         for row in rows
         for name, digest in artifacts.digests(folder / row["path"], folder).items()
@@ -353,8 +397,8 @@ def write_beside(folder, spec, rows, source, test):
     texts = {
         record.FILE: artifacts.as_json(rows),
         # The files themselves contain the spec, but cannot contain their own digests.
-        "spec.json": artifacts.as_json({**spec, "files": files}),
-        "card.md": card.make_card(spec, rows, source and source.name, summary),
+        "spec.json": artifacts.as_json({**spec, "files": digests}),
+        "card.md": card.make_card(spec, rows, source and source.name, summary, elsewhere),
     }
     for name, text in (texts | artifacts.label_files(spec)).items():
         (folder / name).write_text(text, encoding="utf-8")

@@ -19,7 +19,8 @@ class Format:
     Attributes:
         name: its name in the setting `formats`.
         module: name of its module.
-        needs: arguments that `export` takes beyond the model: `representative_images`, `web_runtime`.
+        needs: arguments that `export` takes beyond the model: `representative_images`, `trained_ranges`,
+            `web_runtime`.
         default: whether it is exported if no formats are given.
         precision: how it computes, which decides its gates; see `gates.judge`.
         bytes_per_parameter: of a `.tflite` for devices: such files are timed and can be chosen. Else None.
@@ -55,7 +56,14 @@ FORMATS = {
         Format("tflite_float32", "tflite", "exact", bytes_per_parameter=4),
         Format("tflite_float16", "tflite", "half", bytes_per_parameter=2),
         Format("tflite_dynamic", "tflite", "weights", bytes_per_parameter=1),
-        Format("tflite_int8", "int8", "integer", needs=_IMAGES, bytes_per_parameter=1, selective=True),
+        Format(
+            "tflite_int8",
+            "int8",
+            "integer",
+            needs=(*_IMAGES, "trained_ranges"),
+            bytes_per_parameter=1,
+            selective=True,
+        ),
         Format("tflite_int16x8", "tflite", "weights", needs=_IMAGES, bytes_per_parameter=1, default=False),
         Format("onnx", "onnx", "exact", default=False),
         Format("web", "web", "half", needs=("web_runtime",), default=False),

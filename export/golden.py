@@ -6,11 +6,15 @@ import pathlib
 import string
 
 import tensorflow as tf
+from PIL import Image
 
-from recycle_tf.data import decode
+from recycle_tf.data import backgrounds, decode
 from recycle_tf.errors import UserError
 
 MAX_IMAGES = 10
+DRAWN = "drawn.png"
+"""A drawn texture, which is no photograph of waste: an app says that it is unlike the training images."""
+
 PAGE = pathlib.Path(__file__).parent / "golden_page.md"
 RESIZE = {
     "stretch": ("stretched to that size", ""),
@@ -37,6 +41,11 @@ def choose(split):
     return (firsts + seconds)[:MAX_IMAGES]
 
 
+def draw(size):
+    """The pixels of `DRAWN`, uint8 `[size, size, 3]`: the same for every network of this size."""
+    return backgrounds.bank(1, size)[0]
+
+
 def read(folder):
     """The probabilities that an earlier export wrote: `{SHA-256 of the pixels: {format: probabilities}}`.
 
@@ -53,7 +62,7 @@ def read(folder):
         raise UserError(f"{path}: damaged, cannot be read; delete {folder} and rerun the command") from error
 
 
-def write(folder, split, spec, answers, earlier):
+def write(folder, split, spec, answers, drawn, earlier):
     """Writes the original image files, `expected.json`, and `README.md`, which explains their use.
 
     Args:
@@ -61,28 +70,31 @@ def write(folder, split, spec, answers, earlier):
         split: the `sources.Split` of the images.
         spec: as returned by `artifact.make_spec`.
         answers: `{format: probabilities [len(split), num_classes]}`.
+        drawn: `{format: probabilities [num_classes]}` of the image of `draw`.
         earlier: as returned by `read`: probabilities of formats that are not exported this time.
     """
     folder.mkdir()
-    expected = []
+    expected, size = [], spec["image_size"]
+
+    def row(file, label, pixels, found):
+        digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+        found = {name: probabilities.round(6).tolist() for name, probabilities in found.items()}
+        probabilities = earlier.get(digest, {}) | found
+        return {"file": file, "label": label, "input_sha256": digest, "probabilities": probabilities}
+
     for number, index in enumerate(choose(split), start=1):
         file = f"{number:02d}_{pathlib.PurePath(split.ids[index]).name}"
         encoded = split.encoded(tf.constant(index, tf.int64))
         (folder / file).write_bytes(encoded.numpy())
-        pixels = decode.decode(encoded, spec["image_size"], spec["resize"])
-        digest = hashlib.sha256(pixels.numpy().tobytes()).hexdigest()
-        expected.append(
-            {
-                "file": file,
-                "label": spec["labels"][split.labels[index]],
-                "input_sha256": digest,
-                "probabilities": earlier.get(digest, {})
-                | {name: found[index].round(6).tolist() for name, found in answers.items()},
-            }
-        )
+        pixels = decode.decode(encoded, size, spec["resize"]).numpy()
+        found = {name: probabilities[index] for name, probabilities in answers.items()}
+        expected.append(row(file, spec["labels"][split.labels[index]], pixels, found))
+    pixels = draw(size)
+    Image.fromarray(pixels).save(folder / DRAWN)
+    expected.append(row(DRAWN, None, pixels, drawn))
     text = json.dumps(expected, indent=1) + "\n"
     (folder / "expected.json").write_text(text, encoding="utf-8")
     resize, first = RESIZE[spec["resize"]]
     page = string.Template(PAGE.read_text(encoding="utf-8"))
-    text = page.substitute(size=spec["image_size"], resize=resize, first=first)
+    text = page.substitute(size=size, resize=resize, first=first)
     (folder / "README.md").write_text(text, encoding="utf-8")

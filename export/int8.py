@@ -1,37 +1,41 @@
 """A TFLite file that computes in integers of 8 bits, from a Keras model and a few training images.
 
 The network is folded, its kernels are rounded so that each layer's output changes least, and the ranges of
-its feature maps are measured; the converter only writes down the integers that follow from them.
+its feature maps are measured; the converter only writes down the integers that follow from them. A network
+that was trained with integers (`--quantize=int8`) has its ranges from there, and its kernels are rounded to
+nearest, as in training.
 """
 
-import tempfile
-
-import keras
 import tensorflow as tf
 
-from recycle_tf import cli
-from recycle_tf.evaluation import litert
+from recycle_tf.errors import UserError
+from recycle_tf.evaluation import familiarity, litert
+from recycle_tf.quantization import fake_quantization, fold, ranges
 
-from . import fake_quantization, fold, ranges, rounding, tflite
-from .artifact import batch_dimension, writing
+from . import converter, rounding, tflite
+from .artifact import batch_dimension
 
 load = tflite.load
+
+CONVERSION = converter.Conversion(input_type="uint8")
+"""The converter takes the ranges from the `FakeQuantize` layers in the graph."""
 
 
 def why_not(model, name):
     """Why a network cannot be exported in integers, or None."""
-    return tflite.why_not_integers(model)
+    return fake_quantization.why_not(model)
 
 
-def export(spec, model, name, folder, representative_images):
+def export(spec, model, name, folder, representative_images, trained_ranges=None):
     """Writes `folder/model_int8.tflite`, with labels, `spec.json` and TFLite metadata inside.
 
     Args:
         spec: as returned by `artifact.make_spec`.
-        model: a Keras model that returns logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         name: name of the format.
         folder: an existing folder.
         representative_images: as in `simulate`.
+        trained_ranges: as in `simulate`.
 
     Returns:
         The `Artifact`.
@@ -39,7 +43,7 @@ def export(spec, model, name, folder, representative_images):
     Raises:
         OSError: it could not be written.
     """
-    flat_buffer = convert(model, representative_images, batch_dimension(spec))
+    flat_buffer = convert(model, representative_images, batch_dimension(spec), trained_ranges)
     artifact = tflite.write(flat_buffer, spec, name, folder)
     scale = litert.open_interpreter(artifact.path).get_input_details()[0]["quantization"]
     if scale != (1.0, 0):
@@ -47,48 +51,53 @@ def export(spec, model, name, folder, representative_images):
     return artifact
 
 
-def simulate(model, images):
+def simulate(model, images, trained_ranges=None):
     """The network that `convert` writes, as a float model: for tests, and to find what integers cost where.
 
     Args:
         model: a functional model; it stays as it is.
         images: uint8 training images, `[examples, image_size, image_size, 3]`; a few hundred, all classes
             alike.
+        trained_ranges: the ranges that the network was trained with, or None to measure them.
 
     Returns:
         A model of pixels 0..255, float32, to logits.
+
+    Raises:
+        UserError: a range is missing.
     """
     folded = fold.fold(model, through_relu=False)
+    if trained_ranges is not None:
+        rounding.round_to_nearest(folded)
+        try:
+            return fake_quantization.insert(folded, trained_ranges)
+        except KeyError as error:
+            raise UserError(
+                f"{model.name} was trained with integers by another version, the range of {error} is "
+                "missing; train it again"
+            ) from None
     # Of the float network: rounding must not change what it is measured against.
     measured = ranges.measure(folded, images)
     rounding.round_kernels(folded, images)
     return fake_quantization.insert(folded, measured)
 
 
-def convert(model, images, batch=1):
+def convert(model, images, batch=1, trained_ranges=None):
     """The bytes of a `.tflite` file: uint8 pixels to float32 `probabilities`.
 
     Args:
         model: as in `simulate`.
         images: as in `simulate`.
         batch: first dimension of the input, or None for any.
+        trained_ranges: as in `simulate`.
     """
-    network = simulate(model, images)
+    network = simulate(model, images, trained_ranges)
     pixels = tf.TensorSpec([batch, *model.input_shape[1:]], tf.float32, name="pixels")
     low, high = fake_quantization.PIXELS
 
     def serve(pixels):
         exact = tf.quantization.fake_quant_with_min_max_args(pixels, low, high)
-        return {"probabilities": keras.ops.softmax(network(exact, training=False))}
+        return {"probabilities": familiarity.probabilities(network(exact, training=False))}
 
-    archive = keras.export.ExportArchive()
-    archive.add_endpoint("serve", serve, [pixels])
-    with tempfile.TemporaryDirectory() as folder, cli.hushed(1, 2):
-        with writing(folder):
-            archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
-        # With `FakeQuantize` in the graph, this takes the ranges from there.
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        converter.inference_input_type = tf.uint8
-        return converter.convert()
+    with tflite.saved_endpoint(serve, pixels) as folder:
+        return converter.convert(folder, CONVERSION)

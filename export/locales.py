@@ -1,8 +1,7 @@
 """Translated class names, which an app can display."""
 
-import pathlib
-
 from recycle_tf.errors import UserError
+from recycle_tf.paths import from_user
 
 NAMES = {
     "ko": {
@@ -47,7 +46,7 @@ def translate(labels, files=None):
 
 def _read(locale, file, labels):
     try:
-        names = pathlib.Path(file).expanduser().read_text(encoding="utf-8-sig").splitlines()
+        names = from_user(file, "translations").read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"`translations={locale}:{file}`: not a readable UTF-8 text file") from error
     names = [name.strip() for name in names]

@@ -12,9 +12,8 @@ import zipfile
 
 import flatbuffers
 import numpy as np
-from tensorflow.lite.python import schema_py_generated as schema
-from tensorflow.lite.tools import flatbuffer_utils
 
+from . import flat_buffer
 from .artifact import as_json, label_files, translations
 
 BUFFER_NAME = "TFLITE_METADATA"
@@ -39,15 +38,15 @@ def attach(network, spec):
     Returns:
         Bytes of a `.tflite`; the same bytes for the same arguments.
     """
-    model = flatbuffer_utils.convert_bytearray_to_object(network)
-    entry, buffer = schema.MetadataT(), schema.BufferT()
+    model = flat_buffer.read(network)
+    entry, buffer = flat_buffer.Metadata(), flat_buffer.Buffer()
     entry.name, entry.buffer = BUFFER_NAME, len(model.buffers)
     buffer.data = np.frombuffer(_build(_describe(spec)), np.uint8)
     model.metadata.append(entry)
     model.buffers.append(buffer)
 
     files = {**label_files(spec), "spec.json": as_json(spec)}
-    content = io.BytesIO(flatbuffer_utils.convert_object_to_bytearray(model))
+    content = io.BytesIO(flat_buffer.write(model))
     with zipfile.ZipFile(content, "a", zipfile.ZIP_STORED) as archive:
         for name, text in files.items():
             # A fixed date, so that the same model gives the same bytes.

@@ -4,8 +4,9 @@ import importlib.util
 import warnings
 
 import keras
+import numpy as np
 
-from recycle_tf.evaluation import artifacts
+from recycle_tf.evaluation import artifacts, familiarity
 
 from .artifact import Artifact, as_json, batch_dimension, label_files, size_of
 
@@ -17,9 +18,6 @@ def why_not(model, name):
     missing = [package for package in PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
         return f"needs the packages {', '.join(missing)}; run: pip install 'recycle-tf[onnx]'"
-    convolutions = (layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
-    if any(layer.groups > 1 for layer in convolutions):
-        return f"{model.name} has grouped convolutions, which tf2onnx cannot convert from Keras"
     return None
 
 
@@ -28,7 +26,7 @@ def export(spec, model, name, folder):
 
     Args:
         spec: as returned by `artifact.make_spec`.
-        model: a Keras model that returns logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         name: `"onnx"`.
         folder: an existing folder.
 
@@ -39,9 +37,7 @@ def export(spec, model, name, folder):
 
     shape = (batch_dimension(spec), spec["image_size"], spec["image_size"], 3)
     pixels = keras.Input(batch_shape=shape, dtype="uint8", name="pixels")
-    # A model that was loaded from a file returns its only output in a list.
-    (logits,) = keras.tree.flatten(model(keras.ops.cast(pixels, "float32")))
-    probabilities = keras.ops.softmax(logits)
+    probabilities = familiarity.probabilities(_with_towers(model)(keras.ops.cast(pixels, "float32")))
     path, spec = folder / "model.onnx", {"format": name, **spec}
     # Keras cannot infer the input of a model that was never called.
     signature = [keras.InputSpec("uint8", shape, name="pixels")]
@@ -63,6 +59,25 @@ def export(spec, model, name, folder):
 def load(path):
     """A function from pixels `[batch, image_size, image_size, 3]` to probabilities, in ONNX Runtime."""
     return artifacts.open_artifact(path)[1]
+
+
+def _with_towers(model):
+    """The same network with a convolution per group of each grouped one, which tf2onnx does not know."""
+
+    def call(operation, *args, **kwargs):
+        if not isinstance(operation, keras.layers.Conv2D) or operation.groups == 1:
+            return operation(*args, **kwargs)
+        count = operation.groups
+        parts = [np.split(weight, count, axis=-1) for weight in operation.get_weights()]
+        config = {**operation.get_config(), "groups": 1, "filters": operation.filters // count}
+        found = []
+        for number, channels in enumerate(keras.ops.split(args[0], count, axis=-1)):
+            tower = keras.layers.Conv2D.from_config({**config, "name": f"{operation.name}_tower{number + 1}"})
+            found.append(tower(channels))
+            tower.set_weights([part[number] for part in parts])
+        return keras.ops.concatenate(found, axis=-1)
+
+    return keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
 
 
 def _rename_output(graph, name):

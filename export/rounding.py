@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from . import fake_quantization
+from recycle_tf.quantization import fake_quantization
 
 BATCH = 8
 POSITIONS = 64
@@ -61,6 +61,19 @@ def round_kernels(model, images):
         kernel, bias = layer.get_weights()
         rounded, change = round_kernel(layer, np.float64(kernel), moments)
         layer.set_weights([np.float32(rounded), np.float32(bias + change)])
+
+
+def round_to_nearest(model):
+    """Rounds the kernels of a model in place to 8 bits, each weight to the nearest integer.
+
+    Args:
+        model: as in `round_kernels`.
+    """
+    for layer in model.layers:
+        if fake_quantization.is_quantized(layer):
+            kernel, bias = layer.get_weights()
+            rounded = fake_quantization.round_kernel(np.float64(kernel), fake_quantization.output_axes(layer))
+            layer.set_weights([np.float32(rounded), bias])
 
 
 def measure(model, images):

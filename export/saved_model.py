@@ -28,7 +28,7 @@ def export(spec, model, name, folder):
 
     Args:
         spec: as returned by `artifact.make_spec`.
-        model: a Keras model that returns logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         name: `"saved_model"`.
         folder: an existing folder.
 

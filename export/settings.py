@@ -57,6 +57,10 @@ class ExportSettings:
         "Translated class names: LOCALE:FILE,…, for example ko:korean.txt; a file has one name per line, in "
         "the order of the classes. Default: the built-in Korean names, if they cover all classes.",
     )
+    rules: str | None = _setting(
+        None,
+        "Which bin, for the web page and the app: a .yaml file, or built-in rules: england, korea.",
+    )
     author: str | None = _setting(None, "Author of the model, for its metadata and model card.")
     license: str | None = _setting(None, "License of the model, for its metadata and model card.")
     web_runtime: str | None = _setting(

@@ -1,8 +1,4 @@
-"""Replaces a run's export folder as a whole: either everything under its final names changes, or nothing.
-
-The new folder is built beside the old one, which it replaces with two renames. A process that is killed
-between the two leaves no export folder; the next export starts by renaming the old one back.
-"""
+"""One export of a run at a time; and what an export keeps of the one before."""
 
 import contextlib
 import os
@@ -31,50 +27,34 @@ def locked(run):
             raise UserError(
                 f"{run.path}: another process is exporting this run; wait until it has finished"
             ) from error
-        _recover(*_places(run.export))
+        final = run.export.resolve()
+        files.recover(final.parent, final.name)
         yield
 
 
-@contextlib.contextmanager
-def replacing(folder, without=()):
-    """Yields a copy of a folder, which replaces the folder if the block succeeds. Call it under `locked`.
+def copy(source, target, without=()):
+    """Copies what a folder holds into another one.
 
-    Unchanged files cost no space: the copy consists of hard links where the file system has them. They must
+    Unchanged files cost no space: the copies are hard links where the file system has them. They must
     therefore be replaced, never written to.
 
     Args:
-        folder: the folder; it may be missing.
-        without: patterns of names directly in the folder that are not copied.
+        source: the folder; it may be missing.
+        target: an empty folder.
+        without: patterns of names directly in `source` that are not copied.
 
     Raises:
-        OSError: something cannot be written; the folder is unchanged.
+        OSError: something cannot be written.
     """
-    final, new, old = _places(folder)
-    try:
-        if final.exists():
-            _copy(final, new, without)
-        else:
-            new.mkdir()
-        yield new
-        _swap(final, new, old)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def _places(folder):
-    """The folder, and beside it the places of the next and of the previous one."""
-    # Behind a link, renames have to happen where the folder is.
-    final = folder.resolve()
-    return final, final.with_name(f".{final.name}-new"), final.with_name(f".{final.name}-old")
-
-
-def _copy(source, target, without):
     ignored_names = shutil.ignore_patterns(*without)
 
     def ignored(directory, names):
         return ignored_names(directory, names) if directory == os.fspath(source) else ()
 
-    shutil.copytree(source, target, symlinks=True, ignore=ignored, copy_function=_link)
+    if source.exists():
+        shutil.copytree(
+            source, target, symlinks=True, ignore=ignored, copy_function=_link, dirs_exist_ok=True
+        )
 
 
 def _link(source, target):
@@ -83,23 +63,3 @@ def _link(source, target):
     except OSError:
         # The file system has no hard links; a full disk fails here as well.
         shutil.copy2(source, target)
-
-
-def _swap(final, new, old):
-    try:
-        if final.exists():
-            final.rename(old)
-        new.rename(final)
-    except BaseException:
-        _recover(final, new, old)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _recover(final, new, old):
-    """Undoes a swap that was interrupted, and removes what was left behind."""
-    if old.exists() and not final.exists():
-        old.rename(final)
-    for leftover in (new, old):
-        if leftover.exists():
-            shutil.rmtree(leftover)

@@ -5,41 +5,24 @@ do not work: converting the concrete functions of a Keras 3 model gives a file t
 unknown batch size leaves shape arithmetic in the graph. Only the runtime's built-in operations are allowed.
 """
 
-import collections
 import contextlib
-import dataclasses
 import tempfile
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.lite.tools import flatbuffer_utils
 
-from recycle_tf import cli, layers
+from recycle_tf import cli
 from recycle_tf.evaluation import litert
+from recycle_tf.quantization import fake_quantization, fold
 
-from . import fold, metadata
+from . import converter, metadata
 from .artifact import Artifact, answer, batch_dimension, size_of, writing
+from .converter import Conversion
+from .flat_buffer import operations
 
 THREADS = 2
 """Threads with which an artifact is compared with Keras."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Conversion:
-    """Settings of the converter for one format.
-
-    Attributes:
-        optimize: whether weights are stored in fewer bits.
-        types: types in which the converter may store weights; () for int8.
-        operations: operations that the graph may contain.
-        representative: whether activations are quantized, to ranges measured on representative images.
-    """
-
-    optimize: bool = True
-    types: tuple = ()
-    operations: tuple = (tf.lite.OpsSet.TFLITE_BUILTINS,)
-    representative: bool = False
 
 
 MIXED = Conversion(representative=True)
@@ -47,13 +30,13 @@ MIXED = Conversion(representative=True)
 
 CONVERSIONS = {
     "tflite_float32": Conversion(optimize=False),
-    "tflite_float16": Conversion(types=(tf.float16,)),
+    "tflite_float16": Conversion(types=("float16",)),
     "tflite_dynamic": Conversion(),
     "tflite_int16x8": Conversion(
         operations=(
             # For the cast of the pixels, the only operation in float.
-            tf.lite.OpsSet.TFLITE_BUILTINS,
-            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+            "TFLITE_BUILTINS",
+            "EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8",
         ),
         representative=True,
     ),
@@ -62,17 +45,7 @@ CONVERSIONS = {
 
 def why_not(model, name):
     """Why a network cannot be exported to a format, or None."""
-    return why_not_integers(model) if CONVERSIONS[name].representative else None
-
-
-def why_not_integers(model):
-    """Why a network cannot compute in integers, or None."""
-    if any(isinstance(layer, layers.DeformableConv2D) for layer in model.layers):
-        return (
-            f"{model.name} samples its feature maps at computed coordinates, which integers would round; "
-            "tflite_dynamic keeps them in float"
-        )
-    return None
+    return fake_quantization.why_not(model) if CONVERSIONS[name].representative else None
 
 
 def export(spec, model, name, folder, representative_images=None):
@@ -80,7 +53,7 @@ def export(spec, model, name, folder, representative_images=None):
 
     Args:
         spec: as returned by `artifact.make_spec`.
-        model: a Keras model that returns logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         name: name of the format.
         folder: an existing folder.
         representative_images: uint8 images `[examples, image_size, image_size, 3]` on which the ranges of
@@ -93,44 +66,49 @@ def export(spec, model, name, folder, representative_images=None):
         OSError: it could not be written.
     """
     conversion = CONVERSIONS[name]
-    with converting(spec, model, conversion, representative_images) as converter:
-        flat_buffer = converter.convert()
+    images = batches(spec, representative_images) if conversion.representative else None
+    with saved(spec, model, conversion) as place:
+        flat_buffer = converter.convert(place, conversion, images)
     return write(flat_buffer, spec, name, folder)
 
 
 @contextlib.contextmanager
-def converting(spec, model, conversion, representative_images=None):
-    """Yields the converter of a model, and hides its messages.
+def saved(spec, model, conversion):
+    """Yields the folder of a SavedModel as `converter` expects it.
 
     Args:
         spec: as in `export`.
         model: as in `export`.
         conversion: a `Conversion`.
-        representative_images: as in `export`.
     """
     batch, image_size = batch_dimension(spec), model.input_shape[1]
     pixels = tf.TensorSpec([batch, image_size, image_size, 3], tf.uint8, name="pixels")
     folded = fold.fold(model, through_relu=not conversion.representative)
+    with saved_endpoint(lambda pixels: {"probabilities": answer(folded, pixels)}, pixels) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def saved_endpoint(function, pixels):
+    """Yields the folder of a SavedModel that computes a function.
+
+    Args:
+        function: from a tensor to a dict of tensors.
+        pixels: the `tf.TensorSpec` of its argument.
+    """
     archive = keras.export.ExportArchive()
-    archive.add_endpoint("serve", lambda pixels: {"probabilities": answer(folded, pixels)}, [pixels])
-    with tempfile.TemporaryDirectory() as folder, cli.hushed(1, 2):
-        with writing(folder):
+    archive.add_endpoint("serve", function, [pixels])
+    with tempfile.TemporaryDirectory() as folder:
+        with cli.hushed(1, 2), writing(folder):
             archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serve"])
-        converter.target_spec.supported_ops = list(conversion.operations)
-        converter.target_spec.supported_types = list(conversion.types)
-        if conversion.optimize:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if conversion.representative:
-            converter.representative_dataset = _batches(representative_images, batch or 1)
-        yield converter
+        yield folder
 
 
-def _batches(images, batch):
-    """The representative dataset as the converter expects it."""
+def batches(spec, images):
+    """Representative images as `converter` expects them, `[examples, batch, height, width, 3]`."""
     # Two uniform images make the input's range exactly 0..255, so that pixels need no scaling.
     uniform = [np.full_like(images[0], value) for value in (0, 255)]
-    return lambda: ([np.repeat(image[None], batch, axis=0)] for image in [*uniform, *images])
+    return np.repeat(np.stack([*uniform, *images])[:, None], batch_dimension(spec) or 1, axis=1)
 
 
 def write(flat_buffer, spec, name, folder):
@@ -138,19 +116,9 @@ def write(flat_buffer, spec, name, folder):
     path = folder / f"model_{name.removeprefix('tflite_')}.tflite"
     spec = {"format": name, **spec}
     path.write_bytes(metadata.attach(flat_buffer, spec))
-    return Artifact(name, path, size_of(path), spec, _operations(flat_buffer))
+    return Artifact(name, path, size_of(path), spec, operations(flat_buffer))
 
 
 def load(path):
     """A function from pixels `[batch, image_size, image_size, 3]` to probabilities, in LiteRT."""
     return litert.batch_predictor(litert.open_interpreter(path, THREADS))
-
-
-def _operations(flat_buffer):
-    model = flatbuffer_utils.convert_bytearray_to_object(flat_buffer)
-    names = (
-        flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
-        for graph in model.subgraphs
-        for operator in graph.operators
-    )
-    return dict(collections.Counter(names).most_common())

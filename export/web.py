@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 
 from recycle_tf.errors import UserError
+from recycle_tf.paths import from_user
 
 from . import tflite
 from .artifact import Artifact, as_json, size_of
@@ -59,7 +60,7 @@ def open_runtime(folder=None):
         UserError: npm is not installed or cannot download, or an archive is missing or has another SHA-256.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        place = pathlib.Path(folder).expanduser() if folder else _pack(temporary)
+        place = from_user(folder, "web_runtime") if folder else _pack(temporary)
         archives = {package: _open_archive(place / _archive_name(package), package) for package in PACKAGES}
         files = {
             name: archives[package].extractfile(f"package/{path}").read()
@@ -77,7 +78,7 @@ def export(spec, model, name, folder, web_runtime):
 
     Args:
         spec: as returned by `artifact.make_spec`.
-        model: a Keras model that returns logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         name: `"web"`.
         folder: an existing folder.
         web_runtime: as returned by `open_runtime`.

@@ -26,7 +26,7 @@ import sys
 import typing
 
 if typing.TYPE_CHECKING:  # For editors, which complete names without running anything.
-    from recycle_tf.api import audit, load, open_dataset, open_run, train
+    from recycle_tf.api import audit, average, compare, load, open_dataset, open_run, train
     from recycle_tf.errors import UserError
     from recycle_tf.models import create_model, describe, list_models, stages
 
@@ -35,6 +35,8 @@ __version__ = "0.1.0"
 __all__ = [
     "UserError",
     "audit",
+    "average",
+    "compare",
     "create_model",
     "describe",
     "list_models",

@@ -11,6 +11,7 @@ import typing
 from absl import flags
 
 from recycle_tf.errors import UserError, did_you_mean
+from recycle_tf.paths import printable
 from recycle_tf.quiet import hushed, import_tensorflow  # noqa: F401  (commands take them from here)
 
 RENAMED_FLAGS = {"rates": "lr_multipliers"}
@@ -133,9 +134,3 @@ def _help(usage, flag_values):
         lines.append(f"  --{name}{default}")
         lines += textwrap.wrap(flag.help, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)
-
-
-def printable(text):
-    """The text with control characters and undecodable bytes escaped, so that it cannot change a terminal."""
-    text = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -5,6 +5,7 @@ The command line makes a flag from every field (`recycle_tf.cli.define_flags`).
 
 import ast
 import dataclasses
+import pathlib
 import re
 
 from recycle_tf import options
@@ -13,6 +14,10 @@ from recycle_tf.recipes import RECIPES, paper
 
 LONGEST = 1e12
 """Largest number of a duration, in its unit."""
+
+
+LARGEST_TURN = 1000
+"""Largest weight of a source."""
 
 
 def _setting(default, help, choices=None, low=None, high=None, units=None):
@@ -47,8 +52,10 @@ class TrainConfig:
     )
     recipe: str = _setting(
         "scratch",
-        "Named set of settings: scratch, quick, finetune (needs --weights) or paper (optimizer, learning "
-        "rate and schedule of the architecture's paper). Other flags override it.",
+        "Named set of settings: scratch, quick, finetune (needs --weights), robust (the same for photographs "
+        "unlike those of training), adapt (adds photographs to the run in --from_run, without forgetting), "
+        "quantize (the default with --quantize), or paper (optimizer, learning rate and schedule of the "
+        "architecture's paper). Other flags override it.",
         choices=options.RECIPES,
     )
     weights: str | None = _setting(
@@ -60,7 +67,18 @@ class TrainConfig:
     dataset: str = _setting(
         "trashnet",
         "trashnet, trashnet/clean, recyclables_synth, a folder with one subfolder of images per class, or a "
-        ".csv file with the columns image,label,split.",
+        ".csv file with the columns image,label,split; or several of these, for example "
+        "trashnet+photos+more.csv. A path with a + in it can only be used alone.",
+    )
+    label_map: str | None = _setting(
+        None,
+        "YAML file with other names for classes, one per line: 'Carton: cardboard', or 'Carton: -' to leave "
+        "the class out. With several sources, the first one's classes count, and this file adds to them.",
+    )
+    source_weights: str = _setting(
+        "size",
+        "How often images of several sources are drawn: size (every image once per epoch), even (every "
+        "source equally often), or whole numbers, for example 1,2.",
     )
     split: str = _setting(
         "stratified",
@@ -201,6 +219,29 @@ class TrainConfig:
     label_smoothing: float = _setting(
         0.1, "Fraction of the label that is spread evenly over all classes.", low=0, high=0.99
     )
+    teacher: str | None = _setting(
+        None,
+        "Distillation: the folder of a complete run whose answers the network learns; or several, separated "
+        "by commas, whose answers are averaged.",
+    )
+    teacher_temperature: float = _setting(
+        4.0,
+        "Temperature that softens the probabilities of teacher and network in the loss.",
+        low=1,
+        high=100,
+    )
+    hard_label_weight: float = _setting(
+        0.1,
+        "Weight of the loss with respect to the labels, beside that with respect to the teacher.",
+        low=0,
+        high=1,
+    )
+    quantize: str = _setting(
+        "none",
+        "Quantization-aware training: int8 fine-tunes the best model of the run in --from_run as its int8 "
+        "file will compute; or none.",
+        choices=options.QUANTIZATIONS,
+    )
     accumulate: int = _setting(
         1,
         "Number of passes in which the gradient of a batch is computed, to save memory.",
@@ -293,15 +334,37 @@ class TrainConfig:
         self.decay_fractions()
         self.smaller_sizes()
         self.layer_multipliers()
-        if self.recipe == "finetune" and self.weights is None:
+        if self.turns_of_sources() and self.class_balance != "none":
             raise UserError(
-                "`recipe=finetune`: needs initial weights; add `weights=imagenet`, or a file of the same "
+                f"`source_weights={self.source_weights}`: not available with "
+                f"`class_balance={self.class_balance}`; remove one of them"
+            )
+        if self.recipe == "adapt" and self.weights is None:
+            raise UserError("`recipe=adapt`: needs a trained network; add `from_run=RUN`, or `weights=FILE`")
+        if self.recipe in ("finetune", "robust") and self.weights is None:
+            raise UserError(
+                f"`recipe={self.recipe}`: needs weights; add `weights=imagenet`, or a file of the same "
                 "architecture: .keras, .weights.h5, .h5 or .safetensors"
             )
         if self.profile and not 0 < self.profiled_steps()[0] <= self.profiled_steps()[1]:
             raise UserError(f"`profile={self.profile}`: expected first and last step, for example 10,20steps")
+        if self.quantize != "none":
+            self._validate_for_integers()
         if self.strategy == "multi_worker":
             self._validate_for_several_workers()
+
+    def _validate_for_integers(self):
+        """Rejects settings under which a network could not be trained with integers."""
+        name = f"`quantize={self.quantize}`"
+        if self.weights is None:
+            raise UserError(f"{name}: needs a trained network; add `from_run=RUN`, or `weights=FILE`")
+        if self.mixed_precision != "off":
+            raise UserError(f"{name}: not available with `mixed_precision={self.mixed_precision}`; use off")
+        if self.strategy == "multi_worker":
+            raise UserError(f"{name}: not available with `strategy=multi_worker`")
+        for other in ("progressive", "remat"):
+            if getattr(self, other):
+                raise UserError(f"{name}: not available with `{other}`; remove one of them")
 
     def _validate_for_several_workers(self):
         """Rejects settings that the workers could not follow in step."""
@@ -353,6 +416,22 @@ class TrainConfig:
             )
         return sizes
 
+    def turns_of_sources(self):
+        """`source_weights` as a tuple of numbers or `"even"`; None for every image once per epoch.
+
+        Raises:
+            UserError: neither a name nor positive whole numbers.
+        """
+        if self.source_weights in ("size", "even"):
+            return None if self.source_weights == "size" else "even"
+        turns = tuple(_literal(number) for number in self.source_weights.split(","))
+        if not all(type(number) is int and 1 <= number <= LARGEST_TURN for number in turns):
+            raise UserError(
+                f"`source_weights={self.source_weights}`: expected size, even, or whole numbers from 1 to "
+                f"{LARGEST_TURN} such as 1,2"
+            )
+        return turns
+
     def decay_fractions(self):
         """`decay_at` as a list of floats.
 
@@ -401,16 +480,21 @@ def resolve(given, published=None, earlier=None):
     Raises:
         UserError: an unknown recipe or setting, or an invalid value.
     """
-    return TrainConfig(**{**(earlier or {}), **_recipe_settings(given, published), **given})
+    settings = {**(earlier or {}), **_recipe_settings(given, published)}
+    from_weights = given.get("recipe") == "adapt" or given.get("quantize", "none") != "none"
+    if given.get("from_run") and from_weights:
+        settings["weights"] = str(pathlib.PurePath(given["from_run"], "model.keras"))
+    return TrainConfig(**{**settings, **given})
 
 
 def _recipe_settings(given, published=None):
-    recipe = given.get("recipe", TrainConfig.recipe)
+    quantized = given.get("quantize", "none") != "none"
+    recipe = given.get("recipe", "quantize" if quantized else TrainConfig.recipe)
     if recipe not in RECIPES:
         raise UserError(f"`recipe={recipe}`: {did_you_mean(recipe, RECIPES)}")
     if recipe == "paper" and published:
         return {**RECIPES[recipe], **paper(published, given.get("batch_size", TrainConfig.batch_size))}
-    return RECIPES[recipe]
+    return {**RECIPES[recipe], "recipe": recipe} if quantized else RECIPES[recipe]
 
 
 def _validate_value(field, value):

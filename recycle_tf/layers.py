@@ -324,12 +324,21 @@ class DeformableConv2D(layers.Layer):
         ops, (x, offsets) = keras.ops, inputs
         x, offsets = ops.cast(x, self.compute_dtype), ops.cast(offsets, "float32")
         rows, columns, taps = offsets.shape[1], offsets.shape[2], self.kernel_size**2
-        shifts = ops.reshape(offsets[..., : 2 * taps], (-1, rows, columns, taps, 2))
-        samples = self._sample(x, shifts + self._grid(rows, columns))
+        samples = self._sample(x, self.positions(offsets))
         if self.modulated:
             samples = samples * ops.cast(ops.sigmoid(offsets[..., 2 * taps :, None]), samples.dtype)
         samples = ops.reshape(samples, (-1, rows, columns, taps * x.shape[-1]))
         return ops.matmul(samples, ops.cast(ops.reshape(self.kernel, (-1, self.filters)), samples.dtype))
+
+    def positions(self, offsets):
+        """Where the input is sampled, (y, x) in pixels of the feature map: `[batch, rows, columns, taps, 2]`.
+
+        Args:
+            offsets: float32, as the layer takes them.
+        """
+        rows, columns, taps = offsets.shape[1], offsets.shape[2], self.kernel_size**2
+        shifts = keras.ops.reshape(offsets[..., : 2 * taps], (-1, rows, columns, taps, 2))
+        return shifts + self._grid(rows, columns)
 
     def _grid(self, rows, columns):
         """Positions (y, x) of the taps of a regular convolution, `[1, rows, columns, taps, 2]`."""

@@ -44,5 +44,8 @@ JIT = ("auto", "on", "off")
 
 MIXED_PRECISION = ("auto", "bfloat16", "float16", "off")
 
-RECIPES = ("scratch", "quick", "finetune", "paper")
+QUANTIZATIONS = ("none", "int8")
+"""Integers that training simulates."""
+
+RECIPES = ("scratch", "quick", "finetune", "robust", "adapt", "quantize", "paper")
 """Named sets of settings; see `recycle_tf.recipes`."""

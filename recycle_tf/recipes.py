@@ -2,6 +2,15 @@
 
 import dataclasses
 
+_FINETUNE = {
+    "epochs": "30",
+    "head_epochs": 3,
+    "warmup": "1",
+    "learning_rate": 1e-3,
+    "layer_decay": 0.7,
+    "freeze_norms": True,
+}
+
 RECIPES = {
     # From random weights, for the best accuracy on a few thousand photographs.
     "scratch": {},
@@ -9,13 +18,36 @@ RECIPES = {
     "quick": {"epochs": "30", "warmup": "2", "mix": "none"},
     # From pretrained weights: the head first, then all layers, early stages slowest. The batch-norm
     # statistics of the pretrained weights stay; those of a few hundred photographs are worse.
-    "finetune": {
-        "epochs": "30",
-        "head_epochs": 3,
+    "finetune": _FINETUNE,
+    # The same for photographs unlike those of training: objects on plain paper are put elsewhere.
+    "robust": {**_FINETUNE, "augment": "wild"},
+    # From a trained network, which only has to get used to integers. What the recipe of that network may have
+    # set for its own training is set back.
+    "quantize": {
+        "epochs": "5",
+        "warmup": "0",
+        "learning_rate": 5e-5,
+        "schedule": "cosine",
+        "head_epochs": 0,
+        "layer_decay": 1.0,
+        "freeze": "",
+        "freeze_norms": False,
+        "lr_multipliers": "",
+        "ema": None,
+        "progressive": None,
+        "remat": False,
+        "time_limit": None,
+        "mixed_precision": "off",
+    },
+    # From a trained network, for photographs of another place beside those it was trained on: every source
+    # counts the same, and the early stages, which see edges and textures, hardly change.
+    "adapt": {
+        "epochs": "10",
         "warmup": "1",
-        "learning_rate": 1e-3,
-        "layer_decay": 0.7,
+        "learning_rate": 5e-4,
+        "layer_decay": 0.5,
         "freeze_norms": True,
+        "source_weights": "even",
     },
     # As the architecture's authors trained it; see `paper`.
     "paper": {"augment": "upright", "mix": "none"},

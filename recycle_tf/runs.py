@@ -4,14 +4,16 @@ import csv
 import dataclasses
 import importlib.metadata
 import json
+import math
 import pathlib
 import platform
 import subprocess
 import typing
 
+from recycle_tf import files
 from recycle_tf.config import TrainConfig
 from recycle_tf.errors import UserError
-from recycle_tf.files import replacing, user_path
+from recycle_tf.paths import from_user
 
 RENAMED_SETTINGS = {"rates": "lr_multipliers"}
 """Settings that runs of earlier versions have under another name."""
@@ -25,8 +27,13 @@ class Run:
     """A run folder; properties are the paths of its files and what they hold."""
 
     path: pathlib.Path
-    # Keeps other processes from training here as long as this object lives; see `training.resume`.
+    # Keeps other processes from training here until `unlock`; see `training.resume`.
     lock: typing.IO | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def unlock(self):
+        """Lets other processes train here."""
+        if self.lock:
+            self.lock.close()
 
     @property
     def config_file(self):
@@ -40,7 +47,7 @@ class Run:
 
     @property
     def manifest(self):
-        """The split of a folder, as CSV; absent if the dataset has its own split."""
+        """The split as CSV; absent if it is that of a builder."""
         return self.path / "split.csv"
 
     @property
@@ -54,8 +61,18 @@ class Run:
         return self.path / "calibration.json"
 
     @property
+    def quantization_file(self):
+        """Ranges of the feature maps; only of a run that was trained with integers."""
+        return self.path / "quantization.json"
+
+    @property
+    def components_file(self):
+        """Principal components of the training images' features; see `evaluation.familiarity`."""
+        return self.path / "components.npy"
+
+    @property
     def checkpoints(self):
-        """Folder of the state that resuming needs; deleted when the run is complete."""
+        """Folder of the state that resuming needs: there from the start until the run is complete."""
         return self.path / "checkpoints"
 
     @property
@@ -80,9 +97,8 @@ class Run:
 
     @property
     def complete(self):
-        """Whether training has ended and was evaluated; until then there are checkpoints."""
-        # An empty folder is what a process that was killed at its very end leaves.
-        return (self.report / "metrics.json").is_file() and not any(self.checkpoints.glob("epoch*"))
+        """Whether training has ended and was evaluated; until then there is a folder of checkpoints."""
+        return (self.report / "metrics.json").is_file() and not self.checkpoints.exists()
 
     @property
     def labels(self):
@@ -102,6 +118,11 @@ class Run:
     def fingerprint(self):
         """Fingerprint of the dataset it was trained on."""
         return self._record()["fingerprint"]
+
+    @property
+    def inputs(self):
+        """The models of other runs that it is computed from: `{path: SHA-256}`."""
+        return self._record().get("inputs", {})
 
     @property
     def changed_versions(self):
@@ -130,7 +151,34 @@ class Run:
             valid = type(value) in (int, float) and 0 <= value <= 1e6
             if not valid or (name, value) == ("temperature", 0):
                 raise UserError(f"{self.calibration_file}: damaged, {name} is missing or invalid")
+        if "unlike" in found and not _is_unlike(found["unlike"]):
+            raise UserError(f"{self.calibration_file}: damaged, unlike is invalid")
         return found
+
+    @property
+    def trained_ranges(self):
+        """The ranges of its feature maps, `{name: (low, high)}`; None without `quantization.json`.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if not self.quantization_file.is_file():
+            return None
+        found = _read_json(self.quantization_file)
+        try:
+            ranges = {name: (float(low), float(high)) for name, (low, high) in found["ranges"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{self.quantization_file}: damaged, the ranges are missing or invalid"
+            ) from error
+        if not all(math.isfinite(low) and low <= high < math.inf for low, high in ranges.values()):
+            raise UserError(f"{self.quantization_file}: damaged, a range is not two increasing numbers")
+        return ranges
+
+    def write_ranges(self, ranges):
+        """Writes `quantization.json`."""
+        with files.replacing(self.quantization_file) as temporary:
+            temporary.write_text(json.dumps({"bits": 8, "ranges": ranges}, indent=1) + "\n", encoding="utf-8")
 
     def _record(self):
         record = _read_json(self.config_file)
@@ -144,6 +192,8 @@ class Run:
             and len(set(labels)) == len(labels) >= 2,
             "fingerprint": isinstance(record.get("fingerprint"), str),
             "versions": isinstance(record.get("versions", {}), dict),
+            "inputs": isinstance(record.get("inputs", {}), dict)
+            and all(isinstance(digest, str) for digest in record.get("inputs", {}).values()),
         }
         for name, fine in valid.items():
             if not fine:
@@ -157,30 +207,12 @@ class Run:
         Raises:
             UserError: there is no model yet, or the file is damaged.
         """
-        import keras
-
-        import recycle_tf.models  # noqa: F401  (registers the custom layers of a saved model)
+        from recycle_tf.models import weights
 
         if not self.model_file.is_file():
             raise UserError(f"{self.path}: no model yet; it is saved at the end of the first epoch")
-        try:
-            model = keras.saving.load_model(self.model_file, compile=False, safe_mode=True)
-            model.get_layer("logits")
-        except Exception as error:
-            # The file decides which constructors Keras calls, and with what: they raise anything.
-            raise UserError(f"{self.model_file}: damaged or not a model of this package") from error
-        if all(layer.compute_dtype == "float32" for layer in model.layers):
-            return model
-        # Neither TFLite nor a phone's CPU computes in bfloat16.
-
-        def in_float32(layer):
-            # Operations that are not layers, for example padding, have no precision of their own.
-            precision = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}
-            return layer.__class__.from_config({**layer.get_config(), **precision})
-
-        full = keras.models.clone_model(model, clone_function=in_float32)
-        full.set_weights(model.get_weights())
-        return full
+        with files.reading(self.model_file):
+            return _in_float32(weights.open_model(self.model_file))
 
     def history_rows(self):
         """The rows of `history.csv` as dicts of numbers; `[]` before the end of the first epoch."""
@@ -204,27 +236,35 @@ class Run:
         if not rows:
             self.history.unlink(missing_ok=True)
             return
-        with replacing(self.history) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        with (
+            files.replacing(self.history) as temporary,
+            open(temporary, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
 
-    def write_record(self, config, source):
+    def write_record(self, config, source, inputs=None, averaged=None):
         """Writes `config.json`, which makes the folder a run.
 
         Args:
             config: a `TrainConfig`.
             source: the `data.sources.Source` it trains on.
+            inputs: see the property.
+            averaged: of an average of runs: `{path: proportion}`.
         """
         record = {
             "config": dataclasses.asdict(config),
             "labels": list(source.labels),
             "fingerprint": source.fingerprint,
+            "inputs": inputs or {},
             "ignored_files": list(source.ignored),
             "versions": _versions(),
             "git_commit": _git_commit(),
         }
-        with replacing(self.config_file) as temporary:
+        if averaged:
+            record["averaged"] = averaged
+        with files.replacing(self.config_file) as temporary:
             temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
@@ -238,12 +278,29 @@ def open_run(path, parameter="run"):
     Raises:
         UserError: no such folder, or not a run.
     """
-    run = Run(user_path(path))
+    run = Run(from_user(path, parameter))
     if not run.path.is_dir():
         raise UserError(f"`{parameter}={path}`: no such folder")
     if not run.config_file.is_file():
         raise UserError(f"`{parameter}={path}`: not a run, it has no config.json; give a folder of train.py")
     return run
+
+
+def _in_float32(model):
+    """The model, computing in float32: neither TFLite nor a phone's CPU computes in bfloat16."""
+    import keras
+
+    if all(layer.compute_dtype == "float32" for layer in model.layers):
+        return model
+
+    def in_float32(layer):
+        # Operations that are not layers, for example padding, have no precision of their own.
+        precision = {"dtype": "float32"} if isinstance(layer, keras.Layer) else {}
+        return layer.__class__.from_config({**layer.get_config(), **precision})
+
+    full = keras.models.clone_model(model, clone_function=in_float32)
+    full.set_weights(model.get_weights())
+    return full
 
 
 def settings_to_repeat(path):
@@ -267,6 +324,14 @@ def _read_json(path):
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged, cannot be read") from error
+
+
+def _is_unlike(record):
+    """Whether it is what `evaluation.familiarity` stores: three numbers of 0..1, the width not 0."""
+    if not isinstance(record, dict):
+        return False
+    values = [record.get(name) for name in ("threshold", "limit", "width")]
+    return all(type(value) in (int, float) and 0 <= value <= 1 for value in values) and values[2] > 0
 
 
 def _check_settings(path, stored):

@@ -83,16 +83,3 @@ def test_help_shows_every_setting(capsys):
     shown = capsys.readouterr().out
     assert shown.startswith("usage text")
     assert all(f"--{field.name}" in shown for field in dataclasses.fields(TrainConfig))
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("can.jpg", "can.jpg"),
-        ("유리병.jpg", "유리병.jpg"),
-        ("a\x1b[31m\n", r"a\x1b[31m\n"),
-        ("a\udcff", r"a\udcff"),
-    ],
-)
-def test_printable(text, shown):
-    assert cli.printable(text) == shown

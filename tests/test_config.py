@@ -66,6 +66,7 @@ def test_every_policy_exists():
         ("--resize=zoom", ("resize=zoom", "crop", "letterbox", "stretch")),
         ("--augment=trival", ("augment=trival", "trivial")),
         ("--checkpoint_every=5", ("checkpoint_every=5", "5m")),
+        ("--batch_size=99999999999", ("batch_size=99999999999", "65536")),
     ],
 )
 def test_invalid_values(flag, names):
@@ -87,6 +88,8 @@ def test_overrides():
     }
     with pytest.raises(UserError, match="filters"):
         parse("--overrides=filters").model_overrides()
+    # Python's parser fails on this: a list cannot be a key.
+    assert parse("--overrides=filters={[]:1}").model_overrides() == {"filters": "{[]:1}"}
 
 
 @pytest.mark.parametrize("text", ["10", "10,20", "0,20steps", "20,10steps", "10,steps", "1.5,3steps"])

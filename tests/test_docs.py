@@ -44,6 +44,22 @@ def test_the_lines_of_the_model_page_stand_in_the_code():
         assert block in code, block
 
 
+@pytest.mark.parametrize("page", ["claims.md", "claims.ko.md"])
+def test_the_lines_of_the_claims_stand_in_the_code(page):
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "recycle_tf").rglob("*.py"))
+    blocks = re.findall(r"```python\n(.*?)```", text("docs", page), re.DOTALL)
+    assert len(blocks) >= 6
+    for block in blocks:
+        assert block in code, block
+
+
+def test_both_pages_of_the_claims_have_the_same_code_and_figures():
+    pages = [text("docs", page) for page in ("claims.md", "claims.ko.md")]
+    for pattern in (r"```\w+\n(.*?)```", r"!\[[^]]*\]\((.*?)\)", r"\d+\.\d+"):
+        english, korean = (sorted(re.findall(pattern, page, re.DOTALL)) for page in pages)
+        assert english == korean, pattern
+
+
 def test_the_model_page_has_every_source():
     page = text("docs", "models.md")
     for arch, source in (pretrained.KERAS | pretrained.TORCH).items():
@@ -66,6 +82,20 @@ def test_relative_links_exist(page):
         assert linked.exists(), target
         if anchor:
             assert anchor in anchors(linked), target
+
+
+def test_tests_that_are_named_exist():
+    """After the link to a file stand names of tests in it."""
+    found = 0
+    for page in PAGES:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            file = None
+            for link, test in re.findall(r"\]\(\.\./(tests/[\w/]+\.py)\)|`(test_\w+)`", line):
+                file = ROOT / link if link else file
+                if test and file:
+                    assert f"def {test}(" in file.read_text(encoding="utf-8"), f"{page.name}: {test}"
+                    found += 1
+    assert found > 30
 
 
 def without_code(page):
@@ -103,6 +133,7 @@ def flags():
         "python train.py": ["train.py"],
         "python -m export": ["-m", "export"],
         "python -m export serve": ["-m", "export", "serve"],
+        "python -m export benchmark": ["-m", "export", "benchmark"],
         **{f"python -m recycle_tf {command}": ["-m", "recycle_tf", command] for command in COMMANDS},
     }
     processes = {
@@ -115,9 +146,12 @@ def flags():
         command: set(re.findall(r"^  --(\w+)", process.communicate()[0], re.MULTILINE))
         for command, process in processes.items()
     }
-    for path in (ROOT / "benchmarks").glob("*.py"):
+    for path in (ROOT / "benchmarks").rglob("*.py"):
         source = path.read_text(encoding="utf-8")
-        found[f"python benchmarks/{path.name}"] = set(re.findall(r"\"--(\w+)\"", source))
+        if "import experiment" in source:
+            source += text("benchmarks", "claims", "experiment.py")
+        place = path.relative_to(ROOT).as_posix()
+        found[f"python {place}"] = set(re.findall(r"\"--(\w+)\"", source))
     return found
 
 

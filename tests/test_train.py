@@ -34,6 +34,7 @@ def test_files_of_a_run(finished_run):
         "split.csv",
         "model.keras",
         "calibration.json",
+        "components.npy",
         "history.csv",
         "tensorboard",
         "report",

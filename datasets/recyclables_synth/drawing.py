@@ -34,6 +34,34 @@ def draw(label: str, seed: int) -> Image.Image:
     Raises:
         ValueError: the label is not one of `LABELS`.
     """
+    rgb, alpha, lamp, rng = _object(label, seed)
+    scene = pick(rng, FLOORS)(rng)
+    scene *= 1 - _shadow(alpha, lamp, rng)[..., None]
+    scene = scene * (1 - alpha[..., None]) + rgb
+    if rng.random() < 0.15:
+        _drop_leaf(scene, rng)
+    scene = _expose(scene, lamp, rng)
+
+    image = Image.fromarray((np.clip(scene, 0, 1) * 255).astype(np.uint8))
+    return image.reduce(_OVERSAMPLING)
+
+
+def draw_mask(label: str, seed: int) -> Image.Image:
+    """Where the object is in the image that `draw` draws for the same arguments.
+
+    Args:
+        label: one of `LABELS`.
+        seed: as for `draw`.
+
+    Returns:
+        A `PIL.Image.Image` of mode L: the opacity of the object, 0..255. A leaf over it is ignored.
+    """
+    _, alpha, _, _ = _object(label, seed)
+    return Image.fromarray((alpha * 255).astype(np.uint8)).reduce(_OVERSAMPLING)
+
+
+def _object(label: str, seed: int):
+    """The object as it lies: color times opacity, opacity, direction of the light, and the generator."""
     if label not in KINDS:
         raise ValueError(f"unknown label {label!r}: use one of {', '.join(LABELS)}")
     rng = np.random.default_rng([LABELS.index(label), seed])
@@ -44,15 +72,7 @@ def draw(label: str, seed: int) -> Image.Image:
     pick(rng, KINDS[label])(canvas, rng)
     _wear(canvas, rng)
     rgb, alpha = _lay_down(canvas, angle, rng)
-    scene = pick(rng, FLOORS)(rng)
-    scene *= 1 - _shadow(alpha, lamp, rng)[..., None]
-    scene = scene * (1 - alpha[..., None]) + rgb
-    if rng.random() < 0.15:
-        _drop_leaf(scene, rng)
-    scene = _expose(scene, lamp, rng)
-
-    image = Image.fromarray((np.clip(scene, 0, 1) * 255).astype(np.uint8))
-    return image.reduce(_OVERSAMPLING)
+    return rgb, alpha, lamp, rng
 
 
 def _wear(canvas: Canvas, rng: np.random.Generator) -> None:

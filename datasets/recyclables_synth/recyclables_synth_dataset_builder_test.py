@@ -6,7 +6,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from . import recyclables_synth_dataset_builder as builder
-from .drawing import FLOORS, HEIGHT, KINDS, LABELS, WIDTH, draw
+from .drawing import FLOORS, HEIGHT, KINDS, LABELS, WIDTH, draw, draw_mask
 
 
 class RecyclablesSynthTest(tfds.testing.DatasetBuilderTestCase):
@@ -53,6 +53,18 @@ def test_size_and_mode(label):
     assert image.size == (WIDTH, HEIGHT) == (160, 120)
     assert image.mode == "RGB"
     assert np.asarray(image).std() > 5
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_the_mask_is_where_the_object_is(label):
+    mask, image = np.asarray(draw_mask(label, 3)), np.asarray(draw(label, 3), np.float32)
+    assert mask.shape == image.shape[:2]
+    object_ = mask > 25
+    assert 0.03 < object_.mean() < 0.9
+    # The outline of the object stands out: colors change more across it than elsewhere.
+    change = np.abs(np.diff(image, axis=1)).sum(axis=2)
+    outline = object_[:, 1:] != object_[:, :-1]
+    assert change[outline].mean() > 1.5 * change[~outline].mean()
 
 
 def test_unknown_label_names_the_known_ones():

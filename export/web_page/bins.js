@@ -1,4 +1,4 @@
-/** How a class is drawn: a color with enough contrast to white, and an icon of 24 x 24. */
+/** How classes and bins are drawn: a color with enough contrast to white, and an icon of 24 x 24. */
 
 // A Map, because a class may be called like a property that every object has, for example "constructor".
 const KNOWN = new Map(Object.entries({
@@ -15,5 +15,26 @@ const BIN = '<path d="M5.5 9h13l-1.2 11a1.5 1.5 0 0 1-1.5 1.5H8.2A1.5 1.5 0 0 1 
 /** `{color, drawing}` of the class `label`, whose index is `index`. */
 export function bin(label, index) {
   const [color, paths] = KNOWN.get(label) ?? [COLORS[index % COLORS.length], BIN];
-  return {color, drawing: `<svg viewBox="0 0 24 24" aria-hidden="true">${paths}</svg>`};
+  return {color, drawing: drawing(paths)};
+}
+
+/** `{color, drawing}` of the bin of a place whose index is `index`, with the color of its rules. */
+export function container(color, index) {
+  return {color: color ? readable(color) : COLORS[index % COLORS.length], drawing: drawing(BIN)};
+}
+
+function drawing(paths) {
+  return `<svg viewBox="0 0 24 24" aria-hidden="true">${paths}</svg>`;
+}
+
+/** `#rrggbb`, darkened until white text on it is readable: a contrast of 4.5, WCAG 2.2 level AA. */
+export function readable(color) {
+  let parts = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16));
+  while (1.05 / (luminance(parts) + 0.05) < 4.5) parts = parts.map((part) => Math.floor(0.97 * part));
+  return `#${parts.map((part) => part.toString(16).padStart(2, "0")).join("")}`;
+}
+
+function luminance(parts) {
+  const linear = parts.map((part) => part / 255).map((p) => (p <= 0.04045 ? p / 12.92 : ((p + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
 }

@@ -1,8 +1,10 @@
 /** The page: takes an image, runs the network, and shows the answer in the chosen language. */
 
-import {bin} from "./bins.js";
+import {bin, container} from "./bins.js";
 import {network} from "./network.js";
 import {decode, draw, prepare} from "./image.js";
+import {decide, localized} from "./rules.js";
+import {isUnlike, unlike} from "./unlike.js";
 import {TEXTS} from "./texts.js";
 
 const find = (id) => document.getElementById(id);
@@ -68,32 +70,80 @@ function icon(of) {
   return span;
 }
 
+/** The bin of a place called `name`: its color, drawing, and name in the chosen language. */
+function placed(name) {
+  const {bins} = shown.spec.rules;
+  const drawn = container(bins[name].color, Object.keys(bins).indexOf(name));
+  return {...drawn, name: localized(bins[name], shown.language)};
+}
+
+/** What is shown for an image that the network cannot know. */
+function stranger() {
+  const share = percent(Math.min(unlike(shown.probabilities), 0.99));
+  find("answer").dataset.sure = "false";
+  return [
+    element("span", "icon question", "?"),
+    element("p", "name", text("unlike")),
+    element("p", "perhaps", text("unlikeWhy", {percent: share})),
+    element("p", "advice", text("unlikeAdvice")),
+  ];
+}
+
 function answer() {
-  const [first, second] = shown.order;
-  const probability = shown.probabilities[first];
-  const card = find("answer");
-  const sure = probability >= (shown.spec.threshold ?? 0);
-  card.dataset.sure = String(sure);
-  if (!sure) {
-    const names = {first: named(first).name, second: named(second).name};
-    return [
-      element("span", "icon question", "?"),
-      element("p", "name", text("notSure")),
-      element("p", "perhaps", text("perhaps", names)),
-      element("p", "advice", text("advice")),
-    ];
-  }
-  const best = named(first);
-  card.style.setProperty("--bin", best.color);
+  if (isUnlike(shown.spec, shown.probabilities)) return stranger();
+  const {spec, order, probabilities} = shown;
+  const decision = spec.rules && decide(spec, probabilities);
+  const sure = decision ? decision.sure : probabilities[order[0]] >= (spec.threshold ?? 0);
+  find("answer").dataset.sure = String(sure);
+  if (!sure) return doubt(decision);
+  const best = decision ? placed(decision.bin) : named(order[0]);
+  const probability = decision ? decision.probability : probabilities[order[0]];
+  find("answer").style.setProperty("--bin", best.color);
   const bar = element("span", "bar", "");
   bar.style.setProperty("--share", probability);
+  const confidence = {percent: percent(Math.min(probability, 0.99))};
+  if (decision?.label) confidence.name = named(spec.labels.indexOf(decision.label)).name;
   return [
     icon(best),
-    element("p", "over", text("goesIn")),
+    element("p", "over", text(decision ? "goesInto" : "goesIn")),
     element("p", "name", best.name),
     bar,
-    element("p", "sure", text("sure", {percent: percent(Math.min(probability, 0.99))})),
+    element("p", "sure", text(confidence.name ? "sureOf" : "sure", confidence)),
+    ...(decision ? instructions(decision) : []),
   ];
+}
+
+/** What is shown if no answer reaches the threshold. */
+function doubt(decision) {
+  const [first, second] = shown.order.map((index) => named(index).name);
+  const safest = decision && text("inDoubt", {bin: placed(decision.bin).name});
+  return [
+    element("span", "icon question", "?"),
+    element("p", "name", text("notSure")),
+    element("p", "perhaps", text("perhaps", {first, second})),
+    element("p", "advice", text("advice")),
+    ...(safest ? [element("p", "advice safest", safest), place()] : []),
+  ];
+}
+
+/** Advice and question of the class, and whose rules they are. */
+function instructions({label}) {
+  const rule = shown.spec.rules.classes[label] ?? {};
+  const lines = [];
+  if (rule.advice) lines.push(element("p", "instruction", localized(rule.advice, shown.language)));
+  if (rule.question) {
+    const other = placed(rule.question.if_yes);
+    const line = element("p", "instruction ask", localized(rule.question, shown.language));
+    const chip = element("span", "chip", other.name);
+    chip.style.setProperty("--bin", other.color);
+    line.append(" ", text("ifYes"), " ", chip);
+    lines.push(line);
+  }
+  return [...lines, place()];
+}
+
+function place() {
+  return element("p", "place", text("rulesOf", {place: localized(shown.spec.rules.name, shown.language)}));
 }
 
 function likelihoods() {
@@ -115,6 +165,10 @@ function about() {
     dataset: spec.dataset,
     bins: spec.labels.map((_, index) => named(index).name).join(", "),
   };
+  if (spec.rules) {
+    const {name, valid, source} = spec.rules;
+    rows.rules = [localized(name, shown.language), valid, source].filter(Boolean).join(". ");
+  }
   if (spec.license) rows.license = spec.license;
   if (spec.calibration?.accuracy_above_threshold) {
     const {accuracy_above_threshold: accuracy, share_above_threshold: coverage, examples} = spec.calibration;

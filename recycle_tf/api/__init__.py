@@ -3,7 +3,8 @@
 `recycle_tf` offers these names itself: `import recycle_tf as rt`, then `rt.open_dataset("photos")`.
 """
 
+from recycle_tf.api.averaging import average
 from recycle_tf.api.data import audit, open_dataset
-from recycle_tf.api.run import load, open_run, train
+from recycle_tf.api.run import compare, load, open_run, train
 
-__all__ = ["audit", "load", "open_dataset", "open_run", "train"]
+__all__ = ["audit", "average", "compare", "load", "open_dataset", "open_run", "train"]

@@ -7,12 +7,13 @@ import json
 import os
 import pathlib
 
+from recycle_tf import paths
 from recycle_tf.config import TrainConfig
 from recycle_tf.data import audit as audits
-from recycle_tf.data import checks, near_duplicates, paths, sources, splits
+from recycle_tf.data import checks, near_duplicates, sources, splits
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import audit_report, label_errors, notebook, plots
-from recycle_tf.files import replacing, user_path
+from recycle_tf.files import replacing, writing
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -92,7 +93,7 @@ class Dataset:
         kinds = set(checks.UNUSABLE) - {"changed"}
         unusable = {fault.file for fault in self.source.faults if fault.kind in kinds}
         rows = [(prefix + image, *rest) for image, *rest in self.source.manifest() if image not in unusable]
-        with _writing("manifest", manifest), replacing(manifest) as temporary:
+        with writing(f"`manifest={manifest}`"), replacing(manifest) as temporary:
             splits.write_manifest(temporary, rows)
         return len(rows)
 
@@ -115,7 +116,8 @@ class Dataset:
         """
         from recycle_tf.review import decisions, images, server
 
-        out, dataset = user_path(out), user_path(self.settings["dataset"])
+        out = paths.from_user(out, "out")
+        dataset = paths.from_user(self.settings["dataset"], "dataset")
         if out.exists() and dataset.exists() and out.samefile(dataset):
             raise UserError(f"`out={out}`: is the dataset itself; choose another name")
         review = images.collect(self.source, out, findings, inbox)
@@ -191,12 +193,21 @@ class AuditReport:
         return notebook.table(("finding", "number", "for example"), rows or [("none", 0, "")], note)
 
 
-def open_dataset(dataset, *, split=TrainConfig.split, seed=TrainConfig.seed, manual_dir=None, data_dir=None):
+def open_dataset(
+    dataset,
+    *,
+    label_map=None,
+    split=TrainConfig.split,
+    seed=TrainConfig.seed,
+    manual_dir=None,
+    data_dir=None,
+):
     """Opens images for looking, auditing and training. Every file is read and decoded once.
 
     Args:
         dataset: a folder with one subfolder of images per class, a `.csv` manifest, or the name of a builder
-            such as `trashnet`.
+            such as `trashnet`; several of these joined with `+`.
+        label_map: a `.yaml` file that renames classes, see `TrainConfig`; or None.
         split: how a folder without a split is split, one of `options.SPLIT_METHODS`.
         seed: of that split.
         manual_dir: folder with files for a builder that the user downloaded.
@@ -217,6 +228,7 @@ def open_dataset(dataset, *, split=TrainConfig.split, seed=TrainConfig.seed, man
     """
     settings = {
         "dataset": str(dataset),
+        "label_map": label_map,
         "split": split,
         "seed": seed,
         "manual_dir": manual_dir,
@@ -264,7 +276,7 @@ def audit(data, out=None, labels=None, weights=None, manifest=None, **how):
     if labels:
         found = label_errors.add_to(found, data.source, os.fspath(labels), weights)
     _make(directory)
-    with _writing("out", directory):
+    with writing(f"`out={directory}`"):
         audit_report.write(found, data.source, directory, place)
     return AuditReport(data, found, directory, written)
 
@@ -285,13 +297,5 @@ def _unused(name, place):
 
 
 def _make(directory):
-    with _writing("out", directory):
+    with writing(f"`out={directory}`"):
         directory.mkdir(parents=True, exist_ok=True)
-
-
-@contextlib.contextmanager
-def _writing(parameter, place):
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"`{parameter}={place}`: cannot be written ({error.strerror})") from error

@@ -13,8 +13,9 @@ from recycle_tf.api.data import Dataset
 from recycle_tf.commands import train as training
 from recycle_tf.config import TrainConfig
 from recycle_tf.errors import UserError, did_you_mean
-from recycle_tf.evaluation import datasets, evaluate, notebook, plots, predictor, shifts
+from recycle_tf.evaluation import costs, datasets, evaluate, explain, notebook, plots, predictor, shifts
 from recycle_tf.evaluation import rules as bins
+from recycle_tf.files import writing
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -63,19 +64,18 @@ class Run:
             raise UserError(f"{self.path}: has no history yet; it is saved at the end of an epoch")
         return notebook.show(plots.draw(lambda axes: plots.history(axes, rows)))
 
-    def evaluate(
-        self, dataset=None, *, split=None, manual_dir=None, data_dir=None, ignore_unknown=False, rules=None
-    ):
+    def evaluate(self, dataset=None, *, rules=None, model=None, **how):
         """Evaluates the run on its own test split or on other images, and writes a report.
 
         Args:
             dataset: a `Dataset`, or what `open_dataset` takes: images with some of the run's classes, in any
                 order; a list of these for several; None for the run's own data.
-            split: train, validation or test. Default: test, or all images of a dataset without a split.
-            manual_dir: as in `open_dataset`; None for the run's own.
-            data_dir: as in `open_dataset`; None for the run's own.
-            ignore_unknown: leave out images of classes that the run does not know, instead of an error.
             rules: also evaluate bins: a `.yaml` file, or built-in: `"england"`, `"korea"`.
+            model: an exported file of the run, instead of its model.
+            **how: which images: `split` (train, validation or test; default: test, or all images of a dataset
+                without a split), `manual_dir`, `data_dir` (as in `open_dataset`; default: the run's own) and
+                `ignore_unknown` (leave out images of classes that the run does not know, instead of an
+                error).
 
         Returns:
             A `recycle_tf.evaluation.evaluate.Evaluation`; a list of them for a list of datasets. A notebook
@@ -93,15 +93,37 @@ class Run:
         """
         place = rules and bins.load_for(rules, self.classes)
         several = isinstance(dataset, list | tuple)
-        sets = [
-            self._open(one, split, manual_dir, data_dir, ignore_unknown)
-            for one in (dataset if several else [dataset])
-        ]
-        results = evaluate.evaluate(self.folder, sets, place)
+        sets = [self._open(one, **how) for one in (dataset if several else [dataset])]
+        results = evaluate.evaluate(self.folder, sets, place, model)
         if several:
             return results
         notebook.show(results[0].plot())
         return results[0]
+
+    def at_precision(self, results, precision, *, model=None, **how):
+        """How many images are answered if answers must be right with at least some precision.
+
+        Args:
+            results: what `evaluate` returned, for the run or `model`.
+            precision: share of the answers that must be right on the validation split, 0..1.
+            model: as in `evaluate`.
+            **how: where the run's own data is: `manual_dir`, `data_dir`.
+
+        Returns:
+            The confidence that answers must reach (1.01 if none does), and for each result a
+            `recycle_tf.evaluation.evaluate.AtPrecision`.
+
+        Raises:
+            UserError: as `evaluate`.
+
+        Example:
+            >>> threshold, (own,) = run.at_precision([result], 0.5)
+            >>> own.answered <= own.examples
+            True
+        """
+        results = results if isinstance(results, list) else [results]
+        validation = self._open(None, "validation", **how)
+        return evaluate.at_precision(self.folder, results, validation, precision, model)
 
     def evaluate_shifts(self, names="all", dataset=None, model=None, progress=iter, **how):
         """Evaluates the run, or one of its artifacts, under simulated conditions: light, blur, distance, ….
@@ -145,6 +167,43 @@ class Run:
             1.0
         """
         return evaluate.against(self.folder, runs.open_run(other, "against"), self._open(dataset, **how))
+
+    def explain(self, images=None, nearest=3, out=None, manual_dir=None, data_dir=None):
+        """Shows what the network looks at, and the training images most like each image.
+
+        Args:
+            images: a path, folder, pattern, PIL image, array, or a list of these; None for the most confident
+                mistakes and the least certain answers of the test split.
+            nearest: number of training images beside each image; 0 does without the dataset.
+            out: folder to write the figures to, as PNG; None to write nothing.
+            manual_dir: as in `open_dataset`; None for the run's own.
+            data_dir: as in `open_dataset`; None for the run's own.
+
+        Returns:
+            A matplotlib `Figure`, which a notebook draws; without images, `{name: Figure}`.
+
+        Raises:
+            UserError: there is no model yet, an image cannot be read, or the data is missing.
+
+        Example:
+            >>> figure = run.explain(image, nearest=0)
+            >>> len(figure.axes) > 1
+            True
+        """
+        source = (
+            datasets.open_source(self.folder, None, manual_dir, data_dir) if nearest or not images else None
+        )
+        neighbors = source.splits["train"] if nearest else None
+        if images is not None:
+            figures = {"images": explain.explain(self.folder, images, neighbors, nearest)}
+        else:
+            figures = explain.explain_split(self.folder, source.splits["test"], neighbors, nearest)
+        if out is not None:
+            with writing(out):
+                list(explain.write(pathlib.Path(out), figures))
+        for figure in figures.values():
+            notebook.show(figure)
+        return figures if images is None else figures["images"]
 
     def export(self, *formats, **settings):
         """Writes the run as files for apps and servers, each verified on the test split.
@@ -242,6 +301,25 @@ def open_run(path):
         True
     """
     return Run(runs.open_run(path))
+
+
+def compare(paths):
+    """Compares runs: what their networks cost, and how accurate they are.
+
+    Args:
+        paths: runs, or their folders; trained on the same data.
+
+    Returns:
+        A `recycle_tf.evaluation.costs.Table`: its `to_csv` and `to_plot` write files.
+
+    Raises:
+        UserError: not a run, one without a model or report, or one of other data.
+
+    Example:
+        >>> rt.compare([run])[0].parameters > 1000
+        True
+    """
+    return costs.of_runs([runs.open_run(path) for path in paths])
 
 
 def load(path, rules=None):

@@ -8,7 +8,6 @@ train.py takes as its dataset:
     python train.py --dataset=photos.csv
 """
 
-import pathlib
 import shlex
 
 from absl import flags
@@ -16,8 +15,9 @@ from absl import flags
 import recycle_tf
 from recycle_tf import cli, options
 from recycle_tf.config import TrainConfig
+from recycle_tf.paths import from_user
 
-DATA = ("dataset", "manual_dir", "data_dir", "split", "seed")
+DATA = ("dataset", "label_map", "manual_dir", "data_dir", "split", "seed")
 """Settings of a run that decide which data it opens; this command has the same flags."""
 
 
@@ -58,8 +58,12 @@ def _command(program, values):
 def _flags(argv):
     values = flags.FlagValues()
     flags.DEFINE_string(
-        "dataset", None, "A folder with one subfolder per class, a .csv, or a name.", flag_values=values
+        "dataset",
+        None,
+        "A folder with one subfolder per class, a .csv, a name, or several with + between them.",
+        flag_values=values,
     )
+    flags.DEFINE_string("label_map", None, "As in train.py.", flag_values=values)
     flags.DEFINE_string("manual_dir", None, "As in train.py.", flag_values=values)
     flags.DEFINE_string("data_dir", None, "As in train.py.", flag_values=values)
     flags.DEFINE_enum(
@@ -92,7 +96,7 @@ def _next(values, report):
     if blocking:
         return f"fix {blocking} problem{'s' * (blocking > 1)}: training would not start"
     given = {name: values[name].value for name in DATA}
-    folder = pathlib.Path(values.dataset).expanduser()
+    folder = from_user(values.dataset, "dataset")
     drawn = folder.is_dir() and not (folder / "train").is_dir()
     if drawn and report.leaking:
         given["split"] = "grouped"

@@ -8,6 +8,11 @@ subfolder per class, in any order, or with only some of the classes. Classes are
 
 --against=RUN2 says whether the run is better than another one: interval and p-value of the difference.
 
+--target_precision=0.98 chooses, on the validation split, the confidence from which on 98 % of the answers are
+right, and says how many images are then answered, and how many of these correctly.
+
+--model evaluates one of the run's artifacts instead of its model, with the runtime of a phone.
+
 --shift=all simulates other conditions (light, color, distance, blur, noise, …) at five strengths, for the run
 or, with --model, for one of its artifacts:
 
@@ -36,8 +41,25 @@ def main(argv):
         for dataset in datasets:
             print(f"{dataset or 'own data'}: {run.compare(values.against, dataset, **images)}")
         return
-    found = run.evaluate(datasets if len(datasets) > 1 else datasets[0], **images, rules=values.rules)
+    several = len(datasets) > 1
+    found = run.evaluate(
+        datasets if several else datasets[0], **images, rules=values.rules, model=values.model
+    )
     print(found)
+    if values.target_precision is not None:
+        _print_precision(values, run, found)
+
+
+def _print_precision(values, run, found):
+    target = values.target_precision
+    where = {name: values[name].value for name in ("manual_dir", "data_dir")}
+    threshold, rows = run.at_precision(found, target, model=values.model, **where)
+    if threshold > 1:
+        print(f"precision {target:.1%} is reached at no confidence on the validation split")
+        return
+    print(f"precision {target:.1%} from a confidence of {threshold:.4f} on, on the validation split")
+    for row in rows:
+        print(f"          {row}")
 
 
 def _evaluate_shifts(values, run, dataset, images):
@@ -85,19 +107,37 @@ def _parse(argv):
     flags.DEFINE_string(
         "model",
         None,
-        "With --shift: an exported .tflite of the run, instead of its model.",
+        "An exported .tflite of the run, instead of its model.",
+        flag_values=values,
+    )
+    flags.DEFINE_float(
+        "target_precision",
+        None,
+        "Share of the answers that must be right, 0..1: how many images are then answered?",
+        lower_bound=0,
+        upper_bound=1,
         flag_values=values,
     )
     flags.DEFINE_string("manual_dir", None, "As in train.py. Default: the run's.", flag_values=values)
     flags.DEFINE_string("data_dir", None, "As in train.py. Default: the run's.", flag_values=values)
     cli.no_positionals(cli.parse(argv, values, __doc__))
+    _check(values)
+    return values
+
+
+def _check(values):
+    """Rejects flags that are missing or do not go together."""
     if not values.run:
         raise cli.UserError("--run: missing; give a folder that train.py wrote")
-    if values.model and not values.shift:
-        raise cli.UserError(f"--model={values.model}: requires --shift")
     if values.shift and len(values.dataset or ()) > 1:
         raise cli.UserError("--shift: evaluates one --dataset at a time")
-    for one, other in (("shift", "against"), ("shift", "rules"), ("against", "rules")):
-        if values[one].value and values[other].value:
+    for one, other in (
+        ("shift", "against"),
+        ("shift", "rules"),
+        ("shift", "target_precision"),
+        ("against", "rules"),
+        ("against", "model"),
+        ("against", "target_precision"),
+    ):
+        if values[one].present and values[other].present:
             raise cli.UserError(f"--{one}: not available with --{other}; give one of them")
-    return values

@@ -1,21 +1,23 @@
 """Predicts images: `python -m recycle_tf predict --model=RUN_OR_FILE IMAGE_OR_FOLDER …`.
 
 A folder is searched for images; `-` reads paths from standard input, one per line. "not sure" follows an
-answer whose probability is below the model's threshold. Images that cannot be read are reported, and the exit
-status is 1.
+answer whose probability is below the model's threshold, and "unlike the training images" one for an image
+that the model cannot know. Images that cannot be read are reported, and the exit status is 1. With --rules,
+the bin of least expected cost follows, with advice and what may change it.
 
     python -m recycle_tf predict --model=runs/mine photo.jpg
     python -m recycle_tf predict --model=runs/mine/export/model_int8.tflite --csv=bins.csv photos/
     find photos -name '*.jpg' | python -m recycle_tf predict --model=runs/mine --jsonl=bins.jsonl -
 """
 
-import pathlib
 import sys
 
 from absl import flags
 
 import recycle_tf
 from recycle_tf import cli
+from recycle_tf.files import writing
+from recycle_tf.paths import from_user, printable
 
 TABLES = ("csv", "json", "jsonl")
 WRITTEN = (*TABLES, "sheet")
@@ -32,14 +34,14 @@ def main(argv):
             raise cli.UserError("-: no paths on standard input")
     predictor = recycle_tf.load(values.model, values.rules)
     images = predictor.expand(places)
-    width = max(len(cli.printable(image)) for image in images)
+    width = max(len(printable(image)) for image in images)
     # What is only printed does not stay in memory.
     kept = any(values[name].value for name in WRITTEN)
     answers, failed = predictor.predict(images) if kept else predictor.stream(images), 0
     for answer in answers:
         if answer.error:
             failed += 1
-            print(f"error: {cli.printable(answer.error)}", file=sys.stderr)
+            print(f"error: {printable(answer.error)}", file=sys.stderr)
         else:
             _print(answer, width, values.top)
     if kept:
@@ -65,7 +67,8 @@ def _parse(argv):
     flags.DEFINE_string(
         "rules",
         None,
-        "Also say which bin: a .yaml file, or built-in: england, korea.",
+        "Also say which bin: a .yaml file, or built-in: england, korea. Default: the rules exported "
+        "with the file.",
         flag_values=values,
     )
     flags.DEFINE_string("sheet", None, "Also draw the images with their answers: a PNG.", flag_values=values)
@@ -78,25 +81,23 @@ def _parse(argv):
         raise cli.UserError(f"--sheet={values.sheet}: expected a .png")
     for name in WRITTEN:
         path = values[name].value
-        if path and not pathlib.Path(path).expanduser().parent.is_dir():
+        if path and not from_user(path, name, utf8=False).parent.is_dir():
             raise cli.UserError(f"--{name}={path}: its folder does not exist")
     return values, places
 
 
 def _print(answer, width, top):
     ranked = list(zip(answer.labels, answer.probabilities, strict=True))[:top]
-    shown = "  ".join(f"{cli.printable(label):12} {probability:6.1%}" for label, probability in ranked)
-    print(f"{cli.printable(answer.image):{width}}  {shown}{'' if answer.sure else '  not sure'}")
+    shown = "  ".join(f"{printable(label):12} {probability:6.1%}" for label, probability in ranked)
+    print(f"{printable(answer.image):{width}}  {shown}  {answer.doubt}".rstrip())
     if answer.instruction:
-        print(f"{'':{width}}  -> {cli.printable(answer.instruction)}")
+        print(f"{'':{width}}  -> {printable(answer.instruction)}")
 
 
 def _write(values, answers):
     for name in WRITTEN:
         path = values[name].value
         more = () if name == "sheet" else (values.top,)
-        try:
-            if path:
+        if path:
+            with writing(f"`{name}={path}`"):
                 getattr(answers, f"to_{name}")(path, *more)
-        except OSError as error:
-            raise cli.UserError(f"--{name}={path}: cannot be written ({error.strerror or error})") from error

@@ -1,10 +1,8 @@
 """Finds what is wrong with a dataset: unusable files, duplicates, and near-duplicates across splits."""
 
 import dataclasses
-import functools
 
 import numpy as np
-import tensorflow as tf
 
 from recycle_tf import options
 from recycle_tf.data import checks, near_duplicates, sources
@@ -180,7 +178,7 @@ def _of_group(kind, examples, detail):
 
 def _compare(source, examples, levels):
     """Findings about duplicates, and the counts `Audit.pairs` and `Audit.leaked`."""
-    thumbnails = _thumbnails(source, examples)
+    thumbnails = checks.thumbnails_of(source.splits.values(), source.thumbnails)
     examples = [example for example in examples if thumbnails[example.digest] is not None]
     stack = np.array([thumbnails[example.digest] for example in examples], np.uint8)
     copies = _copies(examples)
@@ -207,21 +205,6 @@ def _compare(source, examples, levels):
             detail = f"correlation up to {counter.nearest[members].max():.3f}"
             findings.append(_of_group("near_duplicate", [examples[i] for i in members], detail))
     return findings, counter.pairs, counter.leaked()
-
-
-def _thumbnails(source, examples):
-    """`{content hash: thumbnail or None}`: those of the source, and of images that it has not compared."""
-    reads = {}
-    for split in source.splits.values():
-        for index, digest in enumerate(split.hashes):
-            if digest not in source.thumbnails:
-                reads[digest] = functools.partial(_read, split, index)
-    made = checks.thumbnails(list(reads.values())) if reads else ()
-    return {**source.thumbnails, **dict(zip(reads, made, strict=True))}
-
-
-def _read(split, index):
-    return split.encoded(tf.constant(index, tf.int64)).numpy()
 
 
 def _copies(examples):

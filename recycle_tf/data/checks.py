@@ -1,6 +1,7 @@
 """Checks image files: content hash, problems and thumbnail, from one reading of each file."""
 
 import dataclasses
+import functools
 import os
 import re
 import warnings
@@ -120,6 +121,30 @@ def thumbnails(contents):
 
     with _without_warnings():
         return parallel.each(thumbnail, contents, "comparing images")
+
+
+def thumbnails_of(parts, known):
+    """Thumbnails of all examples of some splits; those that were not made before are made now.
+
+    Args:
+        parts: `sources.Split`s.
+        known: `{content hash: thumbnail}`.
+
+    Returns:
+        `{content hash: thumbnail}`, with None for images that cannot be decoded.
+    """
+    reads = {
+        digest: functools.partial(_read, split, index)
+        for split in parts
+        for index, digest in enumerate(split.hashes)
+        if digest not in known
+    }
+    made = thumbnails(list(reads.values())) if reads else ()
+    return {**known, **dict(zip(reads, made, strict=True))}
+
+
+def _read(split, index):
+    return split.encoded(tf.constant(index, tf.int64)).numpy()
 
 
 def _without_warnings():

@@ -1,6 +1,7 @@
 """The `tf.data` service, whose workers on other machines prepare the batches."""
 
 import socket
+import threading
 import time
 import urllib.parse
 
@@ -11,16 +12,45 @@ from recycle_tf.errors import UserError
 SECONDS = 10
 """How long `require` tries to connect: TensorFlow itself would wait forever."""
 
+WORKER_SECONDS = 60
+"""How long `require` then waits for a worker; one that has just been started takes some seconds."""
+
 
 def require(address):
-    """Waits until the dispatcher of a service accepts connections.
+    """Waits until the dispatcher of a service accepts connections and one of its workers answers.
 
     Args:
         address: `grpc://HOST:PORT`.
 
     Raises:
-        UserError: not such an address, or nothing accepts connections there within `SECONDS`.
+        UserError: not such an address, or nothing accepts connections there within `SECONDS`, or no worker
+            answers within `WORKER_SECONDS`.
     """
+    _connect(address)
+    outcome = []
+
+    def ask():
+        try:
+            outcome.append(next(iter(distribute(tf.data.Dataset.range(1), address))))
+        except tf.errors.OpError as error:
+            outcome.append(error)
+
+    # TensorFlow waits forever, and cannot be interrupted. A daemon thread does not keep the process alive.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(WORKER_SECONDS)
+    if not outcome:
+        raise UserError(
+            f"`data_service={address}`: none of its workers answers within {WORKER_SECONDS} seconds; start "
+            "workers of the dispatcher there"
+        )
+    if isinstance(outcome[0], tf.errors.OpError):
+        reason = outcome[0].message.partition("\n")[0]
+        raise UserError(f"`data_service={address}`: not a tf.data service of this version ({reason})")
+
+
+def _connect(address):
+    """Waits until something accepts connections at an address."""
     try:
         parts = urllib.parse.urlsplit(address)
         host, port = parts.hostname, parts.port

@@ -9,8 +9,8 @@ import posixpath
 
 from recycle_tf import options
 from recycle_tf.data import decode, splits
-from recycle_tf.data.paths import printable
 from recycle_tf.errors import UserError
+from recycle_tf.paths import printable
 
 ALL = "all"
 """The split of examples that are not split."""
@@ -67,7 +67,7 @@ class Listing:
         return printable(self.root / fault.file)
 
 
-def from_folder(root, unsplit=False):
+def from_folder(root, unsplit=False, partial=False):
     """Lists a folder with one subfolder per class, which may lie inside split folders.
 
     Split folders are `train/`, `validation/` (or `val/`) and `test/`. A folder is divided into them if it
@@ -76,6 +76,8 @@ def from_folder(root, unsplit=False):
     Args:
         root: the folder.
         unsplit: whether a single class, and a folder without `train/`, are accepted.
+        partial: whether it is one of several sources: a single class, and classes without training images,
+            are accepted.
 
     Raises:
         UserError: there are no class folders, an empty one, a single one, a class without a training image,
@@ -84,7 +86,7 @@ def from_folder(root, unsplit=False):
     rows, faults, ignored, labels = {}, [], [], set()
     try:
         for folder, split in _split_folders(root, unsplit):
-            for file, label, problem in _walk(folder, root, min_classes=1 if unsplit else 2):
+            for file, label, problem in _walk(folder, root, min_classes=1 if unsplit or partial else 2):
                 name = file.relative_to(root).as_posix()
                 if problem:
                     ignored.append(printable(file))
@@ -97,12 +99,12 @@ def from_folder(root, unsplit=False):
                     faults.append(_unusable_name(name))
     except OSError as error:
         raise UserError(f"{printable(error.filename)}: cannot be read ({error.strerror})") from error
-    if not unsplit:
+    if not (unsplit or partial):
         _require_training_images(labels, root)
     return Listing(root, rows, tuple(faults), tuple(ignored))
 
 
-def from_manifest(path, root, unsplit=False):
+def from_manifest(path, root, unsplit=False, partial=False, source=None):
     """Lists the files in a CSV manifest.
 
     Args:
@@ -110,6 +112,9 @@ def from_manifest(path, root, unsplit=False):
         root: the folder that its paths are relative to.
         unsplit: whether the column `split` may be missing, splits may be empty, and a class may lack training
             images.
+        partial: whether it is one of several sources: splits may be empty, and a class may lack training
+            images.
+        source: only rows of this source; see `splits.read_manifest`.
 
     Raises:
         UserError: an invalid CSV, an image that is listed twice, a path that leaves `root`, a split without
@@ -117,7 +122,8 @@ def from_manifest(path, root, unsplit=False):
     """
     rows, faults, lines, hashes, seen, labels = {}, [], {}, {}, {}, set()
     inside = root.resolve()
-    for line, (image, label, split, digest) in splits.read_manifest(path, ALL if unsplit else None).items():
+    manifest = splits.read_manifest(path, ALL if unsplit else None, source)
+    for line, (image, label, split, digest) in manifest.items():
         # `./a.jpg` and `b/../a.jpg` are `a.jpg`.
         key = posixpath.normpath(image)
         if key in seen:
@@ -135,7 +141,7 @@ def from_manifest(path, root, unsplit=False):
             rows[image], lines[image] = (label, split), line
             if digest:
                 hashes[image] = digest
-    if not unsplit:
+    if not (unsplit or partial):
         for split in options.SPLITS:
             if split not in {part for _, part in labels}:
                 raise UserError(f"{path}: no example in the split {split!r}")

@@ -70,14 +70,13 @@ def training_batches(
     seed=0,
     epochs=1,
     smaller=(),
-    balanced=False,
+    groups=None,
+    turns=None,
     cache="auto",
     backgrounds=None,
     data_service=None,
 ):
-    """Prepares augmented batches of `epochs` consecutive epochs, each in a different order.
-
-    An epoch is `steps_per_epoch(split, batch_size)` full batches; which examples are left out differs.
+    """Prepares augmented batches of `epochs` epochs, each `steps_per_epoch(split, batch_size)` full batches.
 
     Args:
         split: a `sources.Split`.
@@ -88,13 +87,13 @@ def training_batches(
         augment: one of `options.POLICIES`.
         mix: one of `options.MIXES`.
         seed: decides order and draws, together with epoch and example.
-        epochs: epochs of the whole run.
+        epochs: epochs of the whole run; each has another order, and leaves out other examples.
         smaller: increasing sizes with which training starts, each for as many steps as `image_size`.
-        balanced: draw every class equally often, instead of every example once per epoch.
+        groups: index of each example's group, which take turns; None for every example once per epoch.
+        turns: turns of each group in a round, positive whole numbers; None for one each.
         cache: one of `options.CACHES`; all give the same batches.
         backgrounds: folder of background images for the policy `wild`, or None.
-        data_service: address of a `tf.data` service, `grpc://HOST:PORT`, whose workers make the batches. They
-            come as soon as they are made: each example once per epoch, in no repeatable order.
+        data_service: address of a `tf.data` service, whose workers make the batches, in no repeatable order.
 
     Returns:
         A `TrainingBatches`, a function from a step to the dataset from there on.
@@ -106,13 +105,14 @@ def training_batches(
     per_epoch = steps_per_epoch(split, batch_size)
     if data_service:
         service.require(data_service)
-    side, decode = round(WORKING_SCALE * image_size), decoding.decode_quickly
-    if augment == "none":
-        side, decode = image_size, decoding.decode
-    # Workers of a service are sent what the dataset refers to: names of files, not a cache of this process.
+    plain = augment == "none"
+    side = image_size if plain else round(WORKING_SCALE * image_size)
+    decode = decoding.decode if plain else decoding.decode_quickly
+    # Workers of a service are sent names of files, not a cache of this process.
     policy, num_draws, masks = _policy(augment, backgrounds, side, seed)
     reader = caching.reader(split, side, resize, "off" if data_service else cache, decode, masks)
-    draw = functools.partial(_balanced if balanced else _each_once, split, per_epoch * batch_size, seed)
+    drawing = (_each_once, len(split)) if groups is None else (_by_turns, *_rounds(groups, turns))
+    draw = functools.partial(*drawing, per_epoch * batch_size, seed)
     sizes, labels = (*smaller, image_size), tf.one_hot(split.labels, num_classes)
     steps, sequential = epochs * per_epoch, augment in keras_cv_policies.NAMES
     return TrainingBatches(
@@ -126,7 +126,7 @@ class TrainingBatches:
 
     Attributes:
         reader: the two functions of `cache.reader`.
-        labels: one-hot labels of the split, `[examples, num_classes]`.
+        labels: labels of the split, `[examples, width]`; one-hot unless `with_labels` gave others.
         draw: function from a position in the run to (index of an example, number that seeds its draws).
         policy: function of `augment.policy`.
         num_draws: uniform random numbers per example.
@@ -177,6 +177,21 @@ class TrainingBatches:
             dataset = service.distribute(dataset, self.data_service)
         return dataset.prefetch(tf.data.AUTOTUNE)
 
+    def in_order(self):
+        """Every image of the split once, in order, as `reader` reads it: without augmentation.
+
+        Returns:
+            A `tf.data.Dataset` of uint8 images `[batch, side, side, 3]`; the last batch may be smaller.
+        """
+        read, read_batch = self.reader
+        dataset = tf.data.Dataset.range(len(self.labels)).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        dataset = dataset.batch(self.batch_size).map(read_batch, num_parallel_calls=tf.data.AUTOTUNE)
+        return dataset.prefetch(tf.data.AUTOTUNE)
+
+    def with_labels(self, labels):
+        """The same batches with other labels: `[examples, width]`."""
+        return dataclasses.replace(self, labels=labels)
+
     def _of_size(self, size, first, end, number, count):
         """Batches of one image size, from step `first` to `end`, for worker `number` of `count`."""
         part = self.batch_size // count
@@ -219,26 +234,48 @@ def _check_sizes(smaller, image_size, augment):
         raise UserError(f"`progressive={smaller[-1]}`: must be smaller than the final size, {image_size} px")
 
 
-def _each_once(split, per_epoch, seed, position):
+def _each_once(examples, per_epoch, seed, position):
     """The index of the example at a position of the run, and a unique number that seeds its draws."""
     epoch, place = position // per_epoch, position % per_epoch
-    index = tf.random.experimental.index_shuffle(place, _seeds(seed, epoch), len(split) - 1)
-    return index, epoch * len(split) + index
+    index = tf.random.experimental.index_shuffle(place, _seeds(seed, epoch), examples - 1)
+    return index, epoch * examples + index
 
 
-def _balanced(split, per_epoch, seed, position):
-    """Like `_each_once`, but classes take turns, and each goes through its examples in ever new orders."""
-    present, counts = np.unique(split.labels, return_counts=True)
-    by_class = tf.constant(np.argsort(split.labels, kind="stable"))
-    begins = tf.constant(np.cumsum(counts) - counts)
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Groups:
+    """Groups of examples, int64: the examples group by group, where each group begins, its size."""
+
+    examples: np.ndarray
+    begins: np.ndarray
+    counts: np.ndarray
+
+
+def _rounds(groups, turns):
+    """The `_Groups` that have examples, and the round in which they take turns.
+
+    Returns:
+        The groups; for each turn of a round the group whose turn it is, and the number of its earlier turns
+        in that round, both `[turns in a round]`; and the turns of each group in a round.
+    """
+    present, counts = np.unique(groups, return_counts=True)
+    turns = np.ones(len(present), np.int64) if turns is None else np.array(turns, np.int64)[present]
+    found = _Groups(np.argsort(groups, kind="stable"), np.cumsum(counts) - counts, counts)
+    earlier = np.concatenate([np.arange(number) for number in turns])
+    return found, np.repeat(np.arange(len(present)), turns), earlier, turns
+
+
+def _by_turns(groups, takers, earlier, turns, per_epoch, seed, position):
+    """Like `_each_once`, but groups take turns, and each goes through its examples in ever new orders."""
     epoch, place = position // per_epoch, position % per_epoch
     # Shuffled within an epoch, so that batches do not show the turns.
     turn = epoch * per_epoch + tf.random.experimental.index_shuffle(place, _seeds(seed, epoch), per_epoch - 1)
-    which, number = turn % len(present), turn // len(present)
-    count = tf.gather(tf.constant(counts), which)
-    order = _seeds(seed, number // count * len(present) + which)
+    round_, place_in_round = turn // len(takers), turn % len(takers)
+    which = tf.gather(takers, place_in_round)
+    number = round_ * tf.gather(turns, which) + tf.gather(earlier, place_in_round)
+    count = tf.gather(groups.counts, which)
+    order = _seeds(seed, number // count * len(turns) + which)
     within = tf.random.experimental.index_shuffle(number % count, order, count - 1)
-    return tf.gather(by_class, tf.gather(begins, which) + within), turn
+    return tf.gather(groups.examples, tf.gather(groups.begins, which) + within), turn
 
 
 def _seeds(seed, number):

@@ -21,12 +21,24 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from recycle_tf import options
-from recycle_tf.data import checks, decode, listing, near_duplicates, paths, splits, tfds_builders
+from recycle_tf import options, paths
+from recycle_tf.data import (
+    checks,
+    decode,
+    joining,
+    label_maps,
+    listing,
+    near_duplicates,
+    splits,
+    tfds_builders,
+)
 from recycle_tf.errors import UserError, did_you_mean
 
 REPORT = "report"
 """Value of `on_bad_image` for an audit: nothing is left out."""
+
+REPEATED = "shows the same as a validation or test image of another source"
+"""Why a training image of one of several sources is left out."""
 
 MAX_COMPARED = 20_000
 """Largest number of images that is searched for near-duplicates when a dataset is opened. On two cores that
@@ -42,15 +54,24 @@ class Split:
         labels: index of each example's class, int64.
         encoded: function from an index, an int64 tensor, to the bytes of the example, a scalar string tensor.
         hashes: `splits.content_hash` of each example; may be empty if nothing needs them.
+        parts: of several sources, the index in `part_names` of each example's; None for one source.
+        part_names: names of the sources; empty for one source.
     """
 
     ids: tuple
     labels: np.ndarray
     encoded: Callable[[tf.Tensor], tf.Tensor]
     hashes: tuple = ()
+    parts: np.ndarray | None = None
+    part_names: tuple = ()
 
     def __len__(self):
         return len(self.ids)
+
+    def by_part(self):
+        """`{name of a source: indices of its examples}`, of those with examples; `{}` for one source."""
+        found = {name: np.flatnonzero(self.parts == part) for part, name in enumerate(self.part_names)}
+        return {name: indices for name, indices in found.items() if len(indices)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,11 +136,14 @@ class Source:
         )
 
     def manifest(self):
-        """Rows `(id, label, split, content hash)` for `splits.write_manifest`."""
+        """Rows for `splits.write_manifest`: `(id, label, split, content hash)`.
+
+        Of several sources, an id is that in its source, whose name is a fifth column.
+        """
         return [
-            (example, self.labels[label], name, digest)
+            (_within_part(split, index), self.labels[label], name, digest, *_part_of(split, index))
             for name, split in self.splits.items()
-            for example, label, digest in zip(split.ids, split.labels, split.hashes, strict=True)
+            for index, (label, digest) in enumerate(zip(split.labels, split.hashes, strict=True))
         ]
 
 
@@ -132,13 +156,17 @@ def open_source(
     seed=0,
     split="stratified",
     manifest=None,
+    label_map=None,
+    earlier_splits=None,
 ):
     """Opens a dataset for training, with three splits.
 
-    A split that a folder does not have is drawn from its training images: 15 % of every class.
+    A split that a folder does not have is drawn from its training images: 15 % of every class. Of several
+    sources, the classes of the first count: others must be in `label_map`.
 
     Args:
-        dataset: a folder, a `.csv`, or the name of a builder in `datasets/` (`trashnet`, `trashnet/clean`).
+        dataset: a folder, a `.csv`, the name of a builder in `datasets/` (`trashnet`, `trashnet/clean`), or
+            several of these with + between them; see `joining.join`.
         on_bad_image: one of `options.ON_BAD_IMAGE`. With `"error"` the first file that cannot be used
             raises an error; damage that its header does not show is found when it is decoded. With `"skip"`
             every image is decoded, and files that cannot be used are left out and listed in
@@ -148,7 +176,9 @@ def open_source(
         data_dir: folder of prepared datasets; default: that of TFDS.
         seed: seed of the split, if it is drawn.
         split: one of `options.SPLIT_METHODS`, how the split is drawn.
-        manifest: a CSV with the split of a folder, written by an earlier run.
+        manifest: a CSV with the split, written by an earlier run.
+        label_map: file of `label_maps.read`; a `manifest` has the other names already.
+        earlier_splits: `{one of several sources: (CSV of an earlier run, the source's name in it or None)}`.
 
     Returns:
         A `Source`.
@@ -159,28 +189,34 @@ def open_source(
     """
     _check_choice("on_bad_image", on_bad_image, (*options.ON_BAD_IMAGE, REPORT))
     _check_choice("split", split, options.SPLIT_METHODS)
-    found = _find(dataset, manifest)
-    wanted = _splits_to_draw(found)
-    if split != "stratified" and not wanted and not manifest:
+    datasets = joining.names(dataset)
+    parts = joining.short_names(datasets) if len(datasets) > 1 else [None]
+    stored = [(manifest, part) for part in parts]
+    if len(datasets) > 1 and not manifest:
+        stored = [(earlier_splits or {}).get(one, (None, None)) for one in datasets]
+    found = [_find(one, *csv, partial=len(datasets) > 1) for one, csv in zip(datasets, stored, strict=True)]
+    if split != "stratified" and not manifest and not any(map(_splits_to_draw, found)):
         raise UserError(f"`split={split}`: {dataset} has its own split; use a folder of class folders")
-    if found:
-        compare = split == "grouped" or len(found.rows) <= MAX_COMPARED
-        checked, faults = _check(found, on_bad_image, compare and not manifest)
-        rows, small = _draw(found, checked, wanted, seed, split, strict=on_bad_image != REPORT)
-        source = _from_files(found, rows, checked, [*faults, *small], options.SPLITS)
-    else:
-        source = _from_builder(str(dataset), manual_dir, data_dir, on_bad_image)
-    if len(source.labels) < 2:
-        raise UserError(f"{source.name}: only one class, {source.labels[0]}; at least two are needed")
-    return _without_unusable(source, must_train=True) if on_bad_image == "skip" else source
+    mapping = label_maps.read(label_map) if label_map and not manifest else label_maps.LabelMap()
+    opened = [
+        _from_listing(listed, on_bad_image, seed, split, None if csv else mapping)
+        if listed
+        else _from_builder(str(one), manual_dir, data_dir, on_bad_image, mapping, _stored_rows(csv, part))
+        for one, listed, (csv, part) in zip(datasets, found, stored, strict=True)
+    ]
+    if not any(csv for csv, _ in stored):
+        mapping.require_met()
+    return _joined(opened, parts, mapping, on_bad_image, complete=manifest or on_bad_image == REPORT)
 
 
 def class_names(dataset):
-    """Names of the classes of a folder or a manifest, without opening an image; None for a builder.
+    """Names of the classes of one folder or manifest, without opening an image; None for anything else.
 
     Raises:
         UserError: no such file, or a folder that is not a dataset.
     """
+    if len(joining.names(dataset)) > 1:
+        return None
     found = _find(dataset)
     return found and tuple(sorted({label for label, _ in found.rows.values()}))
 
@@ -229,11 +265,13 @@ def subset(split, chosen):
         A `Split`.
     """
     indices = tf.constant(chosen, tf.int64)
-    return Split(
+    return dataclasses.replace(
+        split,
         ids=tuple(split.ids[i] for i in chosen),
         labels=split.labels[chosen],
         hashes=tuple(split.hashes[i] for i in chosen) if split.hashes else (),
         encoded=lambda index: split.encoded(tf.gather(indices, index)),
+        parts=None if split.parts is None else split.parts[chosen],
     )
 
 
@@ -252,15 +290,23 @@ def _check_choice(name, value, choices):
         raise UserError(f"`{name}={value}`: {did_you_mean(value, choices)}")
 
 
-def _find(dataset, manifest=None, unsplit=False):
-    """The `listing.Listing` of a folder or CSV; None if `dataset` should be the name of a builder."""
+def _find(dataset, manifest=None, part=None, unsplit=False, partial=False):
+    """The `listing.Listing` of a folder or CSV; None if `dataset` should be the name of a builder.
+
+    `part` is the name of the dataset in the manifest if that is of several sources; `partial` whether it is
+    one of several.
+    """
     path = paths.from_user(dataset, "dataset")
     if path.is_dir():
-        return listing.from_manifest(manifest, path) if manifest else listing.from_folder(path, unsplit)
+        if manifest:
+            return listing.from_manifest(manifest, path, partial=partial, source=part)
+        return listing.from_folder(path, unsplit, partial)
     if path.suffix == ".csv":
         if not path.is_file():
             raise UserError(f"`dataset={dataset}`: no such file")
-        return listing.from_manifest(path, path.parent, unsplit)
+        if manifest and partial:
+            return listing.from_manifest(manifest, path.parent, partial=True, source=part)
+        return listing.from_manifest(path, path.parent, unsplit, partial)
     if path.exists():
         raise UserError(f"`dataset={dataset}`: neither a folder nor a .csv")
     return None
@@ -272,6 +318,51 @@ def _splits_to_draw(found):
         return ()
     present = {split for _, split in found.rows.values()}
     return tuple(name for name in splits.SHARES if name not in present)
+
+
+def _from_listing(found, on_bad_image, seed, split, mapping):
+    """The `Source` of a folder or CSV, with three splits.
+
+    Labels are mapped first. `mapping` is None if both were stored by an earlier run.
+    """
+    if mapping:
+        found = dataclasses.replace(found, rows=mapping.rows(found.rows))
+    compare = split == "grouped" or len(found.rows) <= MAX_COMPARED
+    checked, faults = _check(found, on_bad_image, compare and mapping is not None)
+    wanted = _splits_to_draw(found)
+    rows, small = _draw(found, checked, wanted, seed, split, strict=on_bad_image != REPORT)
+    return _from_files(found, rows, checked, [*faults, *small], options.SPLITS)
+
+
+def _joined(opened, parts, mapping, on_bad_image, complete):
+    """One source, or several as one; `complete` if nothing is to be left out of several."""
+    if on_bad_image == "skip":
+        opened = [_without_unusable(source, must_train=len(opened) == 1) for source in opened]
+    source = opened[0]
+    if len(opened) > 1:
+        if not complete:
+            for name, other in zip(parts[1:], opened[1:], strict=True):
+                mapping.require_known(other.labels, source.labels, name, parts[0])
+        source = joining.join(opened, parts)
+        if not complete and source.num_examples <= MAX_COMPARED:
+            source = _without_repeated(source)
+        joining.require_images(source)
+    if len(source.labels) < 2:
+        raise UserError(f"{source.name}: only one class, {source.labels[0]}; at least two are needed")
+    return source
+
+
+def _without_repeated(source):
+    """Leaves out, and lists in `ignored`, training images that another source tests."""
+    thumbnails = checks.thumbnails_of(source.splits.values(), source.thumbnails)
+    repeated = joining.repeated(source.splits, thumbnails)
+    train = source.splits["train"]
+    return dataclasses.replace(
+        source,
+        splits=source.splits | {"train": subset(train, np.flatnonzero(~repeated))},
+        ignored=(*source.ignored, *(f"{train.ids[i]}: {REPEATED}" for i in np.flatnonzero(repeated))),
+        thumbnails=thumbnails,
+    )
 
 
 def _check(found, on_bad_image, compare):
@@ -363,17 +454,12 @@ def _from_files(found, rows, checked, faults, names):
     if not rows:
         raise UserError(f"{name}: no image can be used")
     labels = tuple(sorted({label for label, _ in rows.values()}))
-    index_of = {label: index for index, label in enumerate(labels)}
-    made = {}
-    for split in names:
-        chosen = [image for image, (_, part) in rows.items() if part == split]
+
+    def reader(chosen):
         files = tf.constant([str(found.root / image) for image in chosen], tf.string)
-        made[split] = Split(
-            ids=tuple(chosen),
-            labels=np.array([index_of[rows[image][0]] for image in chosen], np.int64),
-            encoded=lambda index, files=files: tf.io.read_file(tf.gather(files, index)),
-            hashes=tuple(checked[image].digest for image in chosen),
-        )
+        return lambda index: tf.io.read_file(tf.gather(files, index))
+
+    made = _make_splits(rows, labels, checked, names, reader)
     return Source(name, labels, made, found.ignored, found.root, tuple(faults), _thumbnails(checked))
 
 
@@ -383,29 +469,75 @@ def _thumbnails(checked):
     return made if any(thumbnail is not None for thumbnail in made.values()) else {}
 
 
-def _from_builder(dataset, manual_dir, data_dir, on_bad_image):
-    """The `Source` of a TFDS builder, whose encoded images are small enough for memory (TrashNet: 42 MB)."""
-    builder = tfds_builders.prepare(dataset, manual_dir, data_dir)
-    made, faults, thumbnails = {}, [], {}
-    for split, records in tfds_builders.records(builder).items():
-        contents = {record["id"].decode(): record["image"] for record in records}
-        checked = checks.check_all(
-            contents, contents.__getitem__, compare=False, thorough=on_bad_image != "error"
-        )
-        faults += _faults(checked, {})
-        thumbnails |= _thumbnails(checked)
-        images = tf.constant(list(contents.values()))
+def _make_splits(rows, labels, checked, names, reader):
+    """`{name: Split}` of `rows`, `{id: (label, split)}`; `reader(ids)` returns `Split.encoded`."""
+    index_of = {label: index for index, label in enumerate(labels)}
+    made = {}
+    for split in names:
+        chosen = [example for example, (_, part) in rows.items() if part == split]
         made[split] = Split(
-            ids=tuple(contents),
-            labels=np.array([record["label"] for record in records], np.int64),
-            encoded=lambda index, images=images: tf.gather(images, index),
-            hashes=tuple(check.digest for check in checked.values()),
+            ids=tuple(chosen),
+            labels=np.array([index_of[rows[example][0]] for example in chosen], np.int64),
+            encoded=reader(chosen),
+            hashes=tuple(checked[example].digest for example in chosen),
         )
+    return made
+
+
+def _from_builder(dataset, manual_dir, data_dir, on_bad_image, mapping=None, stored=None):
+    """The `Source` of a TFDS builder, whose encoded images are small enough for memory (TrashNet: 42 MB).
+
+    `stored` are the rows of a manifest, `{id: (label, split)}`, if an earlier run changed labels or splits.
+    """
+    builder = tfds_builders.prepare(dataset, manual_dir, data_dir)
     name = dataset.strip("/").replace("/", "-")
+    labels = tuple(builder.info.features["label"].names)
+    contents, rows = {}, {}
+    for split, records in tfds_builders.records(builder).items():
+        contents |= {record["id"].decode(): record["image"] for record in records}
+        rows |= {record["id"].decode(): (labels[record["label"]], split) for record in records}
+    if stored is not None or (mapping and mapping.targets):
+        rows = mapping.rows(rows) if stored is None else stored
+        present = {label for label, _ in rows.values()}
+        labels = (*(label for label in labels if label in present), *sorted(present - set(labels)))
+    for example in rows.keys() - contents.keys():
+        raise UserError(
+            f"{name}: has no image {example!r} any more; it has changed since the run was started"
+        )
+    chosen = {example: contents[example] for example in rows}
+    checked = checks.check_all(chosen, chosen.__getitem__, compare=False, thorough=on_bad_image != "error")
+    faults = _faults(checked, {})
+
+    def reader(ids):
+        images = tf.constant([chosen[example] for example in ids], tf.string)
+        return lambda index: tf.gather(images, index)
+
     if on_bad_image == "error":
         _raise_first(faults, lambda fault: f"{name}: {fault.file}")
-    labels = tuple(builder.info.features["label"].names)
-    return Source(name, labels, made, faults=tuple(faults), thumbnails=thumbnails)
+    made = _make_splits(rows, labels, checked, options.SPLITS, reader)
+    return Source(name, labels, made, faults=tuple(faults), thumbnails=_thumbnails(checked))
+
+
+def _stored_rows(manifest, part):
+    """`{id: (label, split)}` of a manifest, of the source `part` if it is of several; None without one."""
+    if not manifest:
+        return None
+    rows = splits.read_manifest(manifest, source=part).values()
+    return {example: (label, split) for example, label, split, _ in rows}
+
+
+def _within_part(split, index):
+    """The id of an example in its source."""
+    return (
+        split.ids[index].removeprefix(f"{_part_of(split, index)[0]}/")
+        if split.part_names
+        else split.ids[index]
+    )
+
+
+def _part_of(split, index):
+    """The name of an example's source, if there are several."""
+    return (split.part_names[split.parts[index]],) if split.part_names else ()
 
 
 def _without_unusable(source, must_train=False):
@@ -419,7 +551,7 @@ def _without_unusable(source, must_train=False):
     made = {}
     for name, split in source.splits.items():
         good = np.array([index for index, example in enumerate(split.ids) if example not in bad], np.int64)
-        if not len(good):
+        if len(split) and not len(good):
             raise UserError(f"{source.name}: no image in the split {name!r} can be used")
         made[name] = subset(split, good)
     if must_train:

@@ -168,25 +168,27 @@ def manifest_prefix(path, root, parameter):
 
 
 def write_manifest(path, rows):
-    """Writes a split as a CSV with the columns `image,label,split,sha256`.
+    """Writes a split as a CSV with the columns `image,label,split,sha256`, and `source` for several sources.
 
     Args:
         path: path of the file.
-        rows: `(image, label, split, content hash)` of each example; `image` is relative to a folder.
+        rows: `(image, label, split, content hash)` of each example, `image` relative to the folder of its
+            source; for several sources the name of the source too.
     """
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("image", "label", "split", "sha256"))
+        writer.writerow(("image", "label", "split", "sha256", "source")[: len(rows[0])])
         writer.writerows(rows)
 
 
-def read_manifest(path, default_split=None):
+def read_manifest(path, default_split=None, source=None):
     """Reads a CSV manifest.
 
     Args:
         path: path of the file. The column `sha256`, or cells of it, may be missing.
         default_split: split of all rows if there is no column `split`, and a valid split in it; None if the
             column is required.
+        source: only rows with this value in the column `source`; None for all rows.
 
     Returns:
         `{line number: (image, label, split, content hash)}`; the hash, of `HASH_DIGITS` digits, may be empty.
@@ -205,6 +207,8 @@ def read_manifest(path, default_split=None):
             if missing:
                 raise UserError(f"{path}: no column {', '.join(sorted(missing))}; expected image,label,split")
             for row in reader:
+                if source is not None and row.get("source") != source:
+                    continue
                 digest = (row.get("sha256") or "").lower()
                 split = row.get("split", default_split)
                 rows[reader.line_num] = row["image"], row["label"], split, digest[:HASH_DIGITS]

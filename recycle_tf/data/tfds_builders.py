@@ -7,8 +7,7 @@ import sys
 
 import requests
 
-from recycle_tf import options
-from recycle_tf.data import paths
+from recycle_tf import options, paths
 from recycle_tf.errors import UserError, did_you_mean
 
 MANUAL_DIR_VARIABLE = "RECYCLE_TF_MANUAL_DIR"

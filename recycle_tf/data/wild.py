@@ -40,6 +40,9 @@ PHOTOMETRIC = 0.5
 _SHEET = 0.98
 """Covered fraction from which an image has no mask."""
 
+_DARK = 30.0
+"""Darkest color of a background, 0..255, that brightness is measured against."""
+
 _SHADOW_STEP = 8
 """The cast shadow is sampled at every so many pixels, which makes it soft."""
 
@@ -104,7 +107,7 @@ def policy(bank):
         pixels = augment.resample(images, scene.geometry, size)
         composed = _compose(pixels, ground, shadow, color, scene)
         blurred = _blur(_blur(composed, scene.blur, 1), scene.blur, 2)
-        return _grain(_expose(blurred, augment.gray(composed), scene), scene.noise, scene.seeds)
+        return _develop(blurred, augment.gray(composed), scene)
 
     return apply
 
@@ -241,7 +244,6 @@ def _ground(bank, geometry, choice, tint, size):
     return tf.minimum(tf.cast(pixels, tf.float32) * tint[:, None, None], 255.0)
 
 
-@tf.function(jit_compile=True, autograph=False)
 def _compose(pixels, ground, shadow, color, scene):
     """Objects on `ground`, in the images whose background is replaced.
 
@@ -258,13 +260,26 @@ def _compose(pixels, ground, shadow, color, scene):
     Returns:
         float32 `[batch, size, size, 3]`.
     """
+    opaque, shade = _light(pixels, shadow, color, scene)
+    return _blend(pixels, ground, opaque, shade, color)
+
+
+# The two halves are compiled apart: in one, the first would be computed once per channel of the second.
+@tf.function(jit_compile=True, autograph=False)
+def _light(pixels, shadow, color, scene):
+    """How opaque each pixel of an image is, and how bright the new background beside the object.
+
+    Returns:
+        Two float32 `[batch, size, size]`: 0..1, 1 everywhere in images that keep their background; and
+        brightness 0..1, or -1 where the background is seen through the object.
+    """
     own, cast, transparency, replaced = (
         part[:, None, None] for part in (scene.own, scene.cast, scene.transparency, scene.replaced)
     )
     inside = _inside(scene.geometry, pixels.shape[1])
     mask = pixels[..., 3] / 255 * tf.clip_by_value(30 * inside + 0.5, 0.0, 1.0)
-    # Channels one by one: reductions over the last axis would not be fused with the rest.
-    ratio = [pixels[..., i] / tf.maximum(color, 30.0)[:, i, None, None] for i in range(3)]
+    inverse = 1 / tf.maximum(color, _DARK)
+    ratio = [pixels[..., i] * inverse[:, i, None, None] for i in range(3)]
     light = sum(float(augment.LUMA[i]) * ratio[i] for i in range(3))
     # Fades towards the edge of the image, which would show on the new background.
     own *= tf.clip_by_value(8 * inside, 0.0, 1.0)
@@ -272,11 +287,16 @@ def _compose(pixels, ground, shadow, color, scene):
     difference = functools.reduce(tf.maximum, [tf.abs(part - 1) for part in ratio])
     alike = 1 / tf.square(1 + tf.square(difference / 0.3))
     opaque = mask * (1 - transparency * alike)
-    channels = []
-    for i in range(3):
-        through = tf.where(mask > 0.5, tf.clip_by_value(ratio[i], 0.0, 1.3), shade) * ground[..., i]
-        channels.append(tf.where(replaced, through + opaque * (pixels[..., i] - through), pixels[..., i]))
-    return tf.stack(channels, axis=-1)
+    return tf.where(replaced, opaque, 1.0), tf.where(mask > 0.5, -1.0, shade)
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _blend(pixels, ground, opaque, shade, color):
+    """The image where it is opaque, else the background: float32 `[batch, size, size, 3]`."""
+    colors, shade = pixels[..., :3], shade[..., None]
+    inverse = (1 / tf.maximum(color, _DARK))[:, None, None]
+    through = tf.where(shade < 0, tf.minimum(colors * inverse, 1.3), shade) * ground
+    return through + opaque[..., None] * (colors - through)
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -288,8 +308,8 @@ def _blur(images, strength, axis):
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _expose(images, grey, scene):
-    """Exposure, white balance, saturation and contrast as one matrix, and the vignette.
+def _develop(images, grey, scene):
+    """Exposure, white balance, saturation and contrast as one matrix, the vignette, and noise.
 
     Args:
         images: float32 `[batch, size, size, 3]`.
@@ -297,7 +317,7 @@ def _expose(images, grey, scene):
         scene: a `Scene`.
 
     Returns:
-        float32 of the same shape, not clipped.
+        float32 of the same shape, 0..255.
     """
     saturation, contrast = scene.saturation[:, None, None], scene.contrast[:, None, None]
     colors = saturation * np.eye(3, dtype=np.float32) + (1 - saturation) * augment.LUMA
@@ -309,14 +329,8 @@ def _expose(images, grey, scene):
         (sum(images[..., i] * matrix[:, j, i, None, None] for i in range(3)) + offset) * falloff
         for j in range(3)
     ]
-    return tf.stack(channels, axis=-1)
-
-
-@tf.function(jit_compile=True, autograph=False)
-def _grain(images, strength, seeds):
-    """Uniform noise of a strength, `[batch]`, and values clipped to 0..255."""
-    noise = strength[:, None, None, None] * _hash(seeds, images.shape[1:])
-    return tf.clip_by_value(images + noise, 0.0, 255.0)
+    noise = scene.noise[:, None, None, None] * _hash(scene.seeds, images.shape[1:])
+    return tf.clip_by_value(tf.stack(channels, axis=-1) + noise, 0.0, 255.0)
 
 
 def _hash(seeds, shape):

@@ -4,12 +4,12 @@ import csv
 import dataclasses
 import io
 import json
-import pathlib
 
 import numpy as np
 
-from recycle_tf.evaluation import notebook, plots
-from recycle_tf.files import replacing, user_path
+from recycle_tf.evaluation import familiarity, notebook, plots
+from recycle_tf.files import replacing
+from recycle_tf.paths import from_user
 
 SHOWN = 20
 """Answers that a notebook or Python's prompt shows."""
@@ -23,8 +23,11 @@ class Answer:
         image: path of the file, or a name such as `array 0` for an image that was not a file.
         labels: names of the classes, most probable first; empty if the image could not be read.
         probabilities: their calibrated probabilities, 0..1, in that order.
-        sure: whether the first probability reaches the model's threshold; True for a model without one.
+        sure: whether the image is like the training images, and the first probability reaches the model's
+            threshold, if the model has one.
         error: why the image could not be read, or None.
+        unlike: probability that the image is unlike the training images, 0..1; None if the model gives none.
+        familiar: whether that is below the model's threshold for it.
         instruction: which bin, advice and question, of the predictor's rules; None without rules.
     """
 
@@ -33,7 +36,17 @@ class Answer:
     probabilities: tuple = ()
     sure: bool = False
     error: str | None = None
+    unlike: float | None = None
+    familiar: bool = True
+
     instruction: str | None = None
+
+    @property
+    def doubt(self):
+        """What limits the answer: "unlike the training images", "not sure", or ""."""
+        if self.sure:
+            return ""
+        return "not sure" if self.familiar else "unlike the training images"
 
     @property
     def label(self):
@@ -46,7 +59,7 @@ class Answer:
         return self.probabilities[0] if self.probabilities else 0.0
 
     def row(self, top=1):
-        """The answer as a flat dict: image, label, probability, sure, label_2, probability_2, …, error.
+        """The answer as a flat dict: image, label, probability, sure, unlike, label_2, …, error.
 
         With rules it also has an instruction.
 
@@ -54,7 +67,7 @@ class Answer:
             top: number of classes.
         """
         row = {"image": self.image, "label": self.label, "probability": round(self.probability, 6)}
-        row["sure"] = self.sure
+        row |= {"sure": self.sure, "unlike": None if self.unlike is None else round(self.unlike, 6)}
         ranked = zip(self.labels[1:top], self.probabilities[1:top], strict=True)
         for place, (label, probability) in enumerate(ranked, start=2):
             row |= {f"label_{place}": label, f"probability_{place}": round(probability, 6)}
@@ -62,7 +75,7 @@ class Answer:
         return row | told | {"error": self.error}
 
 
-def make_answer(image, row, names, threshold, place=None):
+def make_answer(image, row, names, threshold, place=None, unlike=None):
     """The `Answer` of one row of probabilities.
 
     Args:
@@ -71,16 +84,28 @@ def make_answer(image, row, names, threshold, place=None):
         names: of the classes.
         threshold: of the model, 0..1, or None.
         place: the `rules.Rules` that say which bin, or None.
+        unlike: probability from which the image is unlike the training images, or None.
     """
     order = np.argsort(-row, kind="stable")
-    sure = threshold is None or bool(row[order[0]] >= threshold)
+    strange = None if unlike is None else float(familiarity.unlike(row))
+    familiar = unlike is None or strange < unlike
+    sure = familiar and (threshold is None or bool(row[order[0]] >= threshold))
     return Answer(
         str(image),
         tuple(names[index] for index in order),
         tuple(float(row[index]) for index in order),
         sure,
-        instruction=place and place.instruct(names[order[0]]),
+        unlike=strange,
+        familiar=familiar,
+        # Where something goes that the network cannot know, nobody can say.
+        instruction=_instruction(place, row, names, threshold) if place and familiar else None,
     )
+
+
+def _instruction(place, row, names, threshold):
+    decision = place.decide(row, names, threshold)
+    doubt = "" if decision.sure else f"not sure ({decision.probability:.1%}), at the lowest cost: "
+    return doubt + place.describe(decision)
 
 
 class Answers(list):
@@ -102,7 +127,8 @@ class Answers(list):
         told = ["instruction"] if any(answer.instruction for answer in self) else []
         more = [name for place in range(2, width + 1) for name in (f"label_{place}", f"probability_{place}")]
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, ["image", "label", "probability", "sure", *more, *told, "error"])
+        columns = ["image", "label", "probability", "sure", "unlike", *more, *told, "error"]
+        writer = csv.DictWriter(text, columns, restval="")
         writer.writeheader()
         for answer in self:
             cells = answer.row(top).items()
@@ -125,7 +151,7 @@ class Answers(list):
         """
         read = [answer for answer in self if not answer.error]
         if read:
-            with replacing(pathlib.Path(user_path(path))) as temporary:
+            with replacing(from_user(path, utf8=False)) as temporary:
                 plots.save_answers(temporary, read)
 
     def _repr_html_(self):
@@ -139,7 +165,7 @@ class Answers(list):
     def __repr__(self):
         shown = [
             f"{answer.image}  {answer.error or answer.label}"
-            + ("" if answer.error else f"  {answer.probability:.1%}{'' if answer.sure else '  not sure'}")
+            + ("" if answer.error else f"  {answer.probability:.1%}  {answer.doubt}".rstrip())
             for answer in self[:SHOWN]
         ]
         more = [f"… {len(self) - SHOWN:,} more"] if len(self) > SHOWN else []
@@ -152,6 +178,5 @@ def inert(text):
 
 
 def _write(path, text):
-    path = pathlib.Path(user_path(path))
-    with replacing(path) as temporary:
+    with replacing(from_user(path, utf8=False)) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")

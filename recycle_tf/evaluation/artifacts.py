@@ -6,12 +6,11 @@ where TensorFlow expects files that it does not read itself, and ONNX in its met
 
 import json
 import zipfile
-import zlib
 
 import numpy as np
 import tensorflow as tf
 
-from recycle_tf import options
+from recycle_tf import files, options
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import litert
 
@@ -27,18 +26,7 @@ MAX_IMAGE_SIZE = 4096
 THREADS = 2
 """Threads of LiteRT."""
 
-_DAMAGED_SPEC = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    KeyError,
-    OSError,  # An offset before the file's start.
-    RecursionError,
-    RuntimeError,  # An encrypted archive, or an unknown method of compression.
-    TypeError,
-    ValueError,
-)
-"""What reading a damaged archive or damaged JSON raises."""
+ADVICE = "give a file that `python -m export` wrote"
 
 
 def is_saved_model(path):
@@ -73,10 +61,8 @@ def _open_tflite(path):
             return associated.open(SPEC).read(MAX_SPEC_BYTES)
 
     spec = _parse_spec(path, read)
-    try:
+    with files.reading(f"`model={path}`", ADVICE):
         interpreter = litert.open_interpreter(path, THREADS)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"`model={path}`: damaged, LiteRT cannot load it") from error
     image, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     kinds = [np.dtype(tensor["dtype"]).name for tensor in (image, output)]
     _check_tensors(path, spec, (kinds[0], image["shape"].tolist()), (kinds[1], output["shape"].tolist()))
@@ -89,15 +75,12 @@ def _open_saved_model(path):
             return file.read(MAX_SPEC_BYTES)
 
     spec = _parse_spec(path, read)
-    try:
+    with files.reading(f"`model={path}`", ADVICE):
         served = tf.saved_model.load(str(path))
         signature = served.signatures["serve_pixels"]
         (_, inputs), outputs = signature.structured_input_signature, signature.structured_outputs
         image, output = inputs["pixels"], outputs["probabilities"]
         tensors = [(tensor.dtype.name, tensor.shape.as_list()) for tensor in (image, output)]
-    except Exception as error:
-        # The file decides which objects TensorFlow restores: they raise anything.
-        raise UserError(f"`model={path}`: damaged, TensorFlow cannot load it") from error
     _check_tensors(path, spec, *tensors)
 
     def predict(pixels):
@@ -112,13 +95,10 @@ def _open_onnx(path):
         import onnxruntime
     except ImportError as error:
         raise UserError(f"`model={path}`: needs onnxruntime; run: pip install 'recycle-tf[onnx]'") from error
-    try:
+    with files.reading(f"`model={path}`", ADVICE):
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         (image,), (output,) = session.get_inputs(), session.get_outputs()
         properties = session.get_modelmeta().custom_metadata_map
-    except Exception as error:
-        # ONNX Runtime has an exception of its own for every reason, without a common base.
-        raise UserError(f"`model={path}`: damaged, ONNX Runtime cannot load it") from error
     spec = _parse_spec(path, lambda: properties[SPEC][:MAX_SPEC_BYTES])
     kinds = [tensor.type.removeprefix("tensor(").removesuffix(")") for tensor in (image, output)]
     kinds = [{"float": "float32"}.get(kind, kind) for kind in kinds]
@@ -133,20 +113,19 @@ def _open_onnx(path):
 
 def _parse_spec(path, read):
     """The spec that `read()` returns as JSON, with the values that are used checked."""
-    try:
+    with files.reading(f"`model={path}`: its labels and settings (spec.json)", ADVICE):
         spec = json.loads(read())
         labels, image_size, resize = (spec[key] for key in ("labels", "image_size", "resize"))
-    except _DAMAGED_SPEC as error:
-        raise UserError(
-            f"`model={path}`: has no labels in it; give a file that `python -m export` wrote"
-        ) from error
-    threshold = spec.get("threshold", 1.0)
+    threshold, unlike = spec.get("threshold", 1.0), spec.get("unlike", {"threshold": 1.0})
     valid = {
         "labels": isinstance(labels, list) and labels and all(isinstance(label, str) for label in labels),
         "image_size": type(image_size) is int and 1 <= image_size <= MAX_IMAGE_SIZE,
         "resize": resize in options.RESIZES,
         # Neither NaN nor infinity; 1.01 is a threshold that no answer reaches.
         "threshold": type(threshold) in (int, float) and 0 <= threshold <= 1.01,
+        "unlike": isinstance(unlike, dict)
+        and type(unlike.get("threshold")) in (int, float)
+        and 0 <= unlike["threshold"] <= 1,
     }
     for name, fine in valid.items():
         if not fine:

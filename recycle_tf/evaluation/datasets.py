@@ -55,6 +55,7 @@ def open_source(run, dataset=None, manual_dir=None, data_dir=None):
         data_dir=data_dir or config["data_dir"],
         seed=config["seed"],
         manifest=run.manifest if own and run.manifest.is_file() else None,
+        label_map=config["label_map"] if own else None,
     )
     if set(source.labels) != set(run.labels):
         raise UserError(

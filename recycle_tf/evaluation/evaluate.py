@@ -111,28 +111,87 @@ class Evaluations(list):
         return "\n".join([*(found.remarks for found in self), metrics.comparison(summaries, reference)])
 
 
-def evaluate(run, sets, place=None):
-    """Evaluates a run's calibrated model and writes a report for each set.
+def evaluate(run, sets, place=None, model_path=None):
+    """Evaluates a run's calibrated model, or one of its artifacts, and writes a report for each set.
 
     Args:
         run: a `runs.Run`.
         sets: a list of `datasets.EvaluationSet`.
         place: the `rules.Rules` of the bins, or None.
+        model_path: an exported file; None for the run's model.
 
     Returns:
         `Evaluations`.
 
     Raises:
-        UserError: there is no model yet, or a report cannot be written.
+        UserError: there is no model yet, the artifact cannot be opened or has other classes, or a report
+            cannot be written.
     """
-    model = temperature.load_calibrated_model(run)
-    directories = _directories(run, sets)
-    found = [_evaluate(run, model, *pair, place) for pair in zip(sets, directories, strict=True)]
+    predict = _predictions(run, model_path)
+    directories = _directories(run, sets, model_path)
+    found = [
+        _evaluate(run, predict, images, directory, model_path, place)
+        for images, directory in zip(sets, directories, strict=True)
+    ]
     if all(images.own for images in sets):
         return Evaluations(found)
     # After the run's own data was evaluated, if it is among the sets.
     reference = own_accuracy(run)
     return Evaluations(dataclasses.replace(each, reference=reference) for each in found)
+
+
+@dataclasses.dataclass(frozen=True)
+class AtPrecision:
+    """How many images of one set are answered if answers must be right with at least some precision.
+
+    Attributes:
+        name: of the set.
+        examples: number of images.
+        answered: number of images whose confidence reaches the threshold.
+        right: number of these whose answer is right.
+    """
+
+    name: str
+    examples: int
+    answered: int
+    right: int
+
+    def __str__(self):
+        if not self.answered:
+            return f"{self.name}: no answer is that confident"
+        low, high = metrics.wilson(self.right, self.answered)
+        return (
+            f"{self.name}: {self.answered / self.examples:.1%} answered, {self.right / self.answered:.1%} of "
+            f"these right (95 % interval {low:.3f} to {high:.3f})"
+        )
+
+
+def at_precision(run, evaluations, validation, precision, model_path=None):
+    """How many images are answered if answers must be right with at least some precision.
+
+    Args:
+        run: a `runs.Run`.
+        evaluations: a list of `Evaluation`.
+        validation: the `datasets.EvaluationSet` on which the threshold is chosen.
+        precision: share of the answers that must be right there, 0..1.
+        model_path: as in `evaluate`.
+
+    Returns:
+        The threshold (1.01 if no answer reaches the precision), and a list of `AtPrecision`, one per
+        evaluation.
+
+    Raises:
+        UserError: as `evaluate`.
+    """
+    chosen = _predictions(run, model_path)(validation)
+    threshold = temperature.find_threshold(chosen, validation.split.labels, precision)
+    rows = []
+    for evaluation in evaluations:
+        answered = evaluation.probabilities.max(axis=1) >= threshold
+        right = evaluation.probabilities.argmax(axis=1) == evaluation.set.split.labels
+        counts = (len(answered), int(answered.sum()), int(right[answered].sum()))
+        rows.append(AtPrecision(evaluation.name, *counts))
+    return threshold, rows
 
 
 def evaluate_shifts(run, model_path, images, names, progress=iter):
@@ -178,7 +237,7 @@ def against(run, other, images):
             f"{other.path}: its classes are {', '.join(other.labels)}, not {', '.join(run.labels)}"
         )
     order = [other.labels.index(label) for label in run.labels]
-    own, others = (_predict(each, temperature.load_calibrated_model(each), images) for each in (run, other))
+    own, others = (_predictions(each)(images) for each in (run, other))
     return comparing.compare(others[:, order], own, images.split.labels)
 
 
@@ -189,28 +248,48 @@ def own_accuracy(run):
         UserError: the report is damaged.
     """
     path = run.report / "metrics.json"
-    if not path.is_file():
-        return None
+    return _read(path)["accuracy"] if path.is_file() else None
+
+
+def _read(path):
+    """A report's `metrics.json` as a dict with a number as `accuracy`."""
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))["accuracy"])
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        return {**summary, "accuracy": float(summary["accuracy"])}
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{path}: damaged, cannot be read; evaluate the run again to replace it") from error
 
 
-def _directories(run, sets):
-    """The folder of each set's report; `run.report` is that of the run's own test split."""
+def elsewhere(run):
+    """The summaries of a run's reports on photographs of another origin, `{dataset and split: summary}`.
+
+    Raises:
+        UserError: a report is damaged.
+    """
+    found = {}
+    for path in sorted(run.path.glob("report-*/metrics.json")):
+        summary = _read(path)
+        if summary.get("own") is False:
+            found[f"{summary.get('dataset')} {summary.get('split')}"] = summary
+    return found
+
+
+def _directories(run, sets, model_path):
+    """The folder of each set's report; `run.report` is that of the run's own model and test split."""
+    prefix = "report" if model_path is None else f"report-{pathlib.Path(model_path).stem}"
     found = []
     for images in sets:
-        name = f"report-{images.name}-{images.split_name}"
-        path = run.report if images.own and images.split_name == "test" else run.path / name
+        name = f"{prefix}-{images.name}-{images.split_name}"
+        own = images.own and images.split_name == "test" and model_path is None
+        path = run.report if own else run.path / name
         # Two folders may have the same name.
         same = sum(path == earlier or earlier.name.startswith(f"{name}-") for earlier in found)
         found.append(path.with_name(f"{name}-{same + 1}") if same else path)
     return found
 
 
-def _evaluate(run, model, images, directory, place):
-    probabilities = _predict(run, model, images)
+def _evaluate(run, predict, images, directory, model_path, place):
+    probabilities = predict(images)
     summary = report.write(
         run,
         directory,
@@ -218,12 +297,25 @@ def _evaluate(run, model, images, directory, place):
         images.split,
         probabilities,
         other=None if images.own else images,
+        model=model_path,
     )
     return Evaluation(images, summary, directory, probabilities, place)
 
 
-def _predict(run, model, images):
-    """Probabilities of a run's classes, `[examples, num_classes]`."""
-    size, batch_size = model.input_shape[1], run.config["batch_size"]
-    batches = pipeline.build_evaluation(images.split, len(run.labels), size, batch_size, run.config["resize"])
-    return metrics.predict_probabilities(model, batches)
+def _predictions(run, model_path=None):
+    """A function from an `EvaluationSet` to probabilities of the run's classes, `[examples, num_classes]`."""
+    if model_path is not None:
+        predictor = open_predictor(model_path)
+        if predictor.labels != run.labels:
+            raise UserError(
+                f"`model={model_path}`: its classes are {', '.join(predictor.labels)}, the run's are "
+                f"{', '.join(run.labels)}"
+            )
+        return lambda images: predictor.probabilities(
+            cache.decode_all(images.split, predictor.image_size, predictor.resize)
+        )
+    model = temperature.load_answering_model(run)
+    size, batch_size, resize = model.input_shape[1], run.config["batch_size"], run.config["resize"]
+    return lambda images: metrics.predict_probabilities(
+        model, pipeline.build_evaluation(images.split, len(run.labels), size, batch_size, resize)
+    )

@@ -11,7 +11,7 @@ from PIL import Image
 
 from recycle_tf.data import decode
 from recycle_tf.errors import UserError
-from recycle_tf.files import user_path
+from recycle_tf.paths import from_user
 
 
 def expand(images):
@@ -101,7 +101,7 @@ def _decoder(image_size, resize):
 
 
 def _files(place):
-    path = user_path(place)
+    path = from_user(place, utf8=False)
     if path.is_dir():
         found = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in decode.SUFFIXES)
         if not found:

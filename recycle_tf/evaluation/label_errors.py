@@ -202,7 +202,7 @@ def out_of_fold(features, labels, seed=0):
     Returns:
         float64 `[examples, num_classes]`.
     """
-    inputs = _principal_components(np.float64(features))
+    inputs = principal_components(features)(features)
     total = np.zeros((len(labels), labels.max() + 1))
     for repeat in range(REPEATS):
         folds = _folds(labels, np.random.default_rng([seed, repeat]))
@@ -213,13 +213,30 @@ def out_of_fold(features, labels, seed=0):
     return total / REPEATS
 
 
-def _principal_components(features):
-    """Standardized features in at most `COMPONENTS` dimensions, and a constant 1; mean squared length 1."""
-    scaled = (features - features.mean(axis=0)) / (features.std(axis=0) + 1e-6)
-    scaled /= np.sqrt(features.shape[1])
-    _, axes = np.linalg.eigh(scaled.T @ scaled)
-    reduced = scaled @ axes[:, ::-1][:, :COMPONENTS]
-    return np.concatenate([reduced, np.ones((len(reduced), 1))], axis=1).astype(np.float32)
+def principal_components(features):
+    """Standardizes features and reduces them to at most `COMPONENTS` dimensions.
+
+    Args:
+        features: `[examples, channels]`, from which mean, deviation and axes are computed.
+
+    Returns:
+        A function from features `[examples, channels]` to float32 `[examples, dimensions]`; the last
+        dimension is a constant 1. Without it, the mean squared length of the given ones is 1.
+    """
+    features = np.float64(features)
+    mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-6
+
+    def scaled(features):
+        return (np.float64(features) - mean) / deviation / np.sqrt(len(mean))
+
+    _, axes = np.linalg.eigh(scaled(features).T @ scaled(features))
+    axes = axes[:, ::-1][:, :COMPONENTS]
+
+    def reduced(features):
+        constant = np.ones((len(features), 1))
+        return np.concatenate([scaled(features) @ axes, constant], axis=1).astype(np.float32)
+
+    return reduced
 
 
 def _folds(labels, rng):

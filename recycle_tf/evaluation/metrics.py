@@ -3,27 +3,34 @@
 import keras
 import numpy as np
 
+from recycle_tf.evaluation import familiarity
+
 CALIBRATION_BINS = 10
+CONFUSED = 5
+TOP_K = (2, 3, 5)
+FIGURES = ("recall", "precision", "f1")
+"""Of a class; the macro averages are their means."""
+
 NORMAL_95 = 1.959964
 """Quantile of the standard normal distribution for a 95 % interval."""
 
 
 def predict_probabilities(model, dataset, verbose=0):
-    """Softmax of a model's logits for every image of a dataset.
+    """A model's probabilities for every image of a dataset.
 
     Args:
-        model: a Keras model with logits.
+        model: a Keras model that returns what `familiarity.probabilities` takes.
         dataset: (images, labels) batches, every example once.
         verbose: 1 for a progress bar.
 
     Returns:
         float32 `[examples, num_classes]`, in the dataset's order.
     """
-    logits = model.predict(dataset.map(lambda images, _: images), verbose=verbose)
-    return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+    found = model.predict(dataset.map(lambda images, _: images), verbose=verbose)
+    return keras.ops.convert_to_numpy(familiarity.probabilities(found))
 
 
-def summarise(probabilities, labels, names, threshold=None):
+def summarise(probabilities, labels, names, threshold=None, temperature=None, unlike=None):
     """The metrics of a classification.
 
     Args:
@@ -31,30 +38,35 @@ def summarise(probabilities, labels, names, threshold=None):
         labels: index of the true class, `[examples]`.
         names: of the classes.
         threshold: confidence below which the answer is "not sure", 0..1, or None.
+        temperature: by which the logits were divided, or None.
+        unlike: probability of being unlike the training images from which the answer is "unlike", or None.
 
     Returns:
-        A dict for JSON: `examples`, `accuracy` with its `accuracy_interval` (95 %, Wilson), `macro_recall`
-        (over the classes with examples), `log_loss` (nats), `calibration_error` (expected, 10 bins),
-        `per_class` (precision, recall, f1, examples; recall and f1 are None without examples), `confusion`
-        (rows: true class), and with a threshold `answered` (share of the examples at or above it) and
-        `accuracy_answered` (None if there are none).
+        A dict for JSON: `examples`, `accuracy` with its `accuracy_interval` (95 %, Wilson), `top_k` (`{k:
+        share whose true class is among the k most probable}`), `macro_recall`, `macro_precision` and
+        `macro_f1` (over the classes with examples), `log_loss` (nats), `calibration_error` (expected, 10
+        bins), `per_class` (precision, recall, f1, examples; recall and f1 are None without examples),
+        `confusion` (rows: true class), with a threshold `answered` (share of the examples at or above it) and
+        `accuracy_answered` (None if there are none), and with a temperature `before_temperature`: log loss
+        and calibration error without it; and `unlike`, the share called unlike the training images.
     """
     predicted = probabilities.argmax(axis=1)
     right = predicted == labels
     confusion = np.zeros((len(names), len(names)), int)
     np.add.at(confusion, (labels, predicted), 1)
-    true_probability = probabilities[np.arange(len(labels)), labels]
-    shares, _, accuracies, confidences = calibration(probabilities, labels)
     per_class = {name: _class_figures(confusion, index) for index, name in enumerate(names)}
-    recalls = [row["recall"] for row in per_class.values() if row["examples"]]
+    tested = [row for row in per_class.values() if row["examples"]]
+    before = None if temperature is None else _confidence(without(probabilities, temperature), labels)
     return {
         "examples": len(labels),
         "accuracy": float(right.mean()),
         "accuracy_interval": wilson(int(right.sum()), len(labels)),
-        "macro_recall": float(np.mean(recalls)),
-        "log_loss": float(-np.log(np.maximum(true_probability, 1e-12)).mean()),
-        "calibration_error": float((shares * np.abs(accuracies - confidences)).sum()),
+        "top_k": {str(k): top_k(probabilities, labels, k) for k in TOP_K if k < len(names)},
+        **{f"macro_{key}": float(np.mean([row[key] for row in tested])) for key in FIGURES},
+        **_confidence(probabilities, labels),
+        **({} if before is None else {"before_temperature": before}),
         **({} if threshold is None else _answered(probabilities.max(axis=1) >= threshold, right)),
+        **({} if unlike is None else {"unlike": float((familiarity.unlike(probabilities) >= unlike).mean())}),
         "per_class": per_class,
         "confusion": confusion.tolist(),
     }
@@ -68,6 +80,56 @@ def _class_figures(confusion, index):
         "f1": float(2 * hits / (found + examples)) if examples else None,
         "examples": int(examples),
     }
+
+
+def _confidence(probabilities, labels):
+    """Log loss and calibration error."""
+    true_probability = probabilities[np.arange(len(labels)), labels]
+    shares, _, accuracies, confidences = calibration(probabilities, labels)
+    return {
+        "log_loss": float(-np.log(np.maximum(true_probability, 1e-12)).mean()),
+        "calibration_error": float((shares * np.abs(accuracies - confidences)).sum()),
+    }
+
+
+def without(probabilities, temperature):
+    """Probabilities before their logits were divided by a temperature: softmax(z) from softmax(z / T).
+
+    Args:
+        probabilities: `[examples, num_classes]`.
+        temperature: above 0.
+    """
+    powers = np.float64(probabilities) ** temperature
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def top_k(probabilities, labels, k):
+    """Share of the examples whose true class is among the k most probable, 0..1."""
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float((order == np.asarray(labels)[:, None]).any(axis=1).mean())
+
+
+def confused_pairs(confusion, names, most=CONFUSED):
+    """The most frequent confusions, as dicts of `true`, `predicted`, `count` and `share` of the true class.
+
+    Args:
+        confusion: rows are true classes, columns predicted ones.
+        names: of the classes.
+        most: number of pairs.
+    """
+    counts = np.array(confusion)
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    return [
+        {
+            "true": names[row],
+            "predicted": names[column],
+            "count": int(wrong[row, column]),
+            "share": float(wrong[row, column] / counts[row].sum()),
+        }
+        for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)
+        if wrong[row, column]
+    ]
 
 
 def _answered(answered, right):
@@ -138,7 +200,27 @@ def table(summary):
         f"{'all':{width}}  accuracy {summary['accuracy']:.4f} (95 % interval {low:.3f} to {high:.3f}), "
         f"{summary['examples']} examples"
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, *_more(summary)])
+
+
+def _more(summary):
+    """Lines on averages, confusions and calibration."""
+    ranks = ", ".join(f"top-{k} {100 * share:.1f} %" for k, share in summary["top_k"].items())
+    averages = ", ".join(f"{name} {summary[f'macro_{name}']:.3f}" for name in FIGURES)
+    lines = [f"averages  macro {averages}" + (f"; {ranks}" if ranks else "")]
+    pairs = [
+        f"{pair['true']} as {pair['predicted']} {pair['count']} ({100 * pair['share']:.0f} %)"
+        for pair in confused_pairs(summary["confusion"], list(summary["per_class"]))
+    ]
+    if pairs:
+        lines.append(f"confused  {', '.join(pairs)}")
+    before = summary.get("before_temperature")
+    change = [
+        f"{label} {f'{before[key]:.3f} -> ' if before else ''}{summary[key]:.3f}"
+        for key, label in (("log_loss", "log loss"), ("calibration_error", "calibration error"))
+    ]
+    lines.append(f"trust     {', '.join(change)}" + (" by the temperature" if before else ""))
+    return lines
 
 
 def comparison(summaries, reference=None):
@@ -152,7 +234,7 @@ def comparison(summaries, reference=None):
         Lines of text; percentages, and points (hundredths) in the column `change`.
     """
     width = max(len("dataset"), *map(len, summaries))
-    columns = "examples  accuracy  95 % interval  macro recall   ECE  answered  right of those"
+    columns = "examples  accuracy  95 % interval  macro recall   ECE  answered  right of those  unlike"
     lines = [f"{'dataset':{width}}  {columns}" + ("  change" if reference is not None else "")]
     for name, found in summaries.items():
         low, high = (100 * bound for bound in found["accuracy_interval"])
@@ -167,6 +249,7 @@ def comparison(summaries, reference=None):
             line += f"  {100 * found['answered']:7.1f}%  {right:>14}"
         else:
             line += f"  {'-':>8}  {'-':>14}"
+        line += f"  {100 * found['unlike']:5.1f}%" if "unlike" in found else f"  {'-':>6}"
         if reference is not None:
             line += f"  {100 * (found['accuracy'] - reference):+6.1f}"
         lines.append(line)

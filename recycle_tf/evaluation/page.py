@@ -9,7 +9,6 @@ import pathlib
 import shlex
 
 import jinja2
-import numpy as np
 import tensorflow as tf
 from PIL import Image
 
@@ -20,7 +19,6 @@ from recycle_tf.models import registry
 
 LANGUAGES = {"en": "report.html", "ko": "report.ko.html"}
 MISTAKES = 12
-CONFUSED = 5
 THUMBNAIL = 240
 """Side of an image on the page, in pixels."""
 
@@ -42,7 +40,7 @@ def write(run, directory, summary, split, probabilities):
         "labels": run.labels,
         "summary": summary,
         "calibration": run.calibration,
-        "confused": confused_pairs(summary["confusion"], run.labels),
+        "confused": metrics.confused_pairs(summary["confusion"], run.labels),
         "mistakes": _mistakes(split, probabilities, run.labels),
         "plots": {path.stem: _embed(path.read_bytes(), "png") for path in directory.glob("*.png")},
         "others": _other_reports(run),
@@ -63,29 +61,6 @@ def write(run, directory, summary, split, probabilities):
 
 def _texts(code):
     return json.loads((FILES / f"texts.{code}.json").read_text(encoding="utf-8"))
-
-
-def confused_pairs(confusion, names, most=CONFUSED):
-    """The most frequent confusions, as dicts of `true`, `predicted`, `count` and `share` of the true class.
-
-    Args:
-        confusion: rows are true classes, columns predicted ones.
-        names: of the classes.
-        most: number of pairs.
-    """
-    counts = np.array(confusion)
-    wrong = counts - np.diag(np.diag(counts))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    return [
-        {
-            "true": names[row],
-            "predicted": names[column],
-            "count": int(wrong[row, column]),
-            "share": float(wrong[row, column] / counts[row].sum()),
-        }
-        for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)
-        if wrong[row, column]
-    ]
 
 
 def _run(run):
@@ -123,6 +98,8 @@ def _commands(run, summary):
     evaluated = [f"--run={run.path}"]
     if not summary["own"]:
         evaluated.append(f"--dataset={summary['location']}")
+    if summary["model"]:
+        evaluated.append(f"--model={summary['model']}")
     if summary["split"] in ("train", "validation"):
         evaluated.append(f"--split={summary['split']}")
     return [

@@ -6,7 +6,7 @@ import pathlib
 import matplotlib
 import numpy as np
 import tensorflow as tf
-from matplotlib import font_manager
+from matplotlib import font_manager, ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -136,6 +136,34 @@ def shifts(axes, robustness, strengths):
     axes.legend(fontsize=8, ncols=2)
 
 
+def trade_off(axes, rows, cost, unit, title):
+    """Accuracy over a cost, or latency where no accuracy is known; the area of a dot grows with parameters.
+
+    Args:
+        axes: of matplotlib.
+        rows: a list of `costs.Costs`.
+        cost: name of the attribute on the horizontal axis.
+        unit: by which it is divided.
+        title: of the horizontal axis.
+    """
+    trained = all(row.accuracy is not None for row in rows)
+    for number, row in enumerate(rows):
+        x, y = getattr(row, cost) / unit, 100 * row.accuracy if trained else row.keras_ms
+        area = 30 + 12 * (row.parameters / 1e6)
+        axes.scatter(x, y, s=area, color=f"C{number}", alpha=0.6)
+        if trained:
+            low, high = (100 * bound for bound in row.accuracy_interval)
+            axes.errorbar(x, y, yerr=[[y - low], [high - y]], color=f"C{number}", capsize=3)
+        axes.annotate(row.name, (x, y), xytext=(7, 5), textcoords="offset points", fontsize=8)
+    axes.set(xscale="log", xlabel=title, ylabel="test accuracy, %" if trained else "latency in Keras, ms")
+    # The usual labels of a logarithmic axis are formulas, which names of classes must not be.
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
+    axes.margins(x=0.2, y=0.1)
+    axes.grid(alpha=0.3)
+
+
 def image_rows(rows):
     """A figure with one row of images per name.
 
@@ -222,6 +250,6 @@ def save_answers(path, answers):
             axes.axis("off")
         for axes, answer in zip(grid.flat, answers, strict=False):
             axes.imshow(decode.decode_pixels(pathlib.Path(answer.image).read_bytes()))
-            unsure = "" if answer.sure else "not sure: "
+            unsure = f"{answer.doubt}:\n" if answer.doubt else ""
             axes.set_title(f"{unsure}{answer.label} {answer.probability:.0%}", fontsize=11)
         canvas.savefig(path, dpi=100)

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from recycle_tf import runs
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import artifacts, inputs, rules, temperature
+from recycle_tf.evaluation import artifacts, familiarity, inputs, rules, temperature
 from recycle_tf.evaluation.answers import Answer, Answers, make_answer
-from recycle_tf.files import user_path
+from recycle_tf.paths import from_user
 
 BATCH = 32
 
@@ -36,6 +36,8 @@ class Predictor:
         threshold: confidence below which the answer is "not sure", 0..1; None without calibration.
         source: path of the run or file.
         place: the `rules.Rules` that say which bin; or None.
+        unlike: probability of being unlike the training images from which the answer is "unlike", 0..1; None
+            if the network does not give one.
     """
 
     network: Callable[[np.ndarray], np.ndarray]
@@ -45,6 +47,7 @@ class Predictor:
     threshold: float | None
     source: pathlib.Path
     place: rules.Rules | None = None
+    unlike: float | None = None
 
     def probabilities(self, images):
         """Probabilities of any number of images, uint8 `[examples, image_size, image_size, 3]`."""
@@ -102,7 +105,7 @@ class Predictor:
             if isinstance(pixels, UserError):
                 yield Answer(name, error=str(pixels))
             else:
-                yield make_answer(name, next(rows), self.labels, self.threshold, self.place)
+                yield make_answer(name, next(rows), self.labels, self.threshold, self.place, self.unlike)
 
     def __repr__(self):
         sure = "" if self.threshold is None else f", sure from {self.threshold:.0%}"
@@ -121,31 +124,50 @@ def open_predictor(path, place=None):
 
     Args:
         path: of the folder or file.
-        place: rules that name the bins: a `.yaml` file or a built-in name, see `rules.load`; or None.
+        place: rules that name the bins: a `.yaml` file or a built-in name, see `rules.load`; None for those
+            that were exported with the file, if any.
 
     Raises:
         UserError: no such file or folder, or a file that was not exported by this package; or no bin for a
             class.
     """
-    path = user_path(path)
+    path = from_user(path, "model")
     if path.suffix in (".tflite", ".onnx") or artifacts.is_saved_model(path):
         spec, network = artifacts.open_artifact(path)
-        settings = (spec["labels"], spec["image_size"], spec["resize"], spec.get("threshold"))
-        found = Predictor(network, *settings, source=path)
+        settings = (spec["labels"], spec["image_size"], spec["resize"])
+        found = Predictor(network, *settings, source=path, place=_rules(path, spec), **_thresholds(spec))
     else:
         found = _from_run(path)
     return dataclasses.replace(found, place=rules.load_for(place, found.labels)) if place else found
 
 
+def _rules(path, spec):
+    """The `rules.Rules` that were exported with a file, or None."""
+    if "rules" not in spec:
+        return None
+    where = f"`model={path}`: its spec.json is invalid: rules"
+    found = rules.parse(spec["rules"], where)
+    for label in spec["labels"]:
+        if label not in found.classes:
+            raise UserError(f"{where}: no bin for the class {label!r:.40}")
+    return found
+
+
 def _from_run(path):
     run = runs.open_run(path, "model")
-    model = temperature.load_calibrated_model(run)
+    model = temperature.load_answering_model(run)
 
     def predict(images):
         # In batches of one size: another shape would be compiled again.
         padded = np.concatenate([images, np.zeros((BATCH - len(images), *images.shape[1:]), np.uint8)])
-        logits = model.predict_on_batch(padded)[: len(images)]
-        return keras.ops.convert_to_numpy(keras.ops.softmax(logits))
+        found = familiarity.probabilities(model.predict_on_batch(padded))
+        return keras.ops.convert_to_numpy(found)[: len(images)]
 
-    threshold = run.calibration and run.calibration["threshold"]
-    return Predictor(predict, run.labels, model.input_shape[1], run.config["resize"], threshold, path)
+    settings = (run.labels, model.input_shape[1], run.config["resize"])
+    return Predictor(predict, *settings, source=path, **_thresholds(run.calibration or {}))
+
+
+def _thresholds(calibration):
+    """The thresholds of a `Predictor`, from a run's calibration or a spec."""
+    unlike = calibration.get("unlike", {}).get("threshold")
+    return {"threshold": calibration.get("threshold"), "unlike": unlike}

@@ -1,19 +1,15 @@
 """The report of an evaluation: `metrics.json`, plots, and a page that shows them."""
 
-import contextlib
 import csv
 import dataclasses
 import json
-import pathlib
-import tempfile
 
-from recycle_tf.errors import UserError
+from recycle_tf import files
 from recycle_tf.evaluation import metrics, page, plots, shifts
 from recycle_tf.evaluation.answers import inert
-from recycle_tf.files import PARTIAL
 
 
-def write(run, directory, split_name, split, probabilities, other=None):
+def write(run, directory, split_name, split, probabilities, other=None, model=None):
     """Writes everything a run's `report/` holds; an earlier report is replaced when the new one is complete.
 
     Args:
@@ -23,22 +19,39 @@ def write(run, directory, split_name, split, probabilities, other=None):
         split: the `sources.Split` that was predicted.
         probabilities: `[len(split), num_classes]`, calibrated.
         other: the `datasets.EvaluationSet` if it is not the run's own data, else None.
+        model: path of the artifact that predicted, or None for the run's model.
 
     Returns:
-        The summary of `metrics.summarise`, as written to `metrics.json`.
+        The summary of `metrics.summarise`, as written to `metrics.json`; of several sources the summary of
+        each too, in `sources`.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    threshold = run.calibration and run.calibration["threshold"]
+    calibration = run.calibration or {}
+    unlike = calibration.get("unlike", {}).get("threshold")
     summary = {
+        "model": model and str(model),
         "dataset": other.name if other else run.config["dataset"],
         "own": other is None,
         "location": other.location if other else None,
         "split": split_name,
-        **metrics.summarise(probabilities, split.labels, run.labels, threshold),
+        **metrics.summarise(
+            probabilities,
+            split.labels,
+            run.labels,
+            calibration.get("threshold"),
+            calibration.get("temperature"),
+            unlike,
+        ),
+        "sources": {
+            name: metrics.summarise(
+                probabilities[rows], split.labels[rows], run.labels, calibration.get("threshold")
+            )
+            for name, rows in split.by_part().items()
+        },
     }
-    with _replacing(directory) as partial:
+    with files.writing(directory), files.replacing_folder(directory) as partial:
         _write_files(run, partial, summary, split, probabilities)
     return summary
 
@@ -54,7 +67,7 @@ def write_shifts(directory, robustness, image):
     Raises:
         UserError: the folder cannot be written.
     """
-    with _replacing(directory) as partial:
+    with files.writing(directory), files.replacing_folder(directory) as partial:
         record = {
             **dataclasses.asdict(robustness),
             "strengths": shifts.STRENGTHS,
@@ -87,21 +100,6 @@ def _write_files(run, directory, summary, split, probabilities):
     _write_table(directory / "per_class.csv", summary)
     # Its presence says that a run is complete.
     (directory / "metrics.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _replacing(directory):
-    """Yields an empty folder that takes the place of `directory` when the block succeeds."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=directory.parent) as temporary:
-            partial = pathlib.Path(temporary) / directory.name
-            partial.mkdir()
-            yield partial
-            if directory.exists():
-                directory.rename(partial.with_name("earlier"))
-            partial.rename(directory)
-    except OSError as error:
-        raise UserError(f"{directory}: cannot be written ({error.strerror or error})") from error
 
 
 def _write_table(path, summary):

@@ -7,15 +7,35 @@ whose rules it holds.
 
 import dataclasses
 import importlib.resources
+import re
 
 import numpy as np
 import yaml
 
 from recycle_tf.errors import UserError, did_you_mean
-from recycle_tf.files import user_path
+from recycle_tf.paths import from_user
 
 BUILT_IN = importlib.resources.files("recycle_tf") / "rules"
 LANGUAGES = ("en", "ko")
+YES = {"en": "If yes", "ko": "그렇다면"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """Where an object goes.
+
+    Attributes:
+        bin: the bin with the lowest expected cost.
+        probability: of this bin, 0..1.
+        label: the most probable class of this bin, whose advice and question apply; None for a bin without
+            classes.
+        sure: whether the probability of the bin reaches the model's threshold.
+    """
+
+    bin: str
+    probability: float
+    label: str | None
+    sure: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,17 +80,7 @@ class Rules:
     @property
     def title(self):
         """Whose rules they are, in English if there is such a text."""
-        return _english(self.name)
-
-    def instruct(self, label):
-        """What to do with something of a class: its bin, advice and question, as sentences.
-
-        Args:
-            label: name of the class.
-        """
-        rule = self.classes[label]
-        texts = filter(None, (self.bins[rule["bin"]], rule.get("advice"), rule.get("question")))
-        return ". ".join(_english(text).rstrip(".") for text in texts)
+        return text(self.name, "en")
 
     def probabilities(self, probabilities, labels):
         """Probability of each bin: the sum over its classes.
@@ -94,6 +104,67 @@ class Rules:
         """
         return (bin_probabilities @ self.costs).argmin(axis=1)
 
+    def decide(self, probabilities, labels, threshold=None):
+        """Where one object goes: the bin with the lowest expected cost.
+
+        Classes of the same bin need not be told apart: the threshold applies to the probability of the bin.
+
+        Args:
+            probabilities: of the classes, `[num_classes]`.
+            labels: names of the classes.
+            threshold: confidence of the model below which an answer is not sure, 0..1, or None.
+
+        Returns:
+            A `Decision`.
+        """
+        bins = self.probabilities(np.asarray(probabilities)[None], labels)
+        chosen = int(self.cheapest(bins)[0])
+        members = np.flatnonzero(self.bins_of(labels) == chosen)
+        best = members[np.argmax(np.asarray(probabilities)[members])] if len(members) else None
+        probability = float(bins[0, chosen])
+        return Decision(
+            list(self.bins)[chosen],
+            probability,
+            None if best is None else labels[best],
+            threshold is None or probability >= threshold,
+        )
+
+    def describe(self, decision, language="en"):
+        """A decision as sentences: the bin, then advice and question of the class.
+
+        Args:
+            decision: a `Decision`.
+            language: one of `LANGUAGES`.
+        """
+        sentences = [text(self.bins[decision.bin], language)]
+        rule = self.classes.get(decision.label, {})
+        if "advice" in rule:
+            sentences.append(text(rule["advice"], language))
+        if "question" in rule:
+            other = text(self.bins[rule["question"]["if_yes"]], language)
+            sentences.append(f"{text(rule['question'], language)} {YES[language]}: {other}")
+        return " ".join(one if one.endswith((".", "?")) else f"{one}." for one in sentences)
+
+    def content(self, labels):
+        """The rules of some classes as a dict for JSON, which `parse` reads.
+
+        Args:
+            labels: names of the classes.
+        """
+        names = list(self.bins)
+        costs = {
+            true: {chosen: cost for chosen, cost in zip(names, row, strict=True) if chosen != true}
+            for true, row in zip(names, self.costs.tolist(), strict=True)
+        }
+        return {
+            "name": self.name,
+            "valid": self.valid,
+            "source": self.source,
+            "bins": self.bins,
+            "classes": {label: self.classes[label] for label in labels},
+            "costs": costs,
+        }
+
     def summarise(self, probabilities, true_labels, labels):
         """Accuracy and cost of the bins.
 
@@ -115,6 +186,11 @@ class Rules:
         }
 
 
+def text(texts, language):
+    """The text of a language; of another one if it is missing."""
+    return next(texts[code] for code in (language, *LANGUAGES) if code in texts)
+
+
 def load(path):
     """Reads a rule file.
 
@@ -127,11 +203,12 @@ def load(path):
     Raises:
         UserError: no such file, not YAML, or something in it that is missing or inconsistent.
     """
+    where = f"`rules={path}`"
     try:
         content = yaml.safe_load(_read(path))
     except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"`rules={path}`: not valid YAML: {' '.join(str(error).split())[:120]}") from error
-    return _parse(content, path)
+        raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())[:120]}") from error
+    return parse(content, where)
 
 
 def load_for(path, labels):
@@ -149,10 +226,6 @@ def load_for(path, labels):
     return found
 
 
-def _english(texts):
-    return texts.get("en") or next(iter(texts.values()))
-
-
 def built_in():
     """Names of the rule files that come with the package."""
     return sorted(
@@ -160,10 +233,47 @@ def built_in():
     )
 
 
+def parse(content, where):
+    """Rules from what a rule file or an artifact's `spec.json` holds.
+
+    Args:
+        content: the value that was read.
+        where: it came from, for messages.
+
+    Returns:
+        `Rules`.
+
+    Raises:
+        UserError: something is missing or inconsistent.
+    """
+
+    def expect(condition, what):
+        if not condition:
+            raise UserError(f"{where}: {what}")
+
+    expect(isinstance(content, dict), "expected the keys name, source, bins, classes and costs")
+    for key, kind in (("name", dict), ("source", str), ("bins", dict), ("classes", dict)):
+        expect(isinstance(content.get(key), kind), f"{key} is missing or not a {kind.__name__}")
+    bins, classes = content["bins"], content["classes"]
+    expect(_texts(content["name"]), "name: expected a text per language, for example en: Our town")
+    expect(bins and all(isinstance(one, str) for one in (*bins, *classes)), "bins and classes need names")
+    for name, texts in bins.items():
+        expect(_texts(texts), f"bin {name}: expected a text per language, for example en: Paper")
+        color = texts.get("color", "#000000")
+        expect(
+            isinstance(color, str) and re.fullmatch("#[0-9a-fA-F]{6}", color),
+            f"bin {name}: color is not like '#2d6fb3'",
+        )
+    for name, rule in classes.items():
+        _check_class(name, rule, bins, expect)
+    costs = _costs(content.get("costs", {}), list(bins), expect)
+    return Rules(content["name"], str(content.get("valid", "")), content["source"], bins, classes, costs)
+
+
 def _read(path):
     if str(path) in built_in():
         return (BUILT_IN / f"{path}.yaml").read_text(encoding="utf-8")
-    file = user_path(path)
+    file = from_user(path, "rules")
     if file.suffix not in (".yaml", ".yml"):
         raise UserError(f"`rules={path}`: not a .yaml file; built-in rules: {did_you_mean(path, built_in())}")
     try:
@@ -173,35 +283,26 @@ def _read(path):
         raise UserError(f"`rules={path}`: cannot be read ({reason})") from error
 
 
-def _parse(content, path):
-    def expect(condition, what):
-        if not condition:
-            raise UserError(f"`rules={path}`: {what}")
+def _check_class(name, rule, bins, expect):
+    def is_bin(value):
+        return isinstance(value, str) and value in bins
 
-    expect(isinstance(content, dict), "expected the keys name, source, bins, classes and costs")
-    for key, kind in (("name", dict), ("source", str), ("bins", dict), ("classes", dict)):
-        expect(isinstance(content.get(key), kind), f"{key} is missing or not a {kind.__name__}")
-    bins, classes = content["bins"], content["classes"]
-    for name, texts in bins.items():
-        expect(_texts(texts), f"bin {name}: expected a text per language, for example en: Paper")
-    for name, rule in classes.items():
-        expect(
-            isinstance(rule, dict) and rule.get("bin") in bins,
-            f"class {name}: its bin is not one of the bins",
-        )
-        expect(isinstance(rule.get("source"), str), f"class {name}: its source is missing")
-        expect(_texts(rule.get("advice", {"en": ""})), f"class {name}: advice is not a text per language")
-        question = rule.get("question")
-        expect(
-            question is None or (_texts(question) and question.get("if_yes") in bins),
-            f"class {name}: a question needs a text per language and if_yes, one of the bins",
-        )
-    costs = _costs(content.get("costs", {}), list(bins), expect)
-    return Rules(content["name"], str(content.get("valid", "")), content["source"], bins, classes, costs)
+    expect(
+        isinstance(rule, dict) and is_bin(rule.get("bin")), f"class {name}: its bin is not one of the bins"
+    )
+    expect(isinstance(rule.get("source"), str), f"class {name}: its source is missing")
+    expect("advice" not in rule or _texts(rule["advice"]), f"class {name}: advice is not a text per language")
+    question = rule.get("question")
+    expect(
+        "question" not in rule or (_texts(question) and is_bin(question.get("if_yes"))),
+        f"class {name}: a question needs a text per language and if_yes, one of the bins",
+    )
 
 
 def _texts(value):
-    return isinstance(value, dict) and any(isinstance(value.get(language), str) for language in LANGUAGES)
+    """Whether a value holds a text in at least one language, and nothing else under a language."""
+    given = [value[code] for code in LANGUAGES if code in value] if isinstance(value, dict) else []
+    return bool(given) and all(isinstance(one, str) and one for one in given)
 
 
 def _costs(given, order, expect):

@@ -11,7 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from recycle_tf.data import backgrounds, cutout
+
 STRENGTHS = (1, 2, 3, 4, 5)
+
+_GROUNDS = 32
+"""Backgrounds that are drawn for one shift."""
 
 
 def white_balance(images, strength, rng):
@@ -83,6 +88,16 @@ def noise(images, strength, rng):
     return images + rng.normal(0, 6 * strength, images.shape)
 
 
+def background(images, strength, rng):
+    """Another ground under the object, at 20 to 100 %; images without a certain mask stay as they are."""
+    size = images.shape[1]
+    grounds = backgrounds.bank(_GROUNDS, size, int(rng.integers(2**31)))[
+        rng.integers(_GROUNDS, size=len(images))
+    ]
+    weight = strength / len(STRENGTHS) * (1 - cutout.masks(_bytes(images))[..., None] / 255)
+    return images + weight * (grounds - images)
+
+
 def jpeg(images, strength, rng):
     """JPEG compression at quality 50, 30, 18, 10 or 6."""
     quality = (50, 30, 18, 10, 6)[strength - 1]
@@ -103,6 +118,7 @@ SHIFTS = {
         blur,
         noise,
         jpeg,
+        background,
     )
 }
 

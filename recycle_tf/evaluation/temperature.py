@@ -2,14 +2,18 @@
 
 Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks, arXiv 1706.04599, section 4.2: the
 logits are divided by the number that minimizes the log loss on the validation split. No prediction changes.
-A run is calibrated when its training ends; report, `predict` and every artifact use that temperature.
+A run is calibrated when its training ends; report, `predict` and every artifact use that temperature, and the
+familiarity (`evaluation.familiarity`) that is found at the same time.
 """
 
 import json
 
+import keras
 import numpy as np
 
-from recycle_tf.evaluation import metrics
+from recycle_tf.data import pipeline
+from recycle_tf.errors import UserError
+from recycle_tf.evaluation import familiarity, metrics
 from recycle_tf.files import replacing
 
 RIGHT = 0.95
@@ -19,24 +23,51 @@ COLDEST, HOTTEST = 0.05, 20.0
 """Search range of the temperature; an overconfident network needs one above 1."""
 
 
-def calibrate_run(run, model, batches, labels):
-    """Calibrates a run's model on its validation split and writes `calibration.json`.
+def calibrate_run(run, model, batches, labels, training):
+    """Calibrates a run's model and writes `calibration.json` and `components.npy`.
 
     Args:
         run: a `runs.Run`.
         model: its best model; its logits are divided by the temperature afterwards.
         batches: (images, labels) batches of the validation split, every example once.
         labels: true classes of the validation split, `[examples]`.
+        training: (images, labels) batches of training images, as `training_images` chooses them.
 
     Returns:
-        The dict that was written; see `calibrate`.
+        As `calibrate_model`.
     """
-    logits = model.predict(batches.map(lambda images, _: images), verbose=0)
-    found = calibrate(logits, labels, run.labels)
+    found, familiar = calibrate_model(model, batches, labels, training, run.labels)
+    familiarity.save(run.components_file, familiar)
     with replacing(run.calibration_file) as temporary:
         temporary.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return found, familiar
+
+
+def calibrate_model(model, batches, labels, training, names):
+    """Calibrates a model: finds temperature, familiarity and threshold.
+
+    Args:
+        model: its logits are divided by the temperature afterwards.
+        batches: as in `calibrate_run`.
+        labels: as in `calibrate_run`.
+        training: as in `calibrate_run`.
+        names: of the classes.
+
+    Returns:
+        A dict as of `calibrate`, with the entry `unlike` of `Familiarity.as_json`; and the `Familiarity`.
+    """
+    network = familiarity.with_features(model)
+    logits, features = network.predict(batches.map(lambda images, _: images), verbose=0)
+    _, known = network.predict(training.map(lambda images, _: images), verbose=0)
+    familiar = familiarity.fit(known, features, len(names))
+    found = calibrate(logits, labels, names, keras.ops.convert_to_numpy(familiar.of(features)))
     set_temperature(model, found["temperature"])
-    return found
+    return {**found, "unlike": familiar.as_json()}, familiar
+
+
+def training_images(split, seed):
+    """The training images whose features are decomposed, as a `sources.Split`: equally many per class."""
+    return pipeline.class_balanced(split, familiarity.TRAINING_IMAGES, seed)
 
 
 def load_calibrated_model(run):
@@ -53,23 +84,45 @@ def load_calibrated_model(run):
     return model
 
 
-def calibrate(logits, labels, names):
+def load_answering_model(run):
+    """A run's calibrated model with its familiarity, for `familiarity.probabilities`.
+
+    Raises:
+        UserError: there is no model yet, or a file is damaged.
+    """
+    model, familiar = load_calibrated_model(run), familiarity.load(run)
+    channels = model.get_layer("features").output.shape[-1]
+    if familiar and len(familiar.components) != channels:
+        raise UserError(
+            f"{run.components_file}: for {len(familiar.components)} channels, the model has {channels}"
+        )
+    return familiarity.attach(model, familiar)
+
+
+def calibrate(logits, labels, names, familiar=None):
     """Finds the temperature and the confidence threshold of a model.
 
     Args:
         logits: of the validation split, `[examples, num_classes]`.
         labels: true classes, `[examples]`.
         names: of the classes.
+        familiar: familiarity of the images, `[examples, 1]`, or None.
 
     Returns:
         A dict: `temperature`, `threshold`, and under `calibration` their effect on the split: log loss (nats)
         and expected calibration error before and after; share and accuracy of the answers at or above the
-        threshold.
+        threshold. Familiarity counts for the threshold, and for what is at or above it; not for the
+        temperature.
     """
     temperature = find_temperature(logits, labels)
     before, after = (metrics.summarise(softmax(logits / t), labels, names) for t in (1, temperature))
     probabilities = softmax(logits / temperature)
-    threshold = find_threshold(probabilities, labels)
+    lowest = 0.0
+    if familiar is not None:
+        probabilities = probabilities * familiar
+        # An image that is unlike the training images does not reach this, whatever an app knows of it.
+        lowest = 1 - familiarity.THRESHOLD
+    threshold = max(lowest, find_threshold(probabilities, labels))
     given = probabilities.max(axis=1) >= threshold
     right = probabilities.argmax(axis=1) == labels
     return {
@@ -106,19 +159,24 @@ def find_temperature(logits, labels):
     return float(np.exp((low + high) / 2))
 
 
-def find_threshold(probabilities, labels):
-    """The lowest confidence at or above which the accuracy is at least `RIGHT`.
+def find_threshold(probabilities, labels, right=RIGHT):
+    """The lowest confidence at or above which the accuracy is at least `right`.
+
+    Args:
+        probabilities: `[examples, num_classes]`.
+        labels: true classes, `[examples]`.
+        right: accuracy, 0..1.
 
     Returns:
         0..1; 1.01, which no answer reaches, if there is none.
     """
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
-    right = (probabilities.argmax(axis=1) == labels)[order]
-    accuracy = np.cumsum(right) / np.arange(1, len(labels) + 1)
+    hits = (probabilities.argmax(axis=1) == labels)[order]
+    accuracy = np.cumsum(hits) / np.arange(1, len(labels) + 1)
     # Answers of equal confidence stay together.
     last = np.append(np.diff(confidence[order]) < 0, True)
-    fit = np.flatnonzero((accuracy >= RIGHT) & last)
+    fit = np.flatnonzero((accuracy >= right) & last)
     return float(confidence[order][fit[-1]]) if len(fit) else 1.01
 
 

@@ -94,6 +94,7 @@ class EfficientNet:
         drop_path_rate: probability of dropping the last residual branch, growing linearly from 0.
         lite: EfficientNet-Lite, for quantized inference.
         stages: stages before scaling.
+        phi: compound coefficient: sets depth, width and image size by equation 3; 0 leaves them as they are.
     """
 
     width: float
@@ -103,6 +104,13 @@ class EfficientNet:
     drop_path_rate: float = 0.2
     lite: bool = False
     stages: tuple = STAGES
+    phi: float = 0.0
+
+    def __post_init__(self):
+        """Applies `phi`."""
+        if self.phi:
+            for name, value in compound_scaling(self.phi).items():
+                object.__setattr__(self, name, value)
 
 
 ROWS = {

@@ -19,6 +19,7 @@ import re
 import keras
 import numpy as np
 
+from recycle_tf import files
 from recycle_tf.errors import UserError
 from recycle_tf.layers import IMAGENET_MEAN, IMAGENET_STD
 from recycle_tf.models import tensors, torch_names
@@ -183,7 +184,8 @@ def load_imagenet(model):
                 f"`weights=FILE.safetensors`"
             )
         path = _download_from_hub(source)
-        return copy(model, tensors.read_safetensors(path), source, "imagenet")
+        with files.reading(f"`weights=imagenet`: {path}"):
+            return copy(model, tensors.read_safetensors(path), source, "imagenet")
     available = [*KERAS, *(arch for arch, row in TORCH.items() if row.repository)]
     raise UserError(
         f"`weights=imagenet`: no weights are published for {model.name}, only for {', '.join(available)}"

@@ -11,7 +11,7 @@ from recycle_tf.models.registry import Paper, create_model, find
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """Size and cost of an architecture at its default image size.
+    """Size and cost of an architecture at one image size.
 
     Attributes:
         arch: name of the architecture.
@@ -65,17 +65,25 @@ def describe(arch, num_classes=1000, **overrides):
     Raises:
         UserError: unknown architecture or override.
     """
-    model = create_model(arch, num_classes, **overrides)
-    costs = [_cost(layer) for layer in model.layers]
+    return describe_model(create_model(arch, num_classes, **overrides))
+
+
+def describe_model(model):
+    """As `describe`, of a model of `create_model` at its own size.
+
+    Args:
+        model: a Keras model that is named like its architecture.
+    """
+    costs = [layer_cost(layer) for layer in model.layers]
     return Description(
-        arch=arch,
+        arch=model.name,
         trainable=_size(model.trainable_variables),
         # Keras also counts the seeds of dropout layers, which are not parameters.
         non_trainable=_size(v for v in model.non_trainable_variables if "seed" not in v.path),
         macs=sum(macs for macs, _ in costs),
         activations=sum(activations for _, activations in costs),
         image_size=model.input_shape[1],
-        paper=find(arch).paper,
+        paper=find(model.name).paper,
     )
 
 
@@ -120,7 +128,7 @@ def _notation(conv):
     return f"{kernel}x{kernel} {filters}" + (f" /{strides}" if strides > 1 else "")
 
 
-def _cost(layer):
+def layer_cost(layer):
     """(multiply-adds, activations) for one image; (0, 0) unless the layer is a convolution or dense."""
     counted = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense, DeformableConv2D)
     if not isinstance(layer, counted):

@@ -3,6 +3,8 @@
 The arrays are in the order of Keras: kernel, bias; or gamma, beta, moving mean, moving variance. They have
 the shapes of Keras: kernels `[height, width, inputs, filters]`, depthwise kernels `[height, width, channels,
 1]`, dense kernels `[inputs, units]`. They are float32, whatever the type in the file.
+
+Readers of a damaged file raise exceptions of any kind, which `files.reading` turns into one line.
 """
 
 import json
@@ -13,12 +15,8 @@ import ml_dtypes  # noqa: F401, registers bfloat16 with NumPy
 import numpy as np
 import safetensors.numpy
 
-from recycle_tf.errors import UserError
-
 # Axes of a PyTorch kernel in the order of Keras.
 _DENSE_KERNEL, _CONV_KERNEL, _DEPTHWISE_KERNEL = (1, 0), (2, 3, 1, 0), (2, 3, 0, 1)
-# What readers raise for a file of another structure: its parts have other types than expected.
-_MALFORMED = (OSError, KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 _LEAVES = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -38,20 +36,13 @@ def from_application(model):
 
 
 def read_weights_h5(path):
-    """Reads a `.weights.h5` file of Keras 3.
-
-    Raises:
-        UserError: the file cannot be read, or has another layout.
-    """
-    try:
-        with h5py.File(path) as file:
-            groups = [group["vars"] for group in file["layers"].values() if len(group.get("vars", ()))]
-            return {
-                group.attrs["name"]: [np.asarray(group[key]) for key in sorted(group, key=int)]
-                for group in groups
-            }
-    except _MALFORMED as error:
-        raise _unreadable(path, error) from error
+    """Reads a `.weights.h5` file of Keras 3."""
+    with h5py.File(path) as file:
+        groups = [group["vars"] for group in file["layers"].values() if len(group.get("vars", ()))]
+        return {
+            group.attrs["name"]: [np.asarray(group[key], np.float32) for key in sorted(group, key=int)]
+            for group in groups
+        }
 
 
 def read_application_h5(path):
@@ -60,26 +51,19 @@ def read_application_h5(path):
     Returns:
         The weights, and the factors of the `Rescaling` layers in order. The factors are None if the file
         contains weights only, and not the network's configuration.
-
-    Raises:
-        UserError: the file cannot be read, or Keras did not write it.
     """
-    try:
-        with h5py.File(path) as file:
-            config = file.attrs.get("model_config")
-            # A whole model has its weights one level further down.
-            group = file.get("model_weights", file)
-            weights = {
-                _current_name(name): [
-                    np.asarray(group[name][weight], np.float32)
-                    for weight in group[name].attrs["weight_names"]
-                ]
-                for name in map(_text, group.attrs["layer_names"])
-                if len(group[name].attrs["weight_names"])
-            }
-            return weights, None if config is None else _rescalings(json.loads(config)["config"])
-    except _MALFORMED as error:
-        raise _unreadable(path, error) from error
+    with h5py.File(path) as file:
+        config = file.attrs.get("model_config")
+        # A whole model has its weights one level further down.
+        group = file.get("model_weights", file)
+        weights = {
+            _current_name(name): [
+                np.asarray(group[name][weight], np.float32) for weight in group[name].attrs["weight_names"]
+            ]
+            for name in map(_text, group.attrs["layer_names"])
+            if len(group[name].attrs["weight_names"])
+        }
+        return weights, None if config is None else _rescalings(json.loads(config)["config"])
 
 
 def _current_name(name):
@@ -100,16 +84,9 @@ def read_safetensors(path):
     """Reads a `.safetensors` file with the names and shapes of PyTorch; each module becomes one layer.
 
     `num_batches_tracked` of batch normalization is left out, because Keras does not count batches.
-
-    Raises:
-        UserError: the file cannot be read.
     """
-    try:
-        file = safetensors.numpy.load_file(path)
-    except (*_MALFORMED, safetensors.SafetensorError) as error:
-        raise _unreadable(path, error) from error
     modules = {}
-    for name, value in file.items():
+    for name, value in safetensors.numpy.load_file(path).items():
         module, _, leaf = name.rpartition(".")
         if leaf in _LEAVES:
             modules.setdefault(module, {})[leaf] = _to_keras(value)
@@ -147,8 +124,3 @@ def _to_keras(value):
 
 def _text(name):
     return name.decode() if isinstance(name, bytes) else name
-
-
-def _unreadable(path, error):
-    reason = str(error).partition("\n")[0]
-    return UserError(f"`weights={path}`: cannot be read: {reason}")

@@ -1,12 +1,12 @@
 """Loading weights from a file into a model, whatever its number of classes."""
 
-import pathlib
-import zipfile
-
 import keras
+import numpy as np
 
+from recycle_tf import files
 from recycle_tf.errors import UserError
 from recycle_tf.models import pretrained, tensors
+from recycle_tf.paths import from_user
 
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 
@@ -25,11 +25,39 @@ def load(model, path):
     Raises:
         UserError: the file does not exist, has another format, or is damaged, or a layer does not fit.
     """
-    path = pathlib.Path(path)
+    path = from_user(path, "weights")
     if not path.is_file():
         raise UserError(f"`weights={path}`: no such file")
+    with files.reading(f"`weights={path}`"):
+        return _load(model, path)
+
+
+def open_model(path):
+    """Opens a `.keras` file of this package, not compiled. No code in the file runs.
+
+    Args:
+        path: `pathlib.Path`.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        Exception: of any kind, if the file is damaged or of another package; see `files.reading`.
+    """
+    # Safe mode does not execute code from the file.
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    model.get_layer("logits")
+    preprocess = model.get_layer("preprocess")
+    for factor in (preprocess.scale, preprocess.offset):
+        # Keras does not use them until the model is called.
+        if not np.isfinite(np.asarray(factor, np.float32)).all():
+            raise ValueError("its normalization is not finite")
+    return model
+
+
+def _load(model, path):
     if path.suffix == ".keras":
-        return _load_model(model, path)
+        return _copy_model(model, open_model(path), path)
     if path.name.endswith(".weights.h5"):
         return pretrained.copy(model, tensors.read_weights_h5(path), pretrained.OURS, path)
     if path.suffix == ".h5":
@@ -46,34 +74,15 @@ def load(model, path):
     raise UserError(f"`weights={path}`: expected a file ending in .keras, .weights.h5, .h5 or .safetensors")
 
 
-def _load_model(model, path):
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"`weights={path}`: cannot be read: not a .keras file, or truncated")
-    try:
-        # Safe mode does not execute code from the file.
-        theirs = keras.saving.load_model(path, compile=False, safe_mode=True)
-        preprocess = theirs.get_layer("preprocess")
-        scale, offset = preprocess.scale, preprocess.offset
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        RecursionError,
-        zipfile.BadZipFile,
-    ) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"`weights={path}`: cannot be read: {reason}") from error
+def _copy_model(model, theirs, path):
     loaded = pretrained.copy(model, tensors.from_model(theirs), pretrained.OURS, path)
     # The weights depend on the normalization they were trained with.
-    model.get_layer("preprocess").scale = scale
-    model.get_layer("preprocess").offset = offset
+    ours, preprocess = model.get_layer("preprocess"), theirs.get_layer("preprocess")
+    ours.scale, ours.offset = preprocess.scale, preprocess.offset
     return loaded
 
 
-def _source(table, files, model, path):
+def _source(table, kind, model, path):
     if model.name not in table:
-        raise UserError(f"`weights={path}`: {files} can be loaded into {', '.join(table)}, not {model.name}")
+        raise UserError(f"`weights={path}`: {kind} can be loaded into {', '.join(table)}, not {model.name}")
     return table[model.name]

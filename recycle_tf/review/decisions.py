@@ -9,14 +9,13 @@ import contextlib
 import dataclasses
 import datetime
 import getpass
-import glob
 import json
 import os
 import threading
 
 from recycle_tf.data import splits
 from recycle_tf.errors import UserError
-from recycle_tf.files import PARTIAL, replacing
+from recycle_tf.files import replacing
 
 ACTIONS = ("keep", "move", "drop")
 """The label is right; the image belongs to another class; the image is left out of the manifest."""
@@ -64,8 +63,6 @@ class Decisions:
         try:
             self._file = open(self.journal, "a+b")  # noqa: SIM115  (held, and locked, until `close`)
             self._lock()
-            for leftover in out.parent.glob(f"{PARTIAL}*-{glob.escape(out.name)}"):
-                leftover.unlink()
             self._replay()
             self._write_manifest()
         except OSError as error:

@@ -6,6 +6,7 @@ import pathlib
 
 from recycle_tf.data import decode, parallel, splits
 from recycle_tf.errors import UserError
+from recycle_tf.paths import from_user
 
 INBOX_SPLIT = "train"
 """Split of new images: the test split stays as it is, so that runs before and after remain comparable."""
@@ -106,7 +107,7 @@ def collect(source, out, findings=None, inbox=None):
     order = list(reasons) if findings or inbox else list(range(len(images)))
     if inbox:
         copies = {image.digest: index for index, image in enumerate(images)}
-        for image in _inbox(out, pathlib.Path(inbox).expanduser(), {image.file for image in images}):
+        for image in _inbox(out, from_user(inbox, "inbox"), {image.file for image in images}):
             if (copy := copies.get(image.digest)) is not None:
                 reasons[len(images)] = [Reason("in_dataset", "the same bytes", (copy,))]
             order.append(len(images))
@@ -167,7 +168,7 @@ def _reasons(path, known):
 def _read_findings(path):
     """The findings of an `audit.json`, their types checked."""
     try:
-        content = json.loads(pathlib.Path(path).expanduser().read_text(encoding="utf-8"))
+        content = json.loads(from_user(path, "findings").read_text(encoding="utf-8"))
         findings = content["findings"]
         for finding in findings:
             texts = [finding["kind"], finding["detail"], *finding["files"], *finding["labels"]]

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from recycle_tf.data import cache, pipeline, sources
-from recycle_tf.training import multi_worker, phases
+from recycle_tf.errors import UserError
+from recycle_tf.training import distillation, multi_worker, phases
 
 
 class Batches:
@@ -18,21 +19,24 @@ class Batches:
         config: a `TrainConfig`.
         image_size: height and width of the model's input in pixels.
         strategy: the run's distribution strategy.
+        teacher: a `distillation.Teacher`, or None.
 
     Attributes:
         class_counts: training images per class, `[classes]`.
         steps_per_epoch: training batches per epoch.
 
     Raises:
-        UserError: fewer training images than one batch.
+        UserError: fewer training images than one batch, or `source_weights` that do not fit the sources.
     """
 
-    def __init__(self, source, config, image_size, strategy):
+    def __init__(self, source, config, image_size, strategy, teacher=None):
         self.source = source
         self.config = config
         self.image_size = image_size
         self.strategy = strategy
+        self.teacher = teacher
         train = source.splits["train"]
+        self._groups, self._turns = _sampling(config, train)
         self.class_counts = np.bincount(train.labels, minlength=len(source.labels))
         self.steps_per_epoch = pipeline.steps_per_epoch(train, config.batch_size)
 
@@ -44,7 +48,7 @@ class Batches:
         """
         with self.naming_damaged_images():
             _ = self._training  # decodes the training images
-            for batches in (self.test, self.validation):
+            for batches in (self.test, self.validation, *self.validation_by_source.values()):
                 # So that a damaged image is not found only when training has ended.
                 for _ in batches:
                     pass
@@ -63,7 +67,7 @@ class Batches:
     @functools.cached_property
     def _training(self):
         config = self.config
-        return pipeline.training_batches(
+        batches = pipeline.training_batches(
             self.source.splits["train"],
             len(self.source.labels),
             self.image_size,
@@ -74,32 +78,57 @@ class Batches:
             seed=config.seed,
             epochs=phases.length(config, self.steps_per_epoch)[0],
             smaller=config.smaller_sizes(),
-            balanced=config.class_balance == "sampler",
+            groups=self._groups,
+            turns=self._turns,
             cache=config.cache,
             backgrounds=config.backgrounds,
             data_service=config.data_service,
         )
+        if self.teacher and config.augment == config.mix == "none":
+            return distillation.with_soft_labels(batches, self.teacher)
+        return batches
 
     @functools.cached_property
     def validation(self):
         """Batches of the validation split, of a size that all devices can share."""
         examples, replicas = len(self.source.splits["validation"]), self.strategy.num_replicas_in_sync
         # Every device needs an example of the last batch.
-        return self._evaluation("validation", pipeline.shareable(examples, self.config.batch_size, replicas))
+        return self.evaluation(
+            self.source.splits["validation"], pipeline.shareable(examples, self.config.batch_size, replicas)
+        )
+
+    @functools.cached_property
+    def validation_by_source(self):
+        """`{name of a source: batches of its validation images}`; `{}` for one source."""
+        split, replicas = self.source.splits["validation"], self.strategy.num_replicas_in_sync
+        return {
+            name: self.evaluation(
+                sources.subset(split, indices),
+                pipeline.shareable(len(indices), self.config.batch_size, replicas),
+            )
+            for name, indices in split.by_part().items()
+        }
 
     @functools.cached_property
     def test(self):
         """Batches of the test split."""
-        return self._evaluation("test", self.config.batch_size)
+        return self.evaluation(self.source.splits["test"])
 
-    def _evaluation(self, split, batch_size):
+    def evaluation(self, split, batch_size=None, cache=None):
+        """Batches of a split, every example once, in order and not augmented.
+
+        Args:
+            split: a `data.sources.Split`.
+            batch_size: images per batch; None for the run's.
+            cache: one of `options.CACHES`; None for the run's.
+        """
         return pipeline.build_evaluation(
-            self.source.splits[split],
+            split,
             len(self.source.labels),
             image_size=self.image_size,
-            batch_size=batch_size,
+            batch_size=batch_size or self.config.batch_size,
             resize=self.config.resize,
-            cache=self.config.cache,
+            cache=cache or self.config.cache,
         )
 
     @contextlib.contextmanager
@@ -118,3 +147,24 @@ class Batches:
                 if sources.first_unreadable(split):
                     raise cache.unreadable(split) from None
             raise
+
+
+def _sampling(config, train):
+    """`groups` and `turns` of `pipeline.training_batches`.
+
+    Raises:
+        UserError: `source_weights` for one source, or not one for each.
+    """
+    if config.class_balance == "sampler":
+        return train.labels, None
+    weights = config.turns_of_sources()
+    if weights is None:
+        return None, None
+    given, names = f"`source_weights={config.source_weights}`", train.part_names
+    if not names:
+        raise UserError(f"{given}: only for several sources; `dataset={config.dataset}` is one")
+    if weights == "even":
+        return train.parts, None
+    if len(weights) != len(names):
+        raise UserError(f"{given}: expected a number for each of {len(names)} sources, {', '.join(names)}")
+    return train.parts, weights

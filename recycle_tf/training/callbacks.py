@@ -11,6 +11,7 @@ from recycle_tf.training.best_model import BestModel
 from recycle_tf.training.checkpoint import Checkpoint
 from recycle_tf.training.ema import AveragedWeights
 from recycle_tf.training.progress import Throughput
+from recycle_tf.training.source_accuracy import SourceAccuracy
 from recycle_tf.training.stopping import EarlyStopping, Interruption, TerminateOnDivergence, TimeLimit
 
 DIVERGED = 100
@@ -27,11 +28,12 @@ class TrainingCallbacks:
         training: a `loop.Training`.
         run: the `runs.Run`; None at a worker that is not the chief.
         validation: batches of the validation split.
+        by_source: `{name of a source: batches of its part of it}`; `{}` for one source.
         config: a `TrainConfig`.
         summaries: a `tensorboard.TrainingSummaries`.
     """
 
-    def __init__(self, training, run, validation, config, summaries):
+    def __init__(self, training, run, validation, by_source, config, summaries):
         progress, model = training.progress, training.model
         strategy = model.distribute_strategy
         one_worker = multi_worker.index_and_count(strategy)[1] == 1
@@ -56,6 +58,7 @@ class TrainingCallbacks:
             # The weights first, then their averages, which replace them in the file if they are better.
             best,
             AveragedWeights(validation, best) if config.ema else None,
+            SourceAccuracy(by_source) if by_source else None,
             # After both, since they decide which epoch was the best.
             self._early_stopping,
             self._time_limit,

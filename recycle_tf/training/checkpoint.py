@@ -2,14 +2,12 @@
 
 import math
 import time
-import zipfile
 
 import keras
 import numpy as np
 
+from recycle_tf import files
 from recycle_tf.config import duration
-from recycle_tf.errors import UserError
-from recycle_tf.files import replacing
 from recycle_tf.training import multi_worker
 from recycle_tf.training.keras_internals import build_metrics
 from recycle_tf.training.progress import Progress
@@ -68,7 +66,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder.mkdir(exist_ok=True)
         previous = set(self.folder.glob("epoch*.npz"))
         path = self.folder / f"epoch{progress.epoch:04d}{step}.npz"
-        with replacing(path) as temporary:
+        with files.replacing(path) as temporary:
             np.savez(temporary, **values)
         for old in previous - {path}:
             old.unlink()
@@ -116,18 +114,14 @@ def restore(model, folder, steps_per_epoch, end=None, phase_starts=()):
         return Progress(steps_per_epoch, end=end)
     kinds = ("model",) if not step and epoch in phase_starts else ("model", "optimizer")
     variables = {key: variable for key, variable in state(model).items() if key.startswith(kinds)}
-    try:
-        with np.load(path, allow_pickle=False) as values:
-            if {key for key in values if key.startswith(kinds)} != set(variables):
-                raise ValueError(f"{len(variables)} variables are expected")
-            for key, variable in variables.items():
-                variable.assign(values[key])
-            metrics = [values[key] for key in sorted(values) if key.startswith("metric")]
-            seconds = float(values["seconds"])
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"{path}: damaged, or written by another version; remove {folder} to restart training"
-        ) from error
+    remedy = "if another version wrote it, use that; else remove it, and training is restarted"
+    with files.reading(path, remedy), np.load(path, allow_pickle=False) as values:
+        if {key for key in values if key.startswith(kinds)} != set(variables):
+            raise ValueError(f"{len(variables)} variables are expected")
+        for key, variable in variables.items():
+            variable.assign(values[key])
+        metrics = [values[key] for key in sorted(values) if key.startswith("metric")]
+        seconds = float(values["seconds"])
     return Progress(steps_per_epoch, epoch, step, metrics, end, seconds)
 
 

@@ -9,10 +9,11 @@ import keras
 
 from recycle_tf.config import in_steps
 from recycle_tf.models import registry
-from recycle_tf.training import losses, multi_worker, preflight
+from recycle_tf.training import losses, multi_worker, preflight, quantization
 from recycle_tf.training.batch_norm import synchronize_batch_norm
 from recycle_tf.training.callbacks import TrainingCallbacks
 from recycle_tf.training.checkpoint import last_checkpoint, restore, restore_from_chief
+from recycle_tf.training.distillation import Teacher
 from recycle_tf.training.optimizers import make_optimizer
 from recycle_tf.training.phases import phase_at, plan, set_lr_multipliers
 from recycle_tf.training.progress import Progress
@@ -31,6 +32,7 @@ class Training:
         phases: a list of `phases.Phase`.
         compile_for: function that compiles `model` for a phase.
         progress: the `Progress` to resume from.
+        teacher: the `distillation.Teacher`, or None.
     """
 
     inference_model: keras.Model
@@ -38,6 +40,7 @@ class Training:
     phases: list
     compile_for: Callable
     progress: Progress
+    teacher: Teacher | None = None
 
     @property
     def epochs(self):
@@ -45,7 +48,16 @@ class Training:
         return self.phases[-1].end_epoch
 
 
-def prepare(inference_model, config, strategy, class_counts, steps_per_epoch, checkpoints):
+def prepare(
+    inference_model,
+    config,
+    strategy,
+    class_counts,
+    steps_per_epoch,
+    checkpoints,
+    teacher=None,
+    ranges=None,
+):
     """Makes a model ready to be trained, from its last checkpoint or from the start.
 
     Args:
@@ -55,6 +67,8 @@ def prepare(inference_model, config, strategy, class_counts, steps_per_epoch, ch
         class_counts: training images per class, `[classes]`.
         steps_per_epoch: batches per epoch.
         checkpoints: folder of the checkpoints; None for a new run.
+        teacher: a `distillation.Teacher`, or None.
+        ranges: what `quantization.find_ranges` returned.
 
     Returns:
         A `Training`.
@@ -63,18 +77,19 @@ def prepare(inference_model, config, strategy, class_counts, steps_per_epoch, ch
         UserError: the checkpoint is damaged or of another version, or no layer is trained.
     """
     with scope(strategy):
-        model, weights = registry.training_model(
-            inference_model,
-            len(class_counts),
-            model_class(strategy, config.remat, config.accumulate),
-            any_size=config.progressive is not None,
-        )
+        kind = model_class(strategy, config.remat, config.accumulate, teacher)
+        if ranges:
+            model, weights = quantization.training_model(inference_model, ranges, kind)
+        else:
+            model, weights = registry.training_model(
+                inference_model, len(class_counts), kind, any_size=config.progressive is not None
+            )
         device_batch_size = config.batch_size // strategy.num_replicas_in_sync
         synchronize_batch_norm(model, strategy, config.sync_batch_norm, device_batch_size)
-        phases = plan(config, model, steps_per_epoch)
+        phases = plan(config, model, steps_per_epoch, inference_model)
         compile_for = functools.partial(compile_model, model, weights, config, steps_per_epoch, class_counts)
         progress = compile_and_restore(model, checkpoints, steps_per_epoch, phases, compile_for)
-    return Training(inference_model, model, phases, compile_for, progress)
+    return Training(inference_model, model, phases, compile_for, progress, teacher)
 
 
 def compile_model(model, weights, config, steps_per_epoch, class_counts, phase):
@@ -113,6 +128,8 @@ def compile_model(model, weights, config, steps_per_epoch, class_counts, phase):
                 config.label_smoothing,
                 losses.class_weights(config.class_balance, class_counts),
                 config.focal_gamma if config.loss == "focal" else None,
+                config.teacher_temperature,
+                config.hard_label_weight,
             ),
             metrics=[
                 keras.metrics.MeanMetricWrapper(losses.accuracy, name="accuracy"),
@@ -168,8 +185,11 @@ def fit(training, run, batches, config, draw_confusion):
     if run:
         run.truncate_history(progress.epoch)
     sample = _sample(training, batches)
+    if training.teacher:
+        sample = training.teacher.label(*sample)
     summaries = TrainingSummaries(run, batches.source.labels, training, sample, draw_confusion)
-    callbacks = TrainingCallbacks(training, run, batches.validation, config, summaries)
+    validation, by_source = batches.validation, batches.validation_by_source
+    callbacks = TrainingCallbacks(training, run, validation, by_source, config, summaries)
     with callbacks.listening():
         for phase in training.phases:
             if callbacks.finished or progress.epoch >= phase.end_epoch:
@@ -178,7 +198,7 @@ def fit(training, run, batches, config, draw_confusion):
                 training.compile_for(phase)
             model.fit(
                 batches.training_from(progress.steps),
-                validation_data=batches.validation,
+                validation_data=validation,
                 epochs=phase.end_epoch,
                 initial_epoch=progress.epoch,
                 steps_per_epoch=progress.steps_per_epoch,

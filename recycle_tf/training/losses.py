@@ -19,8 +19,14 @@ def class_weights(class_balance, class_counts):
     return weights.astype(np.float32)
 
 
-def make_loss(weights, label_smoothing, class_weights, focal_gamma=None):
+def make_loss(
+    weights, label_smoothing, class_weights, focal_gamma=None, temperature=1.0, hard_label_weight=1.0
+):
     """Builds the loss: cross-entropy or focal loss of one classifier, or the weighted sum of several.
+
+    Labels with soft labels of a teacher beside them add a second part: the Kullback-Leibler divergence of the
+    soft labels from the probabilities at the same temperature T, multiplied by T^2, because its gradient is
+    in proportion to 1 / T^2 (Hinton et al., arXiv 1503.02531, section 2).
 
     For an image that MixUp or CutMix mixed from two, each class weight counts in proportion to its part of
     the label: the loss of the mixture is the mixture of the losses.
@@ -30,11 +36,13 @@ def make_loss(weights, label_smoothing, class_weights, focal_gamma=None):
         label_smoothing: fraction of the label that is spread evenly over all classes.
         class_weights: float32 `[classes]`.
         focal_gamma: focusing parameter of the focal loss; None for cross-entropy.
+        temperature: of the soft labels.
+        hard_label_weight: weight of the first part where there are soft labels; the second has the rest of 1.
 
     Returns:
         `loss(labels, logits)`, which returns a loss per example, `[batch]`, from label distributions
-        `[batch, classes]` and logits `[batch, classes]`, or `[batch, classifiers, classes]` for several
-        classifiers.
+        `[batch, classes]`, or `[batch, 2 classes]` with soft labels, and logits `[batch, classes]`, or
+        `[batch, classifiers, classes]` for several classifiers.
     """
 
     def classifier_loss(labels, logits):
@@ -45,18 +53,35 @@ def make_loss(weights, label_smoothing, class_weights, focal_gamma=None):
         smoothed = (1 - label_smoothing) * labels + label_smoothing / labels.shape[-1]
         return _focal(smoothed, logits, focal_gamma)
 
+    def taught_loss(labels, soft_labels, logits):
+        if not soft_labels.shape[-1]:
+            return classifier_loss(labels, logits)
+        soft_loss = temperature**2 * _divergence(soft_labels, logits / temperature)
+        return hard_label_weight * classifier_loss(labels, logits) + (1 - hard_label_weight) * soft_loss
+
     def loss(labels, logits):
         if len(weights) == 1:
             logits = logits[:, None]
+        labels, soft_labels = labels[:, : logits.shape[-1]], labels[:, logits.shape[-1] :]
         labels = labels * class_weights
         example_weight = keras.ops.sum(labels, axis=-1)
         # Label smoothing needs a distribution.
         labels = labels / example_weight[:, None]
         return example_weight * sum(
-            weight * classifier_loss(labels, logits[:, number]) for number, weight in enumerate(weights)
+            weight * taught_loss(labels, soft_labels, logits[:, number])
+            for number, weight in enumerate(weights)
         )
 
     return loss
+
+
+def _divergence(labels, logits):
+    """Kullback-Leibler divergence of distributions from those of logits, `[batch]`.
+
+    That of Keras clips probabilities at 1e-7, where its gradient ends.
+    """
+    entropy = keras.ops.sum(labels * keras.ops.log(keras.ops.maximum(labels, 1e-30)), axis=-1)
+    return entropy - keras.ops.sum(labels * keras.ops.log_softmax(logits), axis=-1)
 
 
 def _focal(labels, logits, gamma):

@@ -43,13 +43,14 @@ def length(config, steps_per_epoch):
     return math.ceil(steps / steps_per_epoch), steps
 
 
-def plan(config, model, steps_per_epoch):
-    """Plans the phases of a run: with `head_epochs` the head alone first, then all layers.
+def plan(config, model, steps_per_epoch, inference_model=None):
+    """Plans the phases of a run: with `head_epochs` the head alone first, then, for what is left, all layers.
 
     Args:
         config: a `TrainConfig`.
-        model: the model that is trained; its head is everything after the layer `features`.
+        model: the model that is trained.
         steps_per_epoch: batches per epoch.
+        inference_model: the model that is saved, if that is another one.
 
     Returns:
         A list of `Phase`.
@@ -58,24 +59,25 @@ def plan(config, model, steps_per_epoch):
         UserError: a pattern that matches no layer, or no layer is trained.
     """
     epochs, steps = length(config, steps_per_epoch)
-    if config.head_epochs >= epochs:
-        raise UserError(f"`head_epochs={config.head_epochs}`: not fewer than `epochs={config.epochs}`")
+    if config.head_epochs > epochs:
+        raise UserError(f"`head_epochs={config.head_epochs}`: more than `epochs={config.epochs}`")
     _check_patterns(config, model)
     common = [
         *layers.LEARNING_RATE_MULTIPLIERS,
         *config.layer_multipliers(),
         *[(BATCH_NORMS, 0.0)] * config.freeze_norms,
     ]
-    stages = _backbone(model)
+    stages = _backbone(inference_model or model)
     # Discriminative fine-tuning, Howard and Ruder, arXiv 1801.06146, section 3.2, per stage instead of layer.
     decayed = [
         (stage, config.layer_decay**distance) for distance, stage in enumerate(reversed(stages), start=1)
     ]
-    phases = [(0, config.head_epochs, [*common, *((stage, 0.0) for stage in stages)])]
-    phases = [*(phases if config.head_epochs else []), (config.head_epochs, epochs, [*common, *decayed])]
+    head = (0, config.head_epochs, [*common, *((stage, 0.0) for stage in stages)])
+    whole = (config.head_epochs, epochs, [*common, *decayed])
     phases = [
         Phase(first, end, min(end * steps_per_epoch, steps) - first * steps_per_epoch, tuple(multipliers))
-        for first, end, multipliers in phases
+        for first, end, multipliers in (head, whole)
+        if first < end
     ]
     if not all(any(_multipliers(model, phase.lr_multipliers).values()) for phase in phases):
         raise UserError(f"`freeze={config.freeze}`: freezes all layers")
@@ -84,8 +86,8 @@ def plan(config, model, steps_per_epoch):
 
 def _check_patterns(config, model):
     for pattern, _ in config.layer_multipliers():
-        if not any(re.match(pattern, layer.name) for layer in model.layers):
-            names = ", ".join(dict.fromkeys(layer.name.split("_")[0] for layer in model.layers))
+        if not any(re.match(pattern, layer.name) for layer in _layers(model)):
+            names = ", ".join(dict.fromkeys(layer.name.split("_")[0] for layer in _layers(model)))
             raise UserError(
                 f"`freeze` or `lr_multipliers`: no layer name starts with {pattern!r}; choose from {names}"
             )
@@ -122,13 +124,18 @@ def _multipliers(model, lr_multipliers):
     """`{layer: factor}` of all layers with weights."""
     return {
         layer: math.prod(factor for pattern, factor in lr_multipliers if re.match(pattern, layer.name))
-        for layer in model.layers
+        for layer in _layers(model)
         if layer.weights
     }
 
 
+def _layers(model):
+    """The layers of a model; those that compute several as one, by `parts`, are replaced by these."""
+    return [part for layer in model.layers for part in getattr(layer, "parts", [layer])]
+
+
 def _backbone(model):
-    """Patterns of the stages before the head, in order from the image: `["stem_", "stage1_", …]`."""
+    """Patterns of the stages before `features`, in order from the image: `["stem_", "stage1_", …]`."""
     features = model.get_layer("features").output
     backbone = keras.Model(keras.utils.get_source_inputs(features), features)
     names = [layer.name for layer in backbone.layers if layer.weights]

@@ -20,16 +20,23 @@ GRAPH, GRAPH_LAYER = 3e8, 1e6
 
 
 def describe_data(source):
-    """A line on a dataset, and one on the files that are ignored.
+    """A line on a dataset, one on each of several sources, and one on the files that are ignored.
 
     Args:
         source: a `data.sources.Source`.
     """
-    sizes = ", ".join(f"{len(split)} {name}" for name, split in source.splits.items())
-    text = f"{source.name}: {len(source.labels)} classes, {sizes}"
+    sizes = {name: len(split) for name, split in source.splits.items()}
+    text = f"{source.name}: {len(source.labels)} classes, {_counted(sizes)}"
+    for part in source.splits["train"].part_names:
+        sizes = {name: len(split.by_part().get(part, ())) for name, split in source.splits.items()}
+        text += f"\n          {part}: {_counted(sizes)}"
     if source.ignored:
         text += f"\n          {len(source.ignored)} file(s) ignored, for example {source.ignored[0]}"
     return text
+
+
+def _counted(sizes):
+    return ", ".join(f"{size} {name}" for name, size in sizes.items())
 
 
 def describe_model(training):
@@ -63,7 +70,7 @@ def expected_memory(training, images, remat):
     state = _bytes([*model.variables, *model.optimizer.variables])
     trained = state + _bytes(model.trainable_variables)
     # Activations of auxiliary classifiers are few, and a model for any image size does not know its own.
-    activations = images * _activations(training.inference_model, remat)
+    activations = images * activation_bytes(training.inference_model, remat)
     graph = GRAPH + GRAPH_LAYER * len(model.operations) * (2 if remat else 1)
     others = psutil.Process().memory_info().rss - state + graph
     return (
@@ -73,8 +80,13 @@ def expected_memory(training, images, remat):
     )
 
 
-def _activations(model, remat):
-    """Bytes of one image's forward pass that the backward pass needs."""
+def activation_bytes(model, remat=False):
+    """Bytes of one image's forward pass that the backward pass needs.
+
+    Args:
+        model: a Keras model.
+        remat: whether activations inside blocks are recomputed.
+    """
     blocks = collections.defaultdict(list)
     for operation in model.operations:
         block = re.match(r"stage\d+_block\d+", operation.name) if remat else None
@@ -106,8 +118,7 @@ def describe_run(run, progress):
 def speeds(model, batches, sample):
     """Measures how many images per second the input pipeline and the model process, each on its own.
 
-    The model runs real training steps, all on the same batch; their effects are undone. Their compiled graph
-    is reused by `fit`.
+    The compiled graph of the training steps is reused by `fit`.
 
     Args:
         model: a compiled model whose optimizer is built.
@@ -117,23 +128,33 @@ def speeds(model, batches, sample):
     Returns:
         A line of text.
     """
-    pipeline, steps = _Clock(), _Clock()
+    pipeline = _Clock()
     for _ in batches.repeat():
         pipeline.tick()
         if pipeline.done:
             break
+    prepared, trained = len(sample[0]) * pipeline.rate, training_speed(model, sample)
+    slower = "pipeline" if prepared < trained else "model"
+    return (
+        f"pipeline {prepared:,.0f} images/s, model {trained:,.0f}, each alone: the {slower} is the bottleneck"
+    )
 
+
+def training_speed(model, sample):
+    """Images per second of real training steps, all on the same batch; their effects are undone.
+
+    Args:
+        model: a compiled model whose optimizer is built.
+        sample: `(images, labels)`, one batch.
+    """
+    steps = _Clock()
     variables = [*model.variables, *model.optimizer.variables]
     before = [variable.numpy() for variable in variables]
     repeated = tf.data.Dataset.from_tensors(tuple(sample)).repeat()
     model.fit(repeated, steps_per_epoch=STEPS + 1, shuffle=False, verbose=0, callbacks=[steps])
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)
-    prepared, trained = (len(sample[0]) * clock.rate for clock in (pipeline, steps))
-    slower = "pipeline" if prepared < trained else "model"
-    return (
-        f"pipeline {prepared:,.0f} images/s, model {trained:,.0f}, each alone: the {slower} is the bottleneck"
-    )
+    return len(sample[0]) * steps.rate
 
 
 class _Clock(keras.callbacks.Callback):

@@ -3,31 +3,33 @@
 import contextlib
 import dataclasses
 import datetime
+import hashlib
 import itertools
 import os
 import pathlib
-import shutil
 import sys
 
 import tensorflow as tf
 
 from recycle_tf import files
-from recycle_tf.data import sources, splits
+from recycle_tf.data import joining, sources, splits
 from recycle_tf.errors import UserError
-from recycle_tf.files import PARTIAL, user_path
+from recycle_tf.files import PARTIAL
+from recycle_tf.paths import from_user
 from recycle_tf.runs import Run, open_run
-from recycle_tf.training import multi_worker
+from recycle_tf.training import distillation, multi_worker
 
 FREE_SETTINGS = ("run_dir", "data_dir", "manual_dir", "checkpoint_every", "profile")
 """Settings that do not affect what is computed: they may differ when a run is resumed."""
 
 
-def find(config, strategy, root="runs"):
+def find(config, strategy, locks, root="runs"):
     """Finds the run to resume. All workers must call this at the same point; only the chief looks.
 
     Args:
         config: a `TrainConfig`.
         strategy: the run's distribution strategy.
+        locks: a `contextlib.ExitStack`; the run is locked until it ends.
         root: folder of runs, used if the configuration names none.
 
     Returns:
@@ -36,6 +38,8 @@ def find(config, strategy, root="runs"):
     """
     # The learning-rate finder belongs to no run.
     run = unfinished(config, root) if multi_worker.is_chief(strategy) and not config.lr_finder else None
+    if run:
+        locks.callback(run.unlock)
     return run, bool(multi_worker.from_chief(strategy, int(bool(run and run.complete))))
 
 
@@ -58,7 +62,7 @@ def unfinished(config, root="runs"):
     """
     if config.run_dir is None:
         return next((_locked(run) for run in _same_settings(config, root) if _has_checkpoint(run)), None)
-    run = Run(user_path(config.run_dir))
+    run = Run(from_user(config.run_dir, "run_dir"))
     if not run.path.exists() or (run.path.is_dir() and _only_created(run)):
         return None
     if not run.config_file.is_file():
@@ -73,20 +77,27 @@ def unfinished(config, root="runs"):
             f"{started}, not {getattr(config, name)}; choose another folder, or give the same settings to "
             "resume it"
         )
-    return run if run.complete else _locked(run)
+    if not run.complete:
+        return _locked(run)
+    with files.writing(run.path):
+        files.recover(run.path)
+    return run
 
 
-def create(config, source, strategy, root="runs"):
-    """Creates a run folder with configuration, labels and, for a folder of images, the split.
+def create(config, source, strategy, locks, ranges=None, root="runs", averaged=None):
+    """Creates a run folder with configuration, labels and, unless it is a builder's own, the split.
 
     Args:
         config: a `TrainConfig`.
         source: the `Source` it trains on.
         strategy: the run's distribution strategy.
+        locks: a `contextlib.ExitStack`; the run is locked until it ends.
+        ranges: what `quantization.find_ranges` returned.
         root: folder of runs, used if the configuration names none.
+        averaged: of an average of runs: `{path: proportion}`.
 
     Returns:
-        The `Run`, locked; None at a worker that is not the chief.
+        The `Run`; None at a worker that is not the chief.
 
     Raises:
         UserError: the folder cannot be written, or another process is using it.
@@ -94,20 +105,23 @@ def create(config, source, strategy, root="runs"):
     if not multi_worker.is_chief(strategy):
         return None
     path = _new_path(config, source, root)
-    try:
+    with files.writing(f"`run_dir={path}`"):
         path.mkdir(parents=True, exist_ok=True)
         run = _locked(Run(path))
+        locks.callback(run.unlock)
         if not _only_created(run):
             raise UserError(f"{path}: another process has started a run here; choose another `run_dir`")
         run.config_file.unlink(missing_ok=True)
         run.manifest.unlink(missing_ok=True)
+        run.checkpoints.mkdir(exist_ok=True)
+        run.quantization_file.unlink(missing_ok=True)
+        if ranges:
+            run.write_ranges(ranges)
         run.labels_file.write_text("\n".join(source.labels) + "\n", encoding="utf-8")
-        if user_path(config.dataset).exists():
+        if source.root or source.splits["train"].part_names or config.label_map:
             splits.write_manifest(run.manifest, source.manifest())
         # Last: this file makes the folder a run.
-        run.write_record(config, source)
-    except OSError as error:
-        raise UserError(f"`run_dir={path}`: cannot be written ({error.strerror})") from error
+        run.write_record(config, source, {} if averaged else _inputs(config), averaged)
     return run
 
 
@@ -123,8 +137,12 @@ def open_source(config, run, strategy):
         A `data.sources.Source`.
 
     Raises:
-        UserError: the dataset does not exist, has changed since the earlier run, or differs from the chief's.
+        UserError: the dataset does not exist or differs from the chief's; or it has changed since the earlier
+            run, or a model has from which the run is computed.
     """
+    changed = run.inputs.items() - _inputs(config).items() if run else ()
+    if changed:
+        raise UserError(f"{run.path}: {min(changed)[0]} has changed since this run was started")
     earlier = run or _repeated(config)
     source = sources.open_source(
         config.dataset,
@@ -134,6 +152,8 @@ def open_source(config, run, strategy):
         seed=config.seed,
         split=config.split,
         manifest=earlier.manifest if earlier and earlier.manifest.is_file() else None,
+        label_map=config.label_map,
+        earlier_splits=_earlier_splits(config),
     )
     if earlier and earlier.fingerprint != source.fingerprint:
         raise UserError(
@@ -149,7 +169,7 @@ def open_source(config, run, strategy):
 
 @contextlib.contextmanager
 def writing(run):
-    """Within this context a run is written: disk errors become one line, and at its end the run is unlocked.
+    """Within this context a run is written, and disk errors become one line.
 
     Args:
         run: the `Run`; None at a worker that writes nothing.
@@ -167,9 +187,6 @@ def writing(run):
             f"{run.path}: cannot be written ({reason}); correct that and rerun the command to resume from "
             "the last checkpoint"
         ) from error
-    finally:
-        if run and run.lock:
-            run.lock.close()
 
 
 def _reason(error, run):
@@ -185,7 +202,7 @@ def _reason(error, run):
 
 def finish(run):
     """Completes a run: deletes what only resuming needs."""
-    shutil.rmtree(run.checkpoints, ignore_errors=True)
+    files.remove_folder(run.checkpoints)
 
 
 def _same_settings(config, root):
@@ -203,7 +220,7 @@ def _same_settings(config, root):
 def _new_path(config, source, root):
     """The folder of a new run: the one that was asked for, one that was only created, or a new one."""
     if config.run_dir is not None:
-        return user_path(config.run_dir)
+        return from_user(config.run_dir, "run_dir")
     created = next((run.path for run in _same_settings(config, root) if _only_created(run)), None)
     now = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return created or _unused(pathlib.Path(root) / f"{config.arch}-{source.name}-{now}")
@@ -214,35 +231,57 @@ def _repeated(config):
     if config.from_run is None:
         return None
     run = open_run(config.from_run, "from_run")
-    data = ("dataset", "split", "seed", "on_bad_image")
+    data = ("dataset", "label_map", "split", "seed", "on_bad_image")
     if not all(run.config[name] == getattr(config, name) for name in data):
         return None
-    classes = sources.class_names(config.dataset)
+    classes = None if config.label_map else sources.class_names(config.dataset)
     return run if classes is None or set(classes) == set(run.labels) else None
 
 
+def _inputs(config):
+    """The models of other runs that a run is computed from: `{path: SHA-256}`."""
+    paths = [teacher.model_file for teacher in distillation.open_teachers(config).values()]
+    if config.quantize != "none" and config.weights != "imagenet":
+        paths.append(from_user(config.weights, "weights"))
+    found = {}
+    for path in paths:
+        with files.reading(path):
+            found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def _earlier_splits(config):
+    """The splits of the sources of the run in `from_run`, for `sources.open_source`.
+
+    So that what that run has been tested on is not trained on when other sources are added to its own.
+    """
+    run = open_run(config.from_run, "from_run") if config.from_run else None
+    if not run or not run.manifest.is_file():
+        return {}
+    names = joining.names(run.config["dataset"])
+    parts = joining.short_names(names) if len(names) > 1 else [None]
+    return {name: (run.manifest, part) for name, part in zip(names, parts, strict=True)}
+
+
 def _locked(run):
-    """The run, locked until this process ends or closes the lock. Removes what a killed process was writing.
+    """The run, locked until it is unlocked or this process ends. Removes what killed processes were writing.
 
     Raises:
         UserError: another process holds the lock, or the folder cannot be written.
     """
-    try:
+    with files.writing(run.path), contextlib.ExitStack() as failed:
         # This file is never replaced.
-        file = open(run.labels_file, "a+b")  # noqa: SIM115  (closing it would release the lock)
+        file = failed.enter_context(open(run.labels_file, "a+b"))
         try:
             files.lock(file)
         except (BlockingIOError, PermissionError) as error:
             raise UserError(
                 f"{run.path}: another process is training here; wait for it, or choose another `run_dir`"
             ) from error
-        for leftover in [*run.path.glob(f"{PARTIAL}*"), *run.checkpoints.glob(f"{PARTIAL}*")]:
-            if leftover.is_dir():  # of a report
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink()
-    except OSError as error:
-        raise UserError(f"{run.path}: cannot be written ({error.strerror})") from error
+        files.recover(run.path)
+        files.recover(run.checkpoints)
+        # Closing the file would release the lock.
+        failed.pop_all()
     return Run(run.path, file)
 
 
@@ -252,8 +291,16 @@ def _has_checkpoint(run):
 
 def _only_created(run):
     """Whether a folder holds no more than what `create` writes: nothing was trained yet."""
-    created = {run.labels_file, run.manifest, run.config_file, run.tensorboard}
-    return all(path in created or path.name.startswith(PARTIAL) for path in run.path.iterdir())
+    created = {
+        run.labels_file,
+        run.manifest,
+        run.quantization_file,
+        run.config_file,
+        run.tensorboard,
+        run.checkpoints,
+    }
+    only = all(path in created or path.name.startswith(PARTIAL) for path in run.path.iterdir())
+    return only and not any(run.checkpoints.glob("epoch*"))
 
 
 def _unused(path):

@@ -9,6 +9,7 @@ from recycle_tf.errors import UserError
 from recycle_tf.models.recompute import RecomputedModel
 from recycle_tf.training import multi_worker
 from recycle_tf.training.accumulation import Accumulation
+from recycle_tf.training.distillation import Distillation
 
 
 def set_up(config):
@@ -90,13 +91,14 @@ def scope(strategy):
     return strategy.scope() if strategy.num_replicas_in_sync > 1 else contextlib.nullcontext()
 
 
-def model_class(strategy, remat, accumulate):
+def model_class(strategy, remat, accumulate, teacher=None):
     """Builds the class of the model that is trained.
 
     Args:
         strategy: the run's distribution strategy.
         remat: whether activations are recomputed in the backward pass.
         accumulate: number of passes per batch.
+        teacher: a `distillation.Teacher`, or None.
 
     Returns:
         `keras.Model` or a subclass.
@@ -104,6 +106,8 @@ def model_class(strategy, remat, accumulate):
     bases = [RecomputedModel if remat else keras.Model]
     if accumulate > 1:
         bases.insert(0, type("Accumulation", (Accumulation,), {"passes": accumulate}))
+    if teacher:
+        bases.insert(0, type("Distillation", (Distillation,), {"teacher": teacher}))
     if multi_worker.index_and_count(strategy)[1] > 1:
         bases.insert(0, multi_worker.MultiWorkerModel)
     return bases[0] if len(bases) == 1 else type("TrainedModel", tuple(bases), {})

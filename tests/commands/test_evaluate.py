@@ -1,6 +1,7 @@
 """`recycle-tf evaluate`."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -67,6 +68,13 @@ def test_a_run_against_another(recycle_tf, run, finished_run):
     assert result.status == 0, result.err
     assert "p = 1" in result.out
     assert "+0.0 to +0.0 points" in result.out
+
+
+def test_the_precision_that_is_wanted(recycle_tf, run):
+    result = recycle_tf("evaluate", f"--run={run}", "--target_precision=0.9")
+    assert result.status == 0, result.err
+    assert re.search(r"precision 90\.0% from a confidence of 0\.\d{4} on", result.out)
+    assert re.search(r"photos test: \d+\.\d% answered, \d+\.\d% of these right", result.out)
 
 
 def test_untested_and_unknown_classes_are_named(recycle_tf, rejected, run, tmp_path):
@@ -151,7 +159,8 @@ def test_a_full_disk(rejected, small_disk, finished_run, tmp_path):
         (("evaluate", "--run=x", "--shift=all", "--dataset=a,b"), ("--shift", "--dataset")),
         (("evaluate", "--run=x", "--shift=all", "--against=y"), ("--shift", "--against")),
         (("evaluate", "--run=x", "--rules=korea", "--against=y"), ("--against", "--rules")),
-        (("evaluate", "--run=x", "--model=y"), ("--model=y", "--shift")),
+        (("evaluate", "--run=x", "--model=y", "--against=z"), ("--model", "--against")),
+        (("evaluate", "--run=x", "--target_precision=95"), ("target_precision",)),
         (("evaluate", "--run=tests", "test"), ("test", "not a flag")),
         (("evaluate", "--rum=x"), ("--rum", "run")),
         (("evaluat",), ("evaluat", "evaluate")),

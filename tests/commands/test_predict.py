@@ -24,9 +24,10 @@ def test_the_label_of_each_image(recycle_tf, finished_run, tmp_path):
 def test_not_sure_below_the_threshold(recycle_tf, finished_run, tmp_path):
     run = shutil.copytree(finished_run, tmp_path / "run")
     photos = write_photos(tmp_path / "new", count=2)
+    known = {"threshold": 0.5, "limit": 0.0, "width": 1e-3}
     for threshold, unsure in ((0.0, 0), (1.01, 6)):
         record = json.loads((run / "calibration.json").read_text())
-        (run / "calibration.json").write_text(json.dumps({**record, "threshold": threshold}))
+        (run / "calibration.json").write_text(json.dumps({**record, "threshold": threshold, "unlike": known}))
         result = recycle_tf("predict", f"--model={run}", photos)
         assert result.out.count("not sure") == unsure
 

@@ -117,6 +117,7 @@ def names(folder):
 def _check_file(path):
     check = {
         ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
+        ".jsonl": lambda path: [json.loads(line) for line in path.read_bytes().splitlines()],
         ".npz": _check_npz,
         ".png": _check_png,
         ".csv": _check_csv,

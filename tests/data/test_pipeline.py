@@ -69,7 +69,7 @@ def uneven(split):
 def drawn(split, epochs, first_step=0):
     """Indices of the examples that are drawn, `[step, place]`."""
     dataset = pipeline.build_training(
-        split, 3, 16, 5, augment="none", seed=3, epochs=epochs, first_step=first_step, balanced=True
+        split, 3, 16, 5, augment="none", seed=3, epochs=epochs, first_step=first_step, groups=split.labels
     )
     return np.stack([images[:, 0, 0, 0].round().astype(int) // 10 - 1 for images, _ in batches(dataset)])
 
@@ -95,7 +95,7 @@ def test_balanced_leaves_out_a_class_without_training_images(uneven):
 
 
 def test_balanced_augments_an_image_differently_each_time(uneven):
-    found = batches(pipeline.build_training(uneven, 3, 16, 5, augment="basic", balanced=True))
+    found = batches(pipeline.build_training(uneven, 3, 16, 5, augment="basic", groups=uneven.labels))
     images, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
     same = images[labels.argmax(1) == 2]
     assert len(same) == 5

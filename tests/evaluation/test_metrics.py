@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from recycle_tf.evaluation import metrics
+from recycle_tf.evaluation import metrics, temperature
 
 NAMES = ["can", "jar", "tube"]
 PROBABILITIES = np.float32([[0.7, 0.2, 0.1], [0.4, 0.5, 0.1], [0.1, 0.8, 0.1], [0.3, 0.6, 0.1]])
@@ -39,7 +39,8 @@ def test_calibration_error_of_a_model_that_is_as_sure_as_it_is_right():
 
 def test_table_lists_every_class():
     lines = metrics.table(metrics.summarise(PROBABILITIES, LABELS, NAMES)).splitlines()
-    assert [line.split()[0] for line in lines] == ["class", *NAMES, "all"]
+    assert [line.split()[0] for line in lines] == ["class", *NAMES, "all", "averages", "confused", "trust"]
+    assert "can as jar 1 (50 %), tube as jar 1 (100 %)" in lines[-2]
 
 
 def test_a_class_without_images_is_not_tested():
@@ -76,3 +77,65 @@ def test_comparison_has_a_row_per_dataset():
     lines = metrics.comparison({"kitchen all": summary, "street test": summary}, reference=0.9).splitlines()
     assert [line.split()[0] for line in lines] == ["dataset", "kitchen", "street"]
     assert lines[1].endswith("-40.0")
+
+
+def test_confused_pairs():
+    found = metrics.confused_pairs(np.array([[8, 2, 0], [5, 4, 1], [0, 0, 3]]), ["can", "jar", "tube"])
+    assert [(pair["true"], pair["predicted"], pair["count"]) for pair in found] == [
+        ("jar", "can", 5),
+        ("can", "jar", 2),
+        ("jar", "tube", 1),
+    ]
+    assert found[0]["share"] == 0.5
+    assert metrics.confused_pairs(np.eye(3, dtype=int), ["a", "b", "c"]) == []
+
+
+def random_predictions(classes=4, examples=300):
+    rng = np.random.default_rng(3)
+    probabilities = rng.dirichlet(np.full(classes, 0.4), examples)
+    labels = np.array([rng.choice(classes, p=row) for row in probabilities])
+    return probabilities, labels
+
+
+def test_the_figures_are_those_of_scikit_learn():
+    from sklearn import metrics as sklearn
+    from sklearn.calibration import calibration_curve
+
+    probabilities, labels = random_predictions()
+    names, predicted = list("abcd"), probabilities.argmax(axis=1)
+    found = metrics.summarise(probabilities, labels, names)
+    assert found["accuracy"] == pytest.approx(sklearn.accuracy_score(labels, predicted))
+    assert found["confusion"] == sklearn.confusion_matrix(labels, predicted).tolist()
+    assert found["log_loss"] == pytest.approx(sklearn.log_loss(labels, probabilities))
+    assert found["top_k"].keys() == {"2", "3"}
+    for k, share in found["top_k"].items():
+        assert share == pytest.approx(sklearn.top_k_accuracy_score(labels, probabilities, k=int(k)))
+    rows = zip(*sklearn.precision_recall_fscore_support(labels, predicted), strict=True)
+    for name, (precision, recall, f1, examples) in zip(names, rows, strict=True):
+        assert found["per_class"][name] == {
+            "precision": pytest.approx(precision),
+            "recall": pytest.approx(recall),
+            "f1": pytest.approx(f1),
+            "examples": examples,
+        }
+    averages = sklearn.precision_recall_fscore_support(labels, predicted, average="macro")
+    assert [found[f"macro_{name}"] for name in ("precision", "recall", "f1")] == pytest.approx(averages[:3])
+    shares, _, accuracy, confidence = metrics.calibration(probabilities, labels)
+    right = calibration_curve(predicted == labels, probabilities.max(axis=1), n_bins=10)
+    np.testing.assert_allclose((accuracy[shares > 0], confidence[shares > 0]), right)
+
+
+def test_without_the_temperature():
+    logits = np.random.default_rng(0).normal(0, 3, (50, 4))
+    cold, warm = temperature.softmax(logits), temperature.softmax(logits / 2.5)
+    np.testing.assert_allclose(metrics.without(warm, 2.5), cold, rtol=1e-9)
+    labels = logits.argmax(axis=1)
+    before = metrics.summarise(warm, labels, list("abcd"), temperature=2.5)["before_temperature"]
+    expected = metrics.summarise(cold, labels, list("abcd"))
+    assert before == {key: pytest.approx(expected[key]) for key in ("log_loss", "calibration_error")}
+
+
+def test_a_rank_counts_equal_probabilities_in_order():
+    probabilities = np.full((4, 4), 0.25)
+    assert metrics.top_k(probabilities, np.arange(4), 1) == 0.25
+    assert metrics.top_k(probabilities, np.arange(4), 3) == 0.75

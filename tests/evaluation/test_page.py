@@ -3,11 +3,9 @@
 import json
 import re
 
-import numpy as np
 import pytest
 
 from recycle_tf import runs
-from recycle_tf.evaluation import page
 from recycle_tf.evaluation.page import FILES
 
 
@@ -40,14 +38,3 @@ def test_both_languages_say_everything():
         fields = [set(re.findall(r"{\w+}", str(texts[key]))) for texts in (english, korean)]
         assert fields[0] == fields[1], key
         assert isinstance(value, type(korean[key]))
-
-
-def test_confused_pairs():
-    found = page.confused_pairs(np.array([[8, 2, 0], [5, 4, 1], [0, 0, 3]]), ["can", "jar", "tube"])
-    assert [(pair["true"], pair["predicted"], pair["count"]) for pair in found] == [
-        ("jar", "can", 5),
-        ("can", "jar", 2),
-        ("jar", "tube", 1),
-    ]
-    assert found[0]["share"] == 0.5
-    assert page.confused_pairs(np.eye(3, dtype=int), ["a", "b", "c"]) == []

@@ -21,7 +21,8 @@ def sharp_run(finished_run, tmp_path_factory):
     """A copy of the run with a temperature far from 1 and a threshold."""
     path = shutil.copytree(finished_run, tmp_path_factory.mktemp("sharp") / "run")
     run = runs.open_run(path)
-    found = {**run.calibration, "temperature": 4.0, "threshold": 0.6}
+    known = {"threshold": 0.5, "limit": 0.0, "width": 1e-3}
+    found = {**run.calibration, "temperature": 4.0, "threshold": 0.6, "unlike": known}
     run.calibration_file.write_text(json.dumps(found))
     return run
 
@@ -129,7 +130,9 @@ def test_tables(finished_run, tmp_path):
     with open(tmp_path / "bins.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["label"] for row in rows] == [answer.label or "" for answer in answers]
-    assert list(rows[0]) == ["image", "label", "probability", "sure", "label_2", "probability_2", "error"]
+    assert list(rows[0]) == [
+        *("image", "label", "probability", "sure", "unlike", "label_2", "probability_2", "error")
+    ]
     assert rows[1]["error"]
     objects = json.loads((tmp_path / "bins.json").read_text())
     assert objects == [json.loads(line) for line in (tmp_path / "bins.jsonl").read_text().splitlines()]
@@ -172,6 +175,8 @@ SPEC = {"labels": ["a", "b"], "image_size": 8, "resize": "stretch"}
         ({**SPEC, "resize": "zoom"}, {}, ("resize", "zoom")),
         ({**SPEC, "labels": "ab"}, {}, ("labels", "ab")),
         ({**SPEC, "threshold": "high"}, {}, ("threshold", "high")),
+        ({**SPEC, "unlike": 0.5}, {}, ("unlike", "0.5")),
+        ({**SPEC, "unlike": {"threshold": "1"}}, {}, ("unlike", "'1'")),
     ],
 )
 def test_a_tflite_from_elsewhere(tmp_path, spec, network, names):

@@ -1,5 +1,7 @@
 """Bins: the built-in rules, and what a rule file may get wrong."""
 
+import json
+
 import numpy as np
 import pytest
 import yaml
@@ -75,6 +77,10 @@ def test_a_class_without_a_rule(tmp_path):
         ({"classes": {"can": {"bin": "red", "source": "x"}}}, ("can", "bin")),
         ({"classes": {"can": {"bin": "blue"}}}, ("can", "source")),
         ({"classes": {"can": {"bin": "blue", "source": "x", "question": {"en": "?"}}}}, ("can", "if_yes")),
+        ({"name": {}}, ("name",)),
+        ({"bins": {"blue": {"en": "Blue", "color": "blue"}}}, ("blue", "color")),
+        ({"bins": {1: {"en": "One"}}}, ("bins", "names")),
+        ({"classes": {"can": {"bin": ["blue"], "source": "x"}}}, ("can", "bin")),
         ({"costs": {"blue": {"gray": -1}}}, ("costs", "blue", "gray")),
         ({"costs": {"red": {"gray": 1}}}, ("costs", "red")),
         ({"costs": {"default": "much"}}, ("costs", "default")),
@@ -99,3 +105,47 @@ def test_names_that_do_not_exist(tmp_path):
         rules.load("korean")
     with pytest.raises(UserError, match="No such file"):
         rules.load(tmp_path / "gone.yaml")
+
+
+def test_a_decision_has_the_lowest_cost_and_the_class_of_its_bin(tmp_path):
+    found, labels = rules.load(written(tmp_path, SMALL)), ["rag", "can", "jar"]
+    # A rag is most probable; blue is the most probable bin; gray costs least: 0.6 against 0.4 x 4.
+    decision = found.decide((0.4, 0.25, 0.35), labels, threshold=0.5)
+    assert (decision.bin, decision.label, decision.sure) == ("gray", "rag", False)
+    assert decision.probability == pytest.approx(0.4)
+    decision = found.decide((0.02, 0.4, 0.58), labels, threshold=0.9)
+    # Neither class reaches the threshold, but both go into the same bin.
+    assert (decision.bin, decision.label, decision.sure) == ("blue", "jar", True)
+    chosen = found.cheapest(found.probabilities(np.array([[0.4, 0.25, 0.35]]), labels))
+    assert list(found.bins)[chosen[0]] == "gray"
+
+
+def test_a_decision_as_sentences():
+    found = rules.load("korea")
+    labels = TRASHNET
+    decision = found.decide(np.eye(6)[labels.index("plastic")], labels)
+    english, korean = (found.describe(decision, language) for language in rules.LANGUAGES)
+    assert english == (
+        "Plastic. Rinse it and remove the label. Is it a clear, colorless PET bottle? "
+        "If yes: Clear PET bottles."
+    )
+    assert korean.startswith("플라스틱류. ")
+    assert korean.endswith("그렇다면: 투명 페트병.")
+
+
+def test_a_bin_without_classes(tmp_path):
+    content = {**SMALL, "bins": {**SMALL["bins"], "desk": {"en": "Ask"}}}
+    content["costs"] = {"default": 4, "blue": {"desk": 0.1}, "gray": {"desk": 0.1}}
+    found = rules.load(written(tmp_path, content))
+    decision = found.decide((0.5, 0.0, 0.5), ["can", "jar", "rag"])
+    assert (decision.bin, decision.label, decision.probability) == ("desk", None, 0.0)
+    assert found.describe(decision) == "Ask."
+
+
+@pytest.mark.parametrize("name", rules.built_in())
+def test_rules_travel_as_json(name):
+    found = rules.load(name)
+    again = rules.parse(json.loads(json.dumps(found.content(TRASHNET))), "spec.json")
+    assert again.content(TRASHNET) == found.content(TRASHNET)
+    np.testing.assert_array_equal(again.costs, found.costs)
+    assert list(found.content(["glass"])["classes"]) == ["glass"]

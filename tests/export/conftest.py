@@ -32,6 +32,27 @@ SPEC = dict.fromkeys(("arch", "run", "input", "output", "resize"), "") | {
 }
 """As much of a spec as the converter needs."""
 
+RULES = {
+    "name": {"en": "Here", "ko": "이곳"},
+    "valid": "since yesterday",
+    "source": "a sign",
+    "bins": {
+        "yellow": {"en": "Yellow bin", "ko": "노란 통", "color": "#ffd000"},
+        "gray": {"en": "Gray bin", "ko": "회색 통", "color": "#333333"},
+    },
+    "classes": {
+        name: {
+            "bin": "yellow",
+            "advice": {"en": "Empty it.", "ko": "비우세요."},
+            "question": {"en": "Is it greasy?", "ko": "기름이 묻었나요?", "if_yes": "gray"},
+            "source": "a sign",
+        }
+        for name in ("can", "jar", "tube")
+    },
+    "costs": {"default": 1},
+}
+"""Where the classes of the run go."""
+
 
 def run_command(command, *arguments):
     """Runs a command's `main` in this process; returns its exit status, standard output and error."""
@@ -105,14 +126,15 @@ def served(folder):
 
 @pytest.fixture(scope="session")
 def mild_run(finished_run, tmp_path_factory):
-    """The run with a temperature of 1, and a threshold that every answer reaches.
+    """The run with a temperature of 1, a threshold that every answer reaches, and familiar with everything.
 
     The tiny network answers its 9 validation images correctly, so that its own temperature is the lowest
     possible one, which multiplies all differences between formats by 20.
     """
     run = shutil.copytree(finished_run, tmp_path_factory.mktemp("mild") / "run")
     file = run / "calibration.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"temperature": 1.0, "threshold": 0.3}))
+    mild = {"temperature": 1.0, "threshold": 0.3, "unlike": {"threshold": 0.5, "limit": 0.0, "width": 1e-3}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | mild))
     return run
 
 

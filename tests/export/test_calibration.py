@@ -51,7 +51,8 @@ def calibrate(path, **given):
     (path / "calibration.json").unlink()
     run = runs.open_run(path)
     model, settings = run.load_model(), ExportSettings(run=str(path), **given)
-    found = exporting.calibrate(settings, run, model, exporting.open_source(settings, run))
+    found, answering = exporting.calibrate(settings, run, model, exporting.open_source(settings, run))
+    assert [layer.name for layer in answering.layers if layer.name == "familiarity"] == ["familiarity"]
     before = run.load_model().get_layer("logits").get_weights()[0] / found["temperature"]
     np.testing.assert_allclose(model.get_layer("logits").get_weights()[0], before, rtol=1e-5)
     return found

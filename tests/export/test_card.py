@@ -14,7 +14,7 @@ def test_the_card_lists_what_was_exported(exported):
         assert f"| `{file}` |" in text
 
 
-def make(**given):
+def make(elsewhere=None, **given):
     spec = {
         "arch": "resnet18",
         "run": "run",
@@ -27,7 +27,7 @@ def make(**given):
         "labels": ["can", "jar"],
         "temperature": 1.0,
     }
-    return card.make_card({**spec, **given}, [])
+    return card.make_card({**spec, **given}, [], elsewhere=elsewhere)
 
 
 def test_labels_author_and_license_are_escaped():
@@ -42,6 +42,20 @@ def test_labels_author_and_license_are_escaped():
     assert "- author: A # Heading" in text
     assert "- license: \\[x\\](javascript:y) \\& \\*z\\* \\_u\\_" in text
     assert text.count("\n# ") == 0
+
+
+def test_what_was_measured_elsewhere():
+    text = make()
+    assert "never evaluated on photographs of another origin" in text
+    assert "always answers with one of its classes" in text
+    summary = {"accuracy": 0.5, "examples": 40, "unlike": 0.25}
+    spec = {"unlike": {"threshold": 0.5}}
+    text = make(elsewhere={"street_1 all": summary, "old all": {"accuracy": 0.4}}, **spec)
+    assert "never evaluated" not in text
+    assert "| street\\_1 all | 40 | 0.5000 | 25.0% |" in text
+    assert "| old all | not counted | 0.4000 | not measured |" in text
+    assert "From 0.5 on, an app" in text
+    assert "always answers" not in text
 
 
 def test_a_column_per_locale():

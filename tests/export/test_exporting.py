@@ -8,6 +8,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from export import artifact, exporting, gates, golden, int8, record, tflite
@@ -17,8 +18,17 @@ from recycle_tf import create_model, list_models, options, runs
 from recycle_tf.commands import predict
 from recycle_tf.data import decode
 from recycle_tf.evaluation.predictor import open_predictor
-from tests.conftest import run_python
-from tests.export.conftest import FILES, check_error, check_whole, export, rows_of, run_command, succeed
+from tests.conftest import run_python, write_photos
+from tests.export.conftest import (
+    FILES,
+    RULES,
+    check_error,
+    check_whole,
+    export,
+    rows_of,
+    run_command,
+    succeed,
+)
 
 
 def test_every_format_is_written_and_verified(exported):
@@ -85,7 +95,7 @@ def test_contract_of_the_file(exported, name):
 def test_golden_images_give_the_expected_probabilities(exported):
     folder = exported[0] / "golden"
     expected = json.loads((folder / "expected.json").read_text())
-    assert {row["label"] for row in expected} == {"can", "jar", "tube"}
+    assert {row["label"] for row in expected} == {"can", "jar", "tube", None}
     for name, file in FILES.items():
         predictor = open_predictor(exported[0] / file)
         assert predictor.labels == ["can", "jar", "tube"]
@@ -97,12 +107,60 @@ def test_golden_images_give_the_expected_probabilities(exported):
             assert hashlib.sha256(pixels.numpy().tobytes()).hexdigest() == row["input_sha256"]
 
 
+def test_files_of_every_format_say_that_an_image_is_unlike(copy):
+    file = copy / "calibration.json"
+    record = json.loads(file.read_text())
+    # Nothing is familiar, the training images a little more than a texture.
+    record["unlike"] |= {"limit": 1.0, "width": 0.02}
+    file.write_text(json.dumps(record))
+    formats = ("saved_model", "tflite_float32", "tflite_float16", "tflite_int8", "tflite_int16x8")
+    succeed(copy, f"--formats={','.join(formats)}", "--max_drop=40")
+    *rows, drawn = json.loads((copy / "export" / "golden" / "expected.json").read_text())
+    assert (drawn["file"], drawn["label"]) == (golden.DRAWN, None)
+    for row in (*rows, drawn):
+        sums = {name: sum(found) for name, found in row["probabilities"].items()}
+        assert sums["keras"] < 0.5
+        for name in formats:
+            assert sums[name] == pytest.approx(sums["keras"], abs=0.1 if "int" in name else 0.01), name
+    (answer,) = open_predictor(copy / "export" / "model_int8.tflite").predict(
+        copy / "export" / "golden" / golden.DRAWN
+    )
+    assert (answer.familiar, answer.sure) == (False, False)
+    spec = json.loads((copy / "export" / "spec.json").read_text())
+    assert spec["unlike"] == record["unlike"]
+    assert "missing" in spec["output"]
+
+
 def test_the_golden_page_has_code_for_this_network(exported):
     page = (exported[0] / "golden" / "README.md").read_text(encoding="utf-8")
     for text in ("32 x 32", "stretched to that size", "const val SIZE = 32", "let size = 32"):
         assert text in page
     assert "map { ($0.0, $0.1 * norm) }" in page
+    # Both runtimes, with versions that have them.
+    for text in (
+        "litert:2.3.0",
+        "import com.google.ai.edge.litert.CompiledModel",
+        "litert:1.4.1",
+        "import LiteRT",
+    ):
+        assert text in page
     assert "$$" not in page
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_compiled_model_of_litert_2_answers_as_expected(exported, name):
+    """As the golden page's tests do: the pixels' bytes are written as int8."""
+    from ai_edge_litert.compiled_model import CompiledModel
+
+    folder = exported[0]
+    model = CompiledModel.from_file(str(folder / FILES[name]))
+    (image,), (probabilities,) = model.create_input_buffers(0), model.create_output_buffers(0)
+    for row in json.loads((folder / "golden" / "expected.json").read_text()):
+        pixels = decode.decode((folder / "golden" / row["file"]).read_bytes(), 32, "stretch").numpy()
+        image.write(pixels[None].view(np.int8))
+        model.run_by_index(0, [image], [probabilities])
+        found = probabilities.read(3, np.float32)
+        np.testing.assert_allclose(found, row["probabilities"][name], atol=1e-4)
 
 
 def test_the_golden_page_knows_every_resize():
@@ -250,3 +308,18 @@ def convert_and_compare(arch, folder, run):
     size = model.input_shape[1]
     images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
     np.testing.assert_allclose(tflite.load(path)(images), artifact.answer(model, images), atol=1e-4)
+
+
+def test_the_rules_travel_with_every_file(copy, tmp_path):
+    place = tmp_path / "town.yaml"
+    place.write_text(yaml.safe_dump(RULES, allow_unicode=True), encoding="utf-8")
+    check_error(export(copy, f"--rules={tmp_path / 'gone.yaml'}"), "--rules=", "No such file")
+    check_error(export(copy, "--rules=korea"), "can", "no bin")
+    assert not (copy / "export").exists()
+    succeed(copy, "--formats=tflite_float32", f"--rules={place}")
+    spec = json.loads((copy / "export" / "spec.json").read_text(encoding="utf-8"))
+    assert spec["rules"]["classes"]["can"]["bin"] == "yellow"
+    photos = write_photos(tmp_path / "new", count=1)
+    model = copy / "export" / "model_float32.tflite"
+    result = run_command(predict.main, f"--model={model}", photos)
+    assert result.output.count("-> Yellow bin. Empty it. Is it greasy? If yes: Gray bin.") == 3

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from export import fold, int8, tflite
+from export import int8, tflite
 from recycle_tf import create_model, list_models
+from recycle_tf.quantization import fold
 from tests.export.conftest import SPEC
 
 

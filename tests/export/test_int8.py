@@ -52,7 +52,8 @@ def shallow():
 
 
 def test_the_file_computes_what_was_simulated(shallow, tmp_path):
-    from export import fold, int8, ranges
+    from export import int8
+    from recycle_tf.quantization import fold, ranges
 
     pixels = images(shallow)
     path = tmp_path / "model.tflite"
@@ -68,7 +69,8 @@ def test_the_file_computes_what_was_simulated(shallow, tmp_path):
 
 
 def test_the_converter_takes_ranges_and_kernels_as_they_are(shallow, tmp_path):
-    from export import fake_quantization, fold, int8, ranges
+    from export import int8
+    from recycle_tf.quantization import fake_quantization, fold, ranges
 
     pixels = images(shallow)
     path = tmp_path / "model.tflite"
@@ -88,20 +90,44 @@ def test_the_converter_takes_ranges_and_kernels_as_they_are(shallow, tmp_path):
 
 @pytest.mark.parametrize("arch", ["test_efficientnet", "test_densenet", "test_resnet", "test_lenet"])
 def test_families_compute_in_integers(arch, tmp_path):
-    from export import gates, int8, tflite
+    from export import flat_buffer, gates, int8
 
     model = worn(arch)
     before, pixels = model.get_weights(), images(model)
-    flat_buffer = int8.convert(model, pixels)
+    content = int8.convert(model, pixels)
     path = tmp_path / "model.tflite"
-    path.write_bytes(flat_buffer)
+    path.write_bytes(content)
     # Behind it comes the head, which is float.
-    assert tflite._operations(flat_buffer)["DEQUANTIZE"] == 1
+    assert flat_buffer.operations(content)["DEQUANTIZE"] == 1
     expected = keras.ops.convert_to_numpy(keras.ops.softmax(model(np.float32(pixels), training=False)))
     # Untrained networks amplify rounding; one wrong operation gives an error of about 1.
     assert gates.logit_error(answers(path, pixels), expected) < 0.25
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("arch", ["test_densenet", "test_densenet_cifar"])
+def test_what_is_concatenated_is_not_rounded_again(arch):
+    from export import flat_buffer, int8
+
+    model = worn(arch)
+    # One integer operation turns pixels from uint8 to int8.
+    assert flat_buffer.operations(int8.convert(model, images(model)))["QUANTIZE"] == 1
+
+
+def test_places_with_one_range_are_found_through_pooling():
+    from recycle_tf.quantization import fake_quantization, fold, ranges
+
+    model = worn("test_densenet")
+    folded = fold.fold(model, through_relu=False)
+    shared = fake_quantization.shared_ranges(folded)
+    # A dense block's feature maps, the convolutions that add to them, and the transition behind them.
+    (first,) = (names for names in shared if "stage1_block1_concat" in names)
+    assert {"stage1_block2_concat", "stage1_block1_conv2", "stem_conv_act"} <= first
+    assert not any(names & other for names in shared for other in shared if names is not other)
+    found = ranges.measure(folded, images(model))
+    for names in shared:
+        assert len({found[name] for name in names}) == 1
 
 
 def test_a_batch(tmp_path):
@@ -120,7 +146,8 @@ def correlated(count, channels, rng):
 
 
 def test_compensated_rounding_changes_the_output_less():
-    from export import fake_quantization, rounding
+    from export import rounding
+    from recycle_tf.quantization import fake_quantization
 
     rng = np.random.default_rng(0)
     inputs, weights = correlated(2000, 200, rng), rng.standard_t(3, size=(200, 8))
@@ -147,7 +174,8 @@ def test_blocks_only_change_the_speed(monkeypatch):
 
 
 def test_the_bias_keeps_the_mean_of_every_channel(shallow):
-    from export import fold, rounding
+    from export import rounding
+    from recycle_tf.quantization import fold
 
     pixels = images(shallow)
     folded = fold.fold(shallow, through_relu=False)
@@ -189,7 +217,8 @@ def test_moments_are_those_of_the_patches_that_a_kernel_sees():
 
 
 def test_a_layer_too_large_for_a_covariance_keeps_its_mean(monkeypatch):
-    from export import fake_quantization, rounding
+    from export import rounding
+    from recycle_tf.quantization import fake_quantization
 
     monkeypatch.setattr(rounding, "LARGEST", 3)
     inputs = keras.Input((4,))

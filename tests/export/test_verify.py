@@ -1,12 +1,18 @@
-"""What is saved of the flips, and how latency is measured."""
+"""What is saved of the flips, how latency is measured, and that `evaluate` agrees with the gate."""
 
+import json
+import shutil
 import time
 import types
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from export import flips, verify
+from export import flips
+from recycle_tf.commands import evaluate
+from recycle_tf.evaluation import latency
+from tests.export.conftest import FILES, rows_of, run_command
 
 EXPECTED = np.float32([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.7, 0.3]])
 
@@ -31,16 +37,29 @@ def test_flipped_images_are_saved(tmp_path):
 def test_predictors_are_timed_in_turn():
     calls = []
 
-    def predictor(name, seconds):
-        def predict(image):
+    def call(name, seconds):
+        def predict():
             calls.append(name)
             time.sleep(seconds)
 
         return predict
 
-    found = verify.time_alternately(
-        {"slow": predictor("slow", 0.004), "fast": predictor("fast", 0.0)}, np.zeros((8, 8, 3), np.uint8)
-    )
+    found = latency.time_alternately({"slow": call("slow", 0.004), "fast": call("fast", 0.0)})
     assert found["slow"] >= 4 > found["fast"]
-    turn = 1 + verify.TIMED_CALLS
-    assert calls == (["slow"] * turn + ["fast"] * turn) * verify.TURNS
+    turn = 1 + latency.TIMED_CALLS
+    assert calls == (["slow"] * turn + ["fast"] * turn) * latency.TURNS
+
+
+def test_evaluate_measures_a_file_as_the_gate_does(exported, tmp_path):
+    folder, _ = exported
+    run = shutil.copytree(folder.parent, tmp_path / "run")
+    for name in ("tflite_float32", "tflite_int8"):
+        model = run / "export" / FILES[name]
+        result = run_command(evaluate.main, f"--run={run}", f"--model={model}", "--target_precision=0.5")
+        assert result.status == 0, result.errors
+        report = run / f"report-{model.stem}-photos-test"
+        summary = json.loads((report / "metrics.json").read_text())
+        assert summary["accuracy"] == pytest.approx(rows_of(run)[name]["verification"]["accuracy"])
+        assert f"--model={model}" in (report / "report.html").read_text(encoding="utf-8")
+    own = [(place / "report" / "metrics.json").read_bytes() for place in (run, folder.parent)]
+    assert own[0] == own[1]

@@ -1,5 +1,6 @@
 """The page in a real browser, through its file input, and the runtime that it computes with."""
 
+import contextlib
 import io
 import json
 import re
@@ -14,9 +15,9 @@ from export import web
 from recycle_tf import options
 from recycle_tf.data import decode
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import litert
+from recycle_tf.evaluation import litert, rules
 from tests.conftest import require
-from tests.export.conftest import served, succeed
+from tests.export.conftest import RULES, served, succeed
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +177,73 @@ def test_below_the_threshold_it_is_not_sure_in_both_languages(browser, run, tmp_
         assert browser.find_element("tag name", "html").get_attribute("lang") == "ko"
 
 
+@pytest.fixture
+def open_with(browser, run, tmp_path):
+    """Opens the page with changes of its spec, and lets it classify an image."""
+    with contextlib.ExitStack() as stack:
+
+        def open_changed(**changes):
+            folder = shutil.copytree(run / "export" / "web", tmp_path / "web")
+            spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+            (folder / "spec.json").write_text(json.dumps(spec | changes), encoding="utf-8")
+            open_page(browser, address_of(stack.enter_context(served(folder))))
+            ask(browser, next((run / "export" / "golden").glob("*.png")))
+            return browser.find_element("id", "answer")
+
+        yield open_changed
+
+
+def test_the_bin_and_its_advice_in_both_languages(open_with, browser):
+    place = rules.parse(RULES, "test").content(["can", "jar", "tube"])
+    # No class reaches this threshold, but all go into the same bin.
+    answer = open_with(rules=place, threshold=0.9999)
+    first, *rest = answer.text.splitlines()
+    assert (first, rest[0]) == ("This goes into", "Yellow bin")
+    assert rest[1].startswith("99% sure, looks like ")
+    assert rest[2:4] == ["Empty it.", "Is it greasy? If yes: Gray bin"]
+    assert "Rules: Here." in rest[4]
+    browser.find_element("css selector", "button[lang=ko]").click()
+    for text in ("노란 통", "비우세요.", "기름이 묻었나요? 그렇다면 회색 통", "기준: 이곳."):
+        assert text in answer.text
+    assert "since yesterday" in browser.find_element("id", "about").get_attribute("textContent")
+
+
+def test_in_doubt_the_bin_of_least_harm(open_with):
+    place = rules.parse(RULES, "test").content(["can", "jar", "tube"])
+    answer = open_with(rules=place, threshold=1.01)
+    assert answer.text.startswith("?\nNot sure\n")
+    assert "Yellow bin does the least harm" in answer.text
+    assert "Empty it." not in answer.text
+
+
+@pytest.mark.parametrize("name", rules.built_in())
+def test_the_page_decides_as_predict_does(tmp_path, name):
+    place, labels = rules.load(name), ["glass", "paper", "cardboard", "plastic", "metal", "trash"]
+    rows = np.random.default_rng(0).dirichlet(np.full(6, 0.3), 300).tolist()
+    spec = {"rules": place.content(labels), "labels": labels, "threshold": 0.7}
+    expression = f"{json.dumps(rows)}.map((row) => page.decide({json.dumps(spec)}, row))"
+    expected = [place.decide(row, labels, 0.7) for row in rows]
+    assert len({one.bin for one in expected}) >= 3
+    assert {one.sure for one in expected} == {True, False}
+    for found, one in zip(in_node(tmp_path, "rules", expression), expected, strict=True):
+        assert found.pop("probability") == pytest.approx(one.probability)
+        assert found == {"bin": one.bin, "label": one.label, "sure": one.sure}
+
+
+def test_an_image_unlike_those_of_training_in_both_languages(browser, run, tmp_path):
+    folder = shutil.copytree(run / "export" / "web", tmp_path / "web")
+    spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+    (folder / "spec.json").write_text(json.dumps(spec | {"unlike": {"threshold": 0.0}}))
+    with served(folder) as port:
+        open_page(browser, address_of(port))
+        ask(browser, run / "export" / "golden" / "drawn.png")
+        answer = browser.find_element("id", "answer")
+        assert answer.get_attribute("data-sure") == "false"
+        assert answer.text.startswith("?\nI do not know this\nThe photo is unlike")
+        browser.find_element("css selector", "button[lang=ko]").click()
+        assert answer.text.startswith("?\n모르는 사진입니다\n")
+
+
 def test_a_korean_browser_shows_korean(start_browser, address, run):
     with start_browser("ko") as browser:
         open_page(browser, address)
@@ -282,9 +350,14 @@ def test_both_languages_have_the_same_texts(tmp_path):
         assert sorted(re.findall(r"{\w+}", english[key])) == sorted(re.findall(r"{\w+}", korean[key])), key
 
 
-def test_white_is_readable_on_every_color():
+def test_white_is_readable_on_every_color(tmp_path):
     colors = set(re.findall(r"#[0-9a-f]{6}", (web.PAGE / "bins.js").read_text(encoding="utf-8")))
     assert len(colors) > 6
+    light = ["#ffffff", "#ffd000", "#2aa7b8"]
+    colors |= set(
+        in_node(tmp_path, "bins", f"{json.dumps(light)}.map((one) => page.container(one, 0).color)")
+    )
+    assert in_node(tmp_path, "bins", "page.container('#333333', 0).color") == "#333333"
     for color in colors:
         part = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)]) / 255
         # WCAG 2.2, relative luminance; 4.5 is level AA.

@@ -8,7 +8,6 @@ import io
 import json
 import os
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -35,11 +34,6 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
 )
 """Whatever JSON can hold, and what Python's parser takes besides: NaN, infinity, half of a surrogate pair."""
-
-
-def known(reason):
-    """Marks a test that a known bug fails; once the bug is fixed, the mark has to go."""
-    return pytest.mark.xfail(strict=True, reason=reason)
 
 
 def examples(count):

@@ -29,6 +29,16 @@ SPEC = {
     "labels": ["can", "jar"],
     "threshold": 0.5,
     "temperature": 1.0,
+    "rules": {
+        "name": {"en": "here"},
+        "source": "a sign",
+        "bins": {"blue": {"en": "Blue", "color": "#2d6fb3"}, "gray": {"ko": "회색"}},
+        "classes": {
+            "can": {"bin": "blue", "source": "a sign", "question": {"en": "Full?", "if_yes": "gray"}},
+            "jar": {"bin": "blue", "source": "a sign", "advice": {"en": "Empty it."}},
+        },
+        "costs": {"default": 1, "gray": {"blue": 4}},
+    },
 }
 
 
@@ -111,6 +121,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).iterdir()):
 """Asks each file of a folder in a process of its own: LiteRT does not check a file before it runs it."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_damaged_network(network, tmp_path):
     """Of other ends than an answer or one line only a crash of LiteRT itself is left."""

@@ -1,5 +1,6 @@
 """Damaged weights: a model, or one line that names the file. Nothing in a file is executed."""
 
+import functools
 import io
 import json
 import struct
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from recycle_tf import create_model
 from recycle_tf.errors import UserError
+from recycle_tf.models import weights
 from tests.fuzz.mutations import (
     DEEP,
     answer_or_user_error,
@@ -35,16 +37,16 @@ def saved(tmp_path_factory):
     return {path.name.partition(".")[2]: path.read_bytes() for path in folder.iterdir()}
 
 
+@functools.cache
+def network(suffix):
+    """A model that files of this kind can be loaded into; building one takes longer than damaging a file."""
+    arch = {"h5": "efficientnet_b0", "safetensors": "resnet18"}.get(suffix)
+    return create_model(arch, CLASSES, 32) if arch else create_model("test_resnet", CLASSES, 32, filters=4)
+
+
 def load(path):
-    """A model with weights from a file, or the `UserError`, which names the file."""
-    arch, size, overrides = {
-        ".keras": ("test_resnet", 32, {"filters": 4}),
-        ".h5": ("efficientnet_b0", 32, {}),
-        ".safetensors": ("resnet18", 32, {}),
-    }[path.suffix]
-    if path.name.endswith(".weights.h5"):
-        arch, size, overrides = "test_resnet", 32, {"filters": 4}
-    found = answer_or_user_error(lambda: create_model(arch, CLASSES, size, path, **overrides))
+    """What was loaded from a file, or the `UserError`, which names the file."""
+    found = answer_or_user_error(weights.load, network(path.name.partition(".")[2]), path)
     assert not isinstance(found, UserError) or path.name in str(found), found
     return found
 
@@ -278,7 +280,7 @@ def test_a_pickle_is_not_read(tmp_path):
     for name in ("x.pth", "x.pt", "x.bin", "x.ckpt", "x.pkl"):
         path = tmp_path / name
         path.write_bytes(f"cos\nsystem\n(S'touch {tmp_path / 'executed'}'\ntR.".encode())
-        found = answer_or_user_error(lambda path=path: create_model("test_resnet", CLASSES, 32, path))
+        found = answer_or_user_error(weights.load, network("keras"), path)
         assert isinstance(found, UserError)
         assert "pickle" in str(found)
     assert not (tmp_path / "executed").exists()

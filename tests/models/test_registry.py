@@ -6,7 +6,7 @@ import pytest
 
 from recycle_tf.errors import UserError
 from recycle_tf.models import create_model, efficientnet, list_models
-from recycle_tf.models.registry import find
+from recycle_tf.models.registry import find, override
 from tests.conftest import run_python
 
 TINY = list_models("test_*")
@@ -143,6 +143,14 @@ def test_errors_name_the_parameter(arch, overrides, named):
         assert part in message
     assert "--" not in message
     assert "\n" not in message
+
+
+def test_phi_scales_all_three():
+    scaled = override("efficientnet_b0", find("efficientnet_b0").config, {"phi": 1})
+    expected = efficientnet.compound_scaling(1)
+    assert {name: getattr(scaled, name) for name in expected} == expected
+    model = create_model("efficientnet_b0", 2, phi=-2)
+    assert model.input_shape[1] == round(224 * efficientnet.GAMMA**-2)
 
 
 def test_compound_scaling_is_equation_3():

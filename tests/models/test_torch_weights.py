@@ -136,5 +136,5 @@ def test_an_architecture_without_torch_names(tmp_path):
 def test_a_truncated_file(keep, tmp_path, resnet18):
     path = write(tmp_path / "theirs.safetensors", resnet18)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(UserError, match=f"`weights={path}`: cannot be read: [^\n]+$"):
+    with pytest.raises(UserError, match=f"`weights={path}`: cannot be read, [^\n]+$"):
         create_model("resnet18", 6, 32, weights=path)

@@ -1,10 +1,19 @@
 """Loading weights from files that this package wrote, and from files it cannot load."""
 
+import json
+import zipfile
+import zlib
+
+import h5py
+import keras
 import numpy as np
 import pytest
+import safetensors.numpy
+import tensorflow as tf
 
+from recycle_tf import runs
 from recycle_tf.errors import UserError
-from recycle_tf.models import create_model
+from recycle_tf.models import create_model, weights
 
 IMAGE = np.full((1, 32, 32, 3), 99.0, np.float32)
 
@@ -94,3 +103,146 @@ def test_an_h5_file_of_another_layout_or_for_another_architecture(tmp_path):
         create_model("vgg16", 4, 32, weights=path)
     with pytest.raises(UserError, match=r"keras\.applications .*vgg16, .*resnet18"):
         create_model("resnet18", 4, 32, weights=path)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return create_model("test_resnet", 4, 32, filters=4)
+
+
+def check_named(function, *arguments, path):
+    """Checks that a function ends with a `UserError` of one line about a file."""
+    with pytest.raises(UserError) as caught:
+        function(*arguments)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        tf.errors.InvalidArgumentError(None, None, "shape"),
+        RuntimeError("encrypted"),
+        zlib.error("invalid block"),
+        NotImplementedError("compression"),
+        MemoryError(),
+        AssertionError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_keras_raises_is_the_fault_of_the_file(tmp_path, monkeypatch, model, error):
+    """The same rule for `--weights` and for the model of a run."""
+
+    def load_model(*_, **__):
+        raise error
+
+    (tmp_path / "model.keras").write_bytes(b"")
+    monkeypatch.setattr(keras.saving, "load_model", load_model)
+    path = tmp_path / "model.keras"
+    check_named(weights.load, model, path, path=path)
+    check_named(runs.Run(tmp_path).load_model, path=path)
+
+
+def change_member(path, name, change):
+    """Changes the bytes of one file in a zip archive, and moves it to the front."""
+    with zipfile.ZipFile(path) as old:
+        members = {info.filename: old.read(info) for info in old.infolist()}
+    changed = change(members[name])
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+        for member, content in ({name: changed} | members | {name: changed}).items():
+            new.writestr(member, content)
+
+
+def change_first_header(path, offset, value):
+    """Overwrites a byte in both headers of the first file in a zip archive."""
+    change_member(path, "config.json", bytes)
+    content = bytearray(path.read_bytes())
+    # The header in the central directory has two bytes more before the same fields.
+    content[offset] = content[content.index(b"PK\x01\x02") + offset + 2] = value
+    path.write_bytes(content)
+
+
+def encrypted(path):
+    change_first_header(path, 6, 1)
+
+
+def unknown_compression(path):
+    change_first_header(path, 8, 99)
+
+
+def broken_deflate(path):
+    change_member(path, "config.json", bytes)
+    content = bytearray(path.read_bytes())
+    start = 30 + len("config.json")
+    content[start : start + 8] = b"\xff" * 8
+    path.write_bytes(content)
+
+
+def without_weights(path):
+    change_member(path, "model.weights.h5", lambda _: b"")
+
+
+def without_preprocess(path):
+    change_member(path, "config.json", lambda text: text.replace(b'"preprocess"', b'"prepare"'))
+
+
+def without_logits(path):
+    change_member(path, "config.json", lambda text: text.replace(b'"logits"', b'"scores"'))
+
+
+def a_foreign_class(path):
+    change_member(path, "config.json", lambda text: text.replace(b'"Dense"', b'"Foreign"'))
+
+
+def a_wrong_scale(path):
+    def change(text):
+        config = json.loads(text)
+        (layer,) = [each for each in config["config"]["layers"] if each["name"] == "preprocess"]
+        layer["config"]["scale"] = "large"
+        return json.dumps(config)
+
+    change_member(path, "config.json", change)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        encrypted,
+        broken_deflate,
+        unknown_compression,
+        without_weights,
+        without_preprocess,
+        without_logits,
+        a_foreign_class,
+        a_wrong_scale,
+    ],
+    ids=lambda damage: damage.__name__,
+)
+def test_a_damaged_keras_file(tmp_path, model, damage):
+    path = tmp_path / "model.keras"
+    model.save(path)
+    damage(path)
+    check_named(weights.load, model, path, path=path)
+    check_named(runs.Run(tmp_path).load_model, path=path)
+
+
+def test_weights_that_are_text(tmp_path, model):
+    path = tmp_path / "m.weights.h5"
+    model.save_weights(path)
+    with h5py.File(path, "a") as file:
+        layer = next(group["vars"] for group in file["layers"].values() if len(group["vars"]))
+        shape = layer["0"].shape
+        del layer["0"]
+        layer["0"] = np.full(shape, b"text")
+    check_named(weights.load, model, path, path=path)
+
+
+def test_a_bias_of_another_shape(tmp_path):
+    """It is added to the mean of the batch normalization behind it."""
+    tensors = {"conv1.weight": np.zeros((64, 3, 7, 7), np.float32), "conv1.bias": np.zeros(7, np.float32)}
+    tensors |= {
+        f"bn1.{leaf}": np.ones(64, np.float32) for leaf in ("weight", "bias", "running_mean", "running_var")
+    }
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(safetensors.numpy.save(tensors))
+    check_named(weights.load, create_model("resnet18", 4, 32), path, path=path)

@@ -12,24 +12,26 @@ from recycle_tf.training.callbacks import TrainingCallbacks
 from recycle_tf.training.checkpoint import Checkpoint
 from recycle_tf.training.ema import AveragedWeights
 from recycle_tf.training.progress import Progress, Throughput
+from recycle_tf.training.source_accuracy import SourceAccuracy
 from recycle_tf.training.stopping import EarlyStopping, Interruption, TerminateOnDivergence, TimeLimit
 
 
-def built(run, **settings):
+def built(run, by_source=(), **settings):
     config = TrainConfig(arch="test_lenet", **settings)
     model = create_model("test_lenet", 3)
     training = loop.prepare(model, config, tf.distribute.get_strategy(), [1, 1, 1], 4, None)
-    return TrainingCallbacks(training, run, None, config, keras.callbacks.Callback())
+    return TrainingCallbacks(training, run, None, by_source, config, keras.callbacks.Callback())
 
 
 def test_the_order(tmp_path):
-    kinds = [type(callback) for callback in built(runs.Run(tmp_path), ema=0.9).in_order]
+    kinds = [type(callback) for callback in built(runs.Run(tmp_path), ("a",), ema=0.9).in_order]
     assert kinds == [
         Progress,
         TerminateOnDivergence,
         Throughput,
         BestModel,
         AveragedWeights,
+        SourceAccuracy,
         EarlyStopping,
         TimeLimit,
         keras.callbacks.CSVLogger,

@@ -137,6 +137,19 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
         restore(compiled(1), tmp_path, 4)
 
 
+@pytest.mark.parametrize("place", ["flags", "compression"])
+def test_a_checkpoint_that_zipfile_cannot_read(tmp_path, place):
+    """An encrypted archive is a `RuntimeError`, an unknown compression a `NotImplementedError`."""
+    written(tmp_path, Progress(4, epoch=1))
+    path = tmp_path / "epoch0001.npz"
+    content = bytearray(path.read_bytes())
+    at = {"flags": 6, "compression": 8}[place]
+    content[at] = content[content.index(b"PK\x01\x02") + at + 2] = 99
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"{path}.*remove it"):
+        restore(compiled(1), tmp_path, 4)
+
+
 def test_weights_that_are_not_finite_do_not_replace_a_checkpoint(tmp_path):
     model = compiled(1)
     checkpoint = written(tmp_path, Progress(4, epoch=1), model)

@@ -40,6 +40,15 @@ def test_by_default_one_phase_trains_all_layers():
     assert set(factors(model, found[0]).values()) == {1}
 
 
+def test_as_many_head_epochs_as_epochs_are_a_linear_probe():
+    model, found = planned(epochs="3", head_epochs=3)
+    assert [(p.first_epoch, p.end_epoch, p.steps) for p in found] == [(0, 3, 30)]
+    assert {path for path, factor in factors(model, found[0]).items() if factor} == {
+        "logits/kernel",
+        "logits/bias",
+    }
+
+
 @pytest.mark.parametrize(
     ("arch", "head"),
     [
@@ -106,7 +115,7 @@ def test_a_frozen_batch_norm_retains_its_statistics():
     [
         ({"freeze": "stage9"}, ["`freeze`", "`lr_multipliers`", "'stage9'", "preprocess, stem, stage1"]),
         ({"freeze": ".*"}, ["`freeze=.*`"]),
-        ({"head_epochs": 10, "epochs": "10"}, ["`head_epochs=10`", "`epochs=10`"]),
+        ({"head_epochs": 11, "epochs": "10"}, ["`head_epochs=11`", "`epochs=10`"]),
     ],
 )
 def test_impossible_plans_are_rejected(settings, names):

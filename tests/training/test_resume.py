@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 import train
-from recycle_tf import runs
+from recycle_tf import files, runs
 from recycle_tf.config import TrainConfig
 from recycle_tf.data import sources
 from recycle_tf.errors import UserError
@@ -266,7 +266,7 @@ def test_the_same_command_finds_its_run(photos, tmp_path, monkeypatch, capsys):
     assert run.complete
     assert os.listdir("runs") == [run.path.name]
     # A complete run is left alone; the same command starts a new one.
-    assert resume.find(TrainConfig(**settings), STRATEGY) == (None, False)
+    assert resume.find(TrainConfig(**settings), STRATEGY, contextlib.ExitStack()) == (None, False)
     # Given by name, it is returned as it is.
     again = train.train(TrainConfig(**settings, run_dir=str(run.path)))
     assert again.path.samefile(run.path)
@@ -298,7 +298,7 @@ def test_a_run_without_a_checkpoint_is_started_again(tmp_path, monkeypatch, name
     check_refused(run_main(train.main, *command), "train/jar/damaged.jpg", "--on_bad_image=skip")
     (path,) = [tmp_path / "mine"] if named else list((tmp_path / "runs").iterdir())
     assert runs.Run(path).config_file.is_file()
-    assert not runs.Run(path).checkpoints.exists()
+    assert not list(runs.Run(path).checkpoints.iterdir())
     damaged.unlink()
     result = run_main(train.main, *command)
     assert result.returncode == 0, result.stderr
@@ -376,29 +376,54 @@ def test_a_second_process_is_rejected_while_the_first_one_lives(stopped):
     config = TrainConfig(**settings)
     held = resume.unfinished(config)
     check_refused(run_python("train.py", *as_flags(settings)), str(run.path), "--run_dir")
-    held.lock.close()
-    resume.unfinished(config).lock.close()
+    held.unlock()
+    resume.unfinished(config).unlock()
 
 
 def test_two_processes_that_start_the_same_run(photos, tmp_path):
     source = sources.open_source(str(photos), seed=0)
     config = TrainConfig(dataset=str(photos), run_dir=str(tmp_path / "run"))
-    first = resume.create(config, source, STRATEGY)
-    with pytest.raises(UserError, match=str(tmp_path / "run")):
-        resume.create(config, source, STRATEGY)
-    first.lock.close()
+    with contextlib.ExitStack() as locks, contextlib.ExitStack() as others:
+        resume.create(config, source, STRATEGY, locks)
+        with pytest.raises(UserError, match=str(tmp_path / "run")):
+            resume.create(config, source, STRATEGY, others)
     # A process that has run and ended in the meantime.
     (tmp_path / "run" / "history.csv").write_text("epoch\n")
-    with pytest.raises(UserError, match="`run_dir`"):
-        resume.create(config, source, STRATEGY)
+    with pytest.raises(UserError, match="`run_dir`"), contextlib.ExitStack() as locks:
+        resume.create(config, source, STRATEGY, locks)
 
 
-def test_a_run_folder_is_unlocked_when_training_fails(stopped, monkeypatch):
-    monkeypatch.setattr(loop, "fit", lambda *_: 1 / 0)
-    config = TrainConfig(**stopped[1])
-    with pytest.raises(ZeroDivisionError):
-        train.train(config)
-    resume.unfinished(config).lock.close()
+def check_unlocked(run):
+    with open(run.labels_file, "a+b") as file:
+        files.lock(file)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(files, "recover"), (resume, "open_source"), (loop, "prepare"), (loop, "fit")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_resumed_run_is_unlocked_wherever_training_fails(stopped, monkeypatch, module, name):
+    """Also while the exception is kept, as a notebook does: it holds all variables of `train`."""
+    run, settings = stopped
+    monkeypatch.setattr(module, name, lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as kept:
+        train.train(TrainConfig(**settings))
+    check_unlocked(run)
+    assert kept.traceback
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(runs.Run, "write_record"), (train, "print_run"), (loop, "fit")],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_new_run_is_unlocked_wherever_training_fails(photos, tmp_path, monkeypatch, module, name):
+    monkeypatch.setattr(module, name, lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as kept:
+        train.train(TrainConfig(**tiny_settings(photos), run_dir=str(tmp_path / "run")))
+    check_unlocked(runs.Run(tmp_path / "run"))
+    assert kept.traceback
 
 
 def test_killed_while_the_run_folder_was_created(tmp_path):
@@ -478,6 +503,28 @@ def test_evaluating_an_unfinished_run_leaves_it_unfinished(stopped):
     result = run_main(evaluate.main, f"--run={run.path}")
     assert result.returncode == 0, result.stderr
     assert not run.complete
+
+
+def test_evaluating_a_run_before_its_first_checkpoint_leaves_it_unfinished(photos, tmp_path, monkeypatch):
+    """The model of the first epoch is saved before its checkpoint."""
+    from recycle_tf.commands import evaluate
+
+    def die(self):
+        raise Killed
+
+    config = TrainConfig(**{**tiny_settings(photos), "epochs": "2"}, run_dir=str(tmp_path / "run"))
+    with monkeypatch.context() as context:
+        context.setattr(Checkpoint, "write", die)
+        with pytest.raises(Killed):
+            train.train(config)
+    run = runs.Run(tmp_path / "run")
+    assert run.model_file.is_file()
+    result = run_main(evaluate.main, f"--run={run.path}")
+    assert result.returncode == 0, result.stderr
+    assert (run.report / "metrics.json").is_file()
+    assert not run.complete
+    assert train.train(config).complete
+    assert len(run.history_rows()) == 2
 
 
 def checkpoints(run):

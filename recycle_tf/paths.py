@@ -1,4 +1,4 @@
-"""Paths that a user gives, checked before anything is opened."""
+"""Paths that a user gives, checked before anything is opened; and paths as text for a terminal."""
 
 import pathlib
 
@@ -8,12 +8,13 @@ _SHOWN = 100
 """Characters of a path that a message shows."""
 
 
-def from_user(text, parameter):
-    """A path from a parameter's value, with `~` expanded.
+def from_user(text, parameter=None, utf8=True):
+    """A path that a user gave, with `~` expanded.
 
     Args:
         text: the value, a string or a path.
-        parameter: name of the parameter, for messages.
+        parameter: name of the parameter, for messages; None for an argument without a name.
+        utf8: whether the path must be UTF-8, as all that goes through TensorFlow or JSON must.
 
     Returns:
         A `pathlib.Path`; nothing may exist there.
@@ -23,9 +24,12 @@ def from_user(text, parameter):
             system does not accept.
     """
     text = str(text)
+    shown = f"{printable(text[:_SHOWN])}{'…' * (len(text) > _SHOWN)}"
+    given = f"`{parameter}={shown}`" if parameter else shown
     if not text:
-        raise UserError(f"`{parameter}`: empty; give a path")
-    given = f"`{parameter}={printable(text[:_SHOWN])}{'…' * (len(text) > _SHOWN)}`"
+        raise UserError(
+            f"`{parameter}`: empty; give a path" if parameter else "a path is empty; name a file or folder"
+        )
     if "\0" in text:
         raise UserError(f"{given}: has a zero byte in it")
     try:
@@ -37,10 +41,9 @@ def from_user(text, parameter):
         resolved = path.resolve() if path.exists() else path
     except (OSError, RuntimeError) as error:
         raise UserError(f"{given}: not a valid path ({getattr(error, 'strerror', error)})") from error
-    for shown in (path, resolved):
-        # TensorFlow, JSON and labels.txt take UTF-8 only.
-        if not is_utf8(str(shown)):
-            raise UserError(f"{given}: {printable(shown)} is not UTF-8; rename it")
+    for place in (path, resolved):
+        if utf8 and not is_utf8(str(place)):
+            raise UserError(f"{given}: {printable(place)} is not UTF-8; rename it")
     return path
 
 
@@ -49,6 +52,7 @@ def is_utf8(text):
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def printable(path):
-    """A path as text that can be printed on one line of UTF-8."""
-    return str(path) if str(path).isprintable() else repr(str(path))
+def printable(text):
+    """The text with control characters and undecodable bytes escaped, so that it cannot change a terminal."""
+    text = str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -20,6 +20,7 @@ import functools
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 from recycle_tf.layers import DropPath
@@ -67,27 +68,72 @@ class Affine:
         return tensor + np.float32(self.offset) if self.offset.any() else tensor
 
 
-def fold(model, through_relu=True):
+@dataclasses.dataclass(frozen=True)
+class Multiplication:
+    """A convolution or dense layer with the normalizations that it absorbs.
+
+    Attributes:
+        layer: the layer; its weights stay as they are.
+        scale: by which each channel of its input is multiplied first, `[channels]`.
+        offset: what is then added to it.
+        norms: the batch normalizations behind the layer, in order.
+    """
+
+    layer: keras.Layer
+    scale: np.ndarray
+    offset: np.ndarray
+    norms: list
+
+    def weights(self):
+        """Kernel and bias of the one layer that computes all of it.
+
+        Returns:
+            float64 tensors, differentiable with respect to the variables of layer and norms.
+        """
+        layer, depthwise = self.layer, isinstance(self.layer, layers.DepthwiseConv2D)
+        kernel = _exact(layer.kernel)
+        offsets = kernel * _of_inputs(layer, self.offset)
+        bias = tf.reduce_sum(offsets, axis=(0, 1) if depthwise else tuple(range(len(kernel.shape) - 1)))
+        bias = tf.reshape(bias, [-1]) + (_exact(layer.bias) if layer.use_bias else 0)
+        kernel = kernel * _of_inputs(layer, self.scale)
+        for norm in self.norms:
+            scale, offset = _constants(norm)
+            kernel = kernel * (tf.reshape(scale, kernel.shape[2:]) if depthwise else scale)
+            bias = bias * scale + offset
+        return kernel, bias
+
+    def __call__(self, x):
+        """The output of a new layer with these weights."""
+        layer = self.layer.__class__.from_config({**self.layer.get_config(), "use_bias": True})
+        output = layer(x)
+        layer.set_weights([np.float32(one) for one in self.weights()])
+        return output
+
+
+def fold(model, through_relu=True, multiply=Multiplication.__call__):
     """Rewrites a model for inference.
 
     Args:
         model: a functional model; it is not changed, and shares the layers that are not rewritten.
         through_relu: whether scales pass ReLUs. Feature maps in front of a convolution then differ in range,
             which quantized activations, with one range per tensor, represent badly.
+        multiply: function of a `Multiplication` and a tensor that returns its output. By default, that of a
+            new layer with constant weights.
 
     Returns:
         A model with the same outputs at inference.
     """
     return keras.models.clone_model(
-        model, clone_function=lambda layer: layer, call_function=_Folding(model, through_relu)
+        model, clone_function=lambda layer: layer, call_function=_Folding(model, through_relu, multiply)
     )
 
 
 class _Folding:
     """Calls the operations of a model on tensors and on values that are not computed yet."""
 
-    def __init__(self, model, through_relu):
+    def __init__(self, model, through_relu, multiply):
         self.through_relu = through_relu
+        self.multiply = multiply
         self.absorbed = set()
         self.readers = collections.defaultdict(list)
         for operation in model.operations:
@@ -101,7 +147,7 @@ class _Folding:
             return x
         if isinstance(operation, layers.BatchNormalization | layers.Rescaling):
             before = x if isinstance(x, Affine) else Affine(x, *_identity(x))
-            scale, offset = _constants(operation)
+            scale, offset = (one.numpy() for one in _constants(operation))
             return Affine(before.tensor, before.scale * scale, before.offset * scale + offset)
         if isinstance(operation, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense):
             return self._multiply(operation, x)
@@ -117,40 +163,26 @@ class _Folding:
 
     def _multiply(self, layer, x):
         """A convolution or dense layer that absorbs the scales and offsets before and after it."""
-        kernel = np.float64(layer.kernel)
-        bias = np.float64(layer.bias) if layer.use_bias else np.zeros(layer.output.shape[-1])
-        depthwise = isinstance(layer, layers.DepthwiseConv2D)
         pads = getattr(layer, "padding", "valid") == "same" and set(layer.kernel_size) != {1}
-        if isinstance(x, Affine):
-            if pads and x.offset.any():
-                x = x.without_offset
-            offsets = kernel * _of_inputs(layer, x.offset)
-            bias = bias + offsets.sum(axis=(0, 1) if depthwise else tuple(range(kernel.ndim - 1))).ravel()
-            kernel, x = kernel * _of_inputs(layer, x.scale), x.tensor
+        x = x if isinstance(x, Affine) else Affine(x, *_identity(x))
+        if pads and x.offset.any():
+            x = x.without_offset
+        tensor, norms = x.tensor, []
         for reader in self._only_readers(layer):
             if isinstance(reader, layers.BatchNormalization):
-                scale, offset = _constants(reader)
-                kernel = kernel * (scale.reshape(kernel.shape[2:]) if depthwise else scale)
-                bias = bias * scale + offset
+                norms.append(reader)
             elif isinstance(reader, layers.AveragePooling2D) and _is_pointwise(layer):
-                x = reader(x)
+                tensor = reader(tensor)
             else:
                 break
             self.absorbed.add(reader.name)
-        return _call(layer.__class__.from_config({**layer.get_config(), "use_bias": True}), x, kernel, bias)
+        return self.multiply(Multiplication(layer, x.scale, x.offset, norms), tensor)
 
     def _only_readers(self, operation):
         """The only operation that reads an operation's output, the only one that reads that, and so on."""
         while len(readers := self.readers[id(operation.output)]) == 1:
             operation = readers[0]
             yield operation
-
-
-def _call(layer, x, kernel, bias):
-    """The output of a new layer with these weights."""
-    output = layer(x)
-    layer.set_weights([kernel, bias])
-    return output
 
 
 def _computed(x):
@@ -163,12 +195,17 @@ def _identity(tensor):
 
 
 def _constants(layer):
-    """Scale and offset per channel of a normalization at inference."""
+    """Scale and offset per channel of a normalization at inference, float64."""
     if isinstance(layer, layers.Rescaling):
-        return np.float64(layer.scale), np.float64(layer.offset)
-    gamma, beta, mean, variance = (np.float64(one) for one in layer.get_weights())
-    scale = gamma / np.sqrt(variance + layer.epsilon)
+        return tf.constant(layer.scale, tf.float64), tf.constant(layer.offset, tf.float64)
+    variables = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
+    gamma, beta, mean, variance = map(_exact, variables)
+    scale = gamma / tf.sqrt(variance + layer.epsilon)
     return scale, beta - scale * mean
+
+
+def _exact(variable):
+    return tf.cast(tf.convert_to_tensor(variable), tf.float64)
 
 
 def _of_inputs(layer, numbers):

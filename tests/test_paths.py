@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from recycle_tf.data import paths
+from recycle_tf import paths
 from recycle_tf.errors import UserError
 
 LATIN = os.fsdecode(b"caf\xe9")
@@ -35,9 +35,28 @@ def test_the_current_folder_matters_for_existing_paths_only(tmp_path, monkeypatc
         paths.from_user("photos", "dataset")
 
 
-def test_text_for_one_line():
-    assert paths.printable("a b/유리병.jpg") == "a b/유리병.jpg"
-    assert paths.printable("two\nlines") == "'two\\nlines'"
-    assert paths.printable(LATIN).isprintable()
+def test_a_path_without_a_name_may_have_any_bytes():
+    assert paths.from_user(LATIN, utf8=False) == pathlib.Path(LATIN)
+    for text in ("", "a\0b", "~nouser/x", "x" * 300):
+        with pytest.raises(UserError) as caught:
+            paths.from_user(text, utf8=False)
+        assert "`" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a b/can.jpg", "a b/can.jpg"),
+        ("유리병.jpg", "유리병.jpg"),
+        (pathlib.Path("can.jpg"), "can.jpg"),
+        ("a\x1b[31m\n", r"a\x1b[31m\n"),
+        ("a\udcff", r"a\udcff"),
+    ],
+)
+def test_printable(text, shown):
+    assert paths.printable(text) == shown
+
+
+def test_utf8():
     assert paths.is_utf8("유리병")
     assert not paths.is_utf8(LATIN)

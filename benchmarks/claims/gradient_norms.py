@@ -1,6 +1,6 @@
 """Plots the gradient norm of each stage over the epochs, for several runs.
 
-python benchmarks/gradient_norms.py --out=gradients.png runs/plain56 runs/resnet56
+python benchmarks/claims/gradient_norms.py --out=gradients.png runs/plain56 runs/resnet56
 """
 
 import argparse

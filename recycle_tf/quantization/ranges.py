@@ -4,9 +4,26 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from . import fake_quantization
+from recycle_tf.data import cache, pipeline
+from recycle_tf.quantization import fake_quantization
 
 BATCH = 16
+REPRESENTATIVE_IMAGES = 240
+
+
+def representative_images(split, image_size, resize, seed):
+    """The training images on which ranges are measured, equally many per class.
+
+    Args:
+        split: the training split, a `data.sources.Split`.
+        image_size: height and width of the network's input in pixels.
+        resize: one of `options.RESIZES`.
+        seed: decides which images are chosen.
+
+    Returns:
+        uint8 `[examples, image_size, image_size, 3]`.
+    """
+    return cache.decode_all(pipeline.class_balanced(split, REPRESENTATIVE_IMAGES, seed), image_size, resize)
 
 
 def measure(model, images):
@@ -38,4 +55,8 @@ def measure(model, images):
     batches = [plain, *(images[start : start + BATCH] for start in range(0, len(images), BATCH))]
     found = np.array([np.float32(bounds(tf.constant(batch, tf.float32))) for batch in batches])
     lows, highs = found[..., 0].min(axis=0), found[..., 1].max(axis=0)
-    return {name: (float(low), float(high)) for name, low, high in zip(tensors, lows, highs, strict=True)}
+    ranges = {name: (float(low), float(high)) for name, low, high in zip(tensors, lows, highs, strict=True)}
+    for names in fake_quantization.shared_ranges(model):
+        shared = min(ranges[name][0] for name in names), max(ranges[name][1] for name in names)
+        ranges |= dict.fromkeys(names, shared)
+    return ranges

@@ -6,8 +6,8 @@ Integer-Arithmetic-Only Inference, arXiv 1712.05877):
 * kernels have 8 bits, symmetric, one scale per output channel: its largest weight becomes 127;
 * feature maps have 8 bits, asymmetric, one scale per tensor; zero is representable;
 * a ReLU belongs to the operation before it, so that only its output is rounded;
-* the head (`pool`, `logits`, softmax) stays in float. It is a negligible share of the work, and its rounding
-  would reach the answer directly.
+* the head (`pool`, `logits`, softmax, `familiarity`) stays in float. It is a negligible share of the work,
+  and its rounding would reach the answer directly.
 
 The converter takes the ranges of the feature maps from the `FakeQuantize` layers, and finds the integers of
 kernels that already lie on the grid. So the file computes what this network computes, up to ties.
@@ -21,6 +21,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from recycle_tf.layers import DeformableConv2D
+
 LEVELS = 127
 """Largest integer of a kernel; -128 is not used, so that the scale is symmetric."""
 
@@ -30,10 +32,12 @@ PIXELS = (0, 255)
 LINEAR = (layers.Conv2D, layers.DepthwiseConv2D, layers.Dense)
 SAME_RANGE = (layers.MaxPooling2D, layers.ZeroPadding2D, layers.Reshape, layers.Flatten)
 """Layers that move or select values: their output needs no rounding of its own."""
+ONE_RANGE = (layers.Concatenate, layers.AveragePooling2D)
+"""Layers whose output TFLite represents with the range of their inputs."""
 FUSED = (keras.activations.relu, keras.activations.relu6)
 FIXED = {keras.activations.sigmoid: (0, 255 / 256), keras.activations.tanh: (-1, 127 / 128)}
 """Ranges that TFLite prescribes."""
-FLOAT = ("pool", "logits")
+FLOAT = ("pool", "logits", "familiarity")
 """Names of the layers that compute in float."""
 
 
@@ -61,6 +65,16 @@ class FakeQuantize(layers.Layer):
         return input_shape
 
 
+def why_not(model):
+    """Why a network cannot compute in integers, or None."""
+    if any(isinstance(layer, DeformableConv2D) for layer in model.layers):
+        return (
+            f"{model.name} samples its feature maps at computed coordinates, which integers would round; "
+            "tflite_dynamic keeps them in float"
+        )
+    return None
+
+
 def insert(model, ranges):
     """A model with a `FakeQuantize` wherever an int8 file rounds a feature map.
 
@@ -81,6 +95,22 @@ def rewrite(model, quantize):
     return keras.models.clone_model(
         model, clone_function=lambda layer: layer, call_function=_Rewriting(model, quantize)
     )
+
+
+def shared_ranges(model):
+    """The places that must have one range: TFLite concatenates and averages only integers of one scale.
+
+    Otherwise the converter would round the inputs again.
+
+    Args:
+        model: as in `insert`.
+
+    Returns:
+        A list of sets of names that `rewrite` gives.
+    """
+    rewriting = _Rewriting(model, lambda name, tensor: tensor)
+    keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=rewriting)
+    return rewriting.shared
 
 
 def is_quantized(operation):
@@ -104,6 +134,11 @@ def round_kernel(kernel, axes):
     return np.round(kernel / scale) * scale
 
 
+def output_axes(layer):
+    """The axes of a layer's kernel over which the weights of one output channel lie."""
+    return (0, 1) if isinstance(layer, layers.DepthwiseConv2D) else tuple(range(len(layer.kernel.shape) - 1))
+
+
 class _Rewriting:
     """Calls the operations of a model again, and rounds what they return."""
 
@@ -111,6 +146,7 @@ class _Rewriting:
         self.quantize = quantize
         self.readers = _readers(model)
         self.unnamed = itertools.count(1)
+        self.names, self.shared = {}, []
 
     def __call__(self, operation, *args, **kwargs):
         activation = _activation(operation)
@@ -122,10 +158,25 @@ class _Rewriting:
         if activation in FIXED:
             return FakeQuantize(*FIXED[activation])(found)
         if not self._rounds(operation):
+            if isinstance(operation, SAME_RANGE):
+                self.names[id(found)] = self.names.get(id(args[0]))
             return found
         # Keras numbers operations that are not layers differently in every process.
         named = isinstance(operation, layers.Layer)
-        return self.quantize(operation.name if named else f"operation{next(self.unnamed)}", found)
+        name = operation.name if named else f"operation{next(self.unnamed)}"
+        if isinstance(operation, ONE_RANGE):
+            self._share([name, *(self.names.get(id(tensor)) for tensor in keras.tree.flatten(args[0]))])
+        rounded = self.quantize(name, found)
+        self.names[id(rounded)] = name
+        return rounded
+
+    def _share(self, names):
+        """Notes that places have one range, together with those that share one with any of them."""
+        union = set(filter(None, names))
+        for group in [group for group in self.shared if group & union]:
+            self.shared.remove(group)
+            union |= group
+        self.shared.append(union)
 
     def _rounds(self, operation):
         if operation.name in FLOAT or isinstance(operation, SAME_RANGE):

@@ -1,0 +1,162 @@
+"""Several sources in one dataset: `trashnet+photos+more.csv`."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from recycle_tf import options, paths
+from recycle_tf.data import near_duplicates
+from recycle_tf.errors import UserError
+
+SEPARATOR = "+"
+
+
+def names(dataset):
+    """The sources that a dataset consists of: `["trashnet", "photos"]` for `trashnet+photos`.
+
+    What exists under the whole name is one source, so that a path with a + in it can be used on its own.
+
+    Raises:
+        UserError: an empty name, an invalid path, or the same source twice.
+    """
+    text = str(dataset)
+    if SEPARATOR not in text or paths.from_user(text, "dataset").exists():
+        return [text]
+    found = text.split(SEPARATOR)
+    for name in found:
+        if not name or found.count(name) > 1:
+            what = f"{paths.printable(name)} twice" if name else "an empty name"
+            raise UserError(
+                f"`dataset={paths.printable(text)}`: {what} among the sources; expected for example "
+                "trashnet+photos"
+            )
+    return found
+
+
+def short_names(datasets):
+    """A name of each source for tables: that of the folder, file or builder; a number makes it unique."""
+    found = []
+    for dataset in datasets:
+        path = paths.from_user(dataset, "dataset")
+        if path.exists():
+            name = path.stem if path.suffix == ".csv" else path.resolve().name
+        else:
+            name = dataset.strip("/").replace("/", "-")
+        same = sum(name == earlier or earlier.rpartition("-")[0] == name for earlier in found)
+        found.append(f"{name}-{same + 1}" if same else name)
+    return found
+
+
+def join(sources, part_names):
+    """Joins sources.
+
+    Args:
+        sources: a list of `sources.Source` with train, validation and test, each of which may be empty.
+        part_names: a unique name of each.
+
+    Returns:
+        A `sources.Source`. Its labels are those of the first source, then others by name. An example's id
+        begins with the name of its source.
+    """
+    labels = list(sources[0].labels)
+    labels += sorted({label for source in sources for label in source.labels} - set(labels))
+    return dataclasses.replace(
+        sources[0],
+        name=SEPARATOR.join(part_names),
+        labels=tuple(labels),
+        splits={
+            name: _join_splits([source.splits[name] for source in sources], sources, part_names, labels)
+            for name in options.SPLITS
+        },
+        ignored=tuple(file for source in sources for file in source.ignored),
+        root=None,
+        faults=tuple(
+            dataclasses.replace(fault, file=f"{name}/{fault.file}")
+            for name, source in zip(part_names, sources, strict=True)
+            for fault in source.faults
+        ),
+        thumbnails={digest: made for source in sources for digest, made in source.thumbnails.items()},
+    )
+
+
+def _join_splits(splits, sources, part_names, labels):
+    """One split of several sources, with indices of `labels`."""
+    sizes = [len(split) for split in splits]
+    return dataclasses.replace(
+        splits[0],
+        ids=tuple(
+            f"{name}/{example}"
+            for name, split in zip(part_names, splits, strict=True)
+            for example in split.ids
+        ),
+        labels=np.concatenate(
+            [
+                np.array([labels.index(label) for label in source.labels], np.int64)[split.labels]
+                for source, split in zip(sources, splits, strict=True)
+            ]
+        ),
+        encoded=_encoded(splits, sizes),
+        hashes=tuple(digest for split in splits for digest in split.hashes),
+        parts=np.repeat(np.arange(len(splits)), sizes),
+        part_names=tuple(part_names),
+    )
+
+
+def _encoded(splits, sizes):
+    """Function from an index to the bytes of an example."""
+    ends = tf.constant(np.cumsum(sizes), tf.int64)
+    begins = ends - tf.constant(sizes, tf.int64)
+
+    def encoded(index):
+        part = tf.searchsorted(ends, [index], side="right")[0]
+        within = index - tf.gather(begins, part)
+        return tf.switch_case(part, [functools.partial(split.encoded, within) for split in splits])
+
+    return encoded
+
+
+def repeated(splits, thumbnails):
+    """Finds training images that are near-duplicates of a validation or test image of another source.
+
+    Args:
+        splits: those of a joined source.
+        thumbnails: `{content hash: near_duplicates.thumbnail, or None}` of all images.
+
+    Returns:
+        bool `[training examples]`.
+    """
+    digests = sorted(thumbnails)
+    row = {digest: number for number, digest in enumerate(digests)}
+    shown = np.zeros((len(digests), len(splits["train"].part_names)), bool)
+    for name in ("validation", "test"):
+        rows = [row[digest] for digest in splits[name].hashes]
+        shown[rows, splits[name].parts] = True
+    # Of each image: the sources that show it, or a near-duplicate, in validation or test.
+    near = shown.copy()
+    compared = np.array([row[digest] for digest in digests if thumbnails[digest] is not None], np.int64)
+    stack = np.array([thumbnails[digests[number]] for number in compared], np.uint8)
+    side = near_duplicates.SIDE
+    for first, second, _ in near_duplicates.near_pairs(stack.reshape(-1, side, side)):
+        for one, other in ((compared[first], compared[second]), (compared[second], compared[first])):
+            np.logical_or.at(near, one, shown[other])
+    train = splits["train"]
+    others = near[[row[digest] for digest in train.hashes]]
+    others[np.arange(len(train)), train.parts] = False
+    return others.any(axis=1)
+
+
+def require_images(source):
+    """Checks that a joined source can be trained on.
+
+    Raises:
+        UserError: a split without examples, or a class without a training image.
+    """
+    for name, split in source.splits.items():
+        if not len(split):
+            raise UserError(f"{source.name}: no image in the split {name!r} of any source")
+    trained = set(source.splits["train"].labels)
+    for index, label in enumerate(source.labels):
+        if index not in trained:
+            raise UserError(f"{source.name}: the class {label!r} has no training image in any source")

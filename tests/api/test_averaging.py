@@ -1,0 +1,89 @@
+"""Averages of runs: the weights are the mean, the choice is made on validation, the result is a run."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from recycle_tf import runs
+from recycle_tf.api import averaging
+from recycle_tf.errors import UserError
+
+
+@pytest.fixture
+def two(finished_run, tmp_path):
+    """A run, and the same with a head that is always wrong."""
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    for path in (good, bad):
+        shutil.copytree(finished_run, path)
+    model = runs.open_run(bad).load_model()
+    head = model.get_layer("logits")
+    head.set_weights([-weight for weight in head.get_weights()])
+    model.save(bad / "model.keras")
+    return runs.open_run(good), runs.open_run(bad)
+
+
+def paths(found):
+    return [run.path for run in found]
+
+
+def test_the_weights_are_the_mean_in_the_given_proportions(two, tmp_path):
+    run, tried = averaging.average(paths(two), tmp_path / "new", proportions=(3, 1))
+    assert [candidate.proportions for candidate in tried] == [(0.75, 0.25)]
+    weights = (each.load_model().get_weights() for each in (run.folder, *two))
+    for own, one, other in zip(*weights, strict=True):
+        np.testing.assert_allclose(own, 0.75 * one + 0.25 * other, atol=1e-6)
+    assert run.folder.complete
+    assert run.folder.calibration["temperature"] > 0
+    assert json.loads((run.folder.report / "metrics.json").read_text())["split"] == "test"
+    averaged = json.loads(run.folder.config_file.read_text())["averaged"]
+    assert averaged == {str(two[0].path): 0.75, str(two[1].path): 0.25}
+
+
+def test_of_two_runs_the_better_end_wins(two, tmp_path):
+    run, tried = averaging.average(paths(two[::-1]), tmp_path / "new")
+    assert len(tried) == averaging.STEPS + 1
+    assert tried[0].score == max(candidate.score for candidate in tried) > tried[-1].score
+    assert tried[0].proportions[1] > 0.5
+    assert list(run.classes) == two[0].labels
+
+
+def test_of_three_runs_the_bad_one_is_left_out(two, tmp_path):
+    run, tried = averaging.average(paths([two[1], two[0], two[0]]), tmp_path / "new")
+    assert tried[0].proportions[0] == 0
+    assert sum(tried[0].proportions) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [({"image_size": 48}, ("image_size", "48", "32")), ({"arch": "test_lenet"}, ("arch", "test_lenet"))],
+)
+def test_runs_that_differ_are_refused(two, tmp_path, change, names):
+    path = two[1].config_file
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "config": {**record["config"], **change}}))
+    with pytest.raises(UserError) as caught:
+        averaging.average(paths(two), tmp_path / "new")
+    assert all(name in str(caught.value) for name in names)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("proportions", [(1,), (1, 0), (1, -1)])
+def test_invalid_proportions(two, tmp_path, proportions):
+    with pytest.raises(UserError, match="proportions"):
+        averaging.average(paths(two), tmp_path / "new", proportions)
+
+
+def test_one_run_or_an_existing_folder(two, tmp_path):
+    with pytest.raises(UserError, match="two or more"):
+        averaging.average(paths(two[:1]), tmp_path / "new")
+    with pytest.raises(UserError, match=r"run_dir=.*exists"):
+        averaging.average(paths(two), two[0].path)
+
+
+def test_candidates_are_judged_by_both_accuracies():
+    one = averaging.Candidate((1.0, 0.0), 0.9, 0.5)
+    assert one.score == pytest.approx(0.7)
+    assert dataclasses.replace(one, shifted=0.9).score > one.score
