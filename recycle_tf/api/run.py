@@ -191,7 +191,9 @@ class Run:
             True
         """
         source = (
-            datasets.open_source(self.folder, None, manual_dir, data_dir) if nearest or not images else None
+            datasets.open_source(self.folder, None, manual_dir, data_dir)
+            if nearest or images is None
+            else None
         )
         neighbors = source.splits["train"] if nearest else None
         if images is not None:

@@ -117,3 +117,7 @@ def test_paths_with_a_slash_and_lists(run, here):
     assert [answer.image for answer in clf.predict("new/")] == [f"new/{n}.jpg" for n in range(1, 7)]
     assert len(clf.predict(["new/1.jpg", pathlib.Path("new/2.jpg"), "new/[34].jpg"])) == 4
     assert "cardboard, glass" in repr(clf)
+
+
+def test_an_array_is_explained_without_the_dataset(run):
+    assert run.explain(np.full((40, 50, 3), 200, np.uint8), nearest=0).axes

@@ -46,6 +46,8 @@ def test_the_session_of_the_readme(here, shell, capfd):
     assert len([data for data in drawn if "image/png" in data]) == 2
     value, _ = shown['clf.predict("new/")']
     assert "new/1.jpg" in value["text/html"]
+    value, _ = shown['run.explain("new/1.jpg")']
+    assert "image/png" in value
     with open("bins.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows] == [f"new/{number}.jpg" for number in range(1, 7)]

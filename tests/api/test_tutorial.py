@@ -40,6 +40,7 @@ def test_every_cell_runs(notebook_page, tmp_path, monkeypatch):
     assert [set(shown) & {"image/png"} for shown in outputs["run"][1]] == [{"image/png"}, set()]
     assert "accuracy" in outputs["run.evaluate()"][1][-1]["text/html"]
     assert "tflite_int8      verified" in outputs["files"][0]
+    assert "image/png" in outputs["run.explain(answers[0].image)"][1][-1]
     assert (tmp_path / "bins.csv").read_text().count("\n") == len(
         outputs["answers"][1][-1]["text/html"].split("<tr>")
     ) - 1
