@@ -1,5 +1,6 @@
 """Paths that a user gives, checked before anything is opened; and paths as text for a terminal."""
 
+import os
 import pathlib
 
 from recycle_tf.errors import UserError
@@ -12,7 +13,7 @@ def from_user(text, parameter=None, utf8=True):
     """A path that a user gave, with `~` expanded.
 
     Args:
-        text: the value, a string or a path.
+        text: the value, a string or a path (any `os.PathLike`).
         parameter: name of the parameter, for messages; None for an argument without a name.
         utf8: whether the path must be UTF-8, as all that goes through TensorFlow or JSON must.
 
@@ -23,7 +24,8 @@ def from_user(text, parameter=None, utf8=True):
         UserError: the value is empty, not UTF-8, names the home of an unknown user, or is a path that the
             system does not accept.
     """
-    text = str(text)
+    # A run of the Python API stands for its folder.
+    text = os.fspath(text) if isinstance(text, os.PathLike) else str(text)
     shown = f"{printable(text[:_SHOWN])}{'…' * (len(text) > _SHOWN)}"
     given = f"`{parameter}={shown}`" if parameter else shown
     if not text:
