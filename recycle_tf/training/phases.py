@@ -137,6 +137,7 @@ def _layers(model):
 def _backbone(model):
     """Patterns of the stages before `features`, in order from the image: `["stem_", "stage1_", …]`."""
     features = model.get_layer("features").output
-    backbone = keras.Model(keras.utils.get_source_inputs(features), features)
+    # Not `get_source_inputs`, which follows every path: a dense block of n layers has 2^n.
+    backbone = keras.Model(model.inputs, features)
     names = [layer.name for layer in backbone.layers if layer.weights]
     return list(dict.fromkeys(f"{name.split('_')[0]}_" for name in names))

@@ -70,6 +70,13 @@ def test_head_epochs_train_the_head_alone_first(arch, head):
     assert set(factors(model, found[1]).values()) == {1}
 
 
+def test_a_deep_dense_block_is_planned_at_once():
+    """It has 2^40 paths from the image to its features."""
+    model = create_model("test_densenet", 3, blocks_per_stage=(40,), growth_rate=1)
+    (phase,) = phases.plan(TrainConfig(layer_decay=0.5), model, 1)
+    assert dict(phase.lr_multipliers)["stem_"] == 0.25
+
+
 def test_layer_decay_slows_each_stage_relative_to_the_next():
     model, found = planned(epochs="10", layer_decay=0.5)
     measured = factors(model, found[0])
