@@ -27,7 +27,10 @@ METHODS = {"every image once": None, "sources equally often": 0.5}
 """What is fitted: the share of the own photographs in it; None for every image once."""
 
 PENALTY = 3e-4
-"""Of `label_errors.fit_logistic`; chosen with `--choose`."""
+"""Of `label_errors.fit_logistic`."""
+
+COMPONENTS, STEPS = 256, 150
+"""Dimensions of the features, and steps in which the regression is fitted."""
 
 
 def main():
@@ -82,12 +85,12 @@ def measure(data, number, share, penalty, draws):
     for seed in draws if number else draws[:1]:
         own = draw(data["photos_labels"], number, seed)
         rest = np.setdiff1d(np.arange(len(photos)), own)
-        # As a sampler would: photographs are repeated until they have their share.
-        times = 1 if share is None or not number else share / (1 - share) * len(train) / len(own)
-        repeated = np.resize(own, round(times * len(own)))
-        inputs = np.concatenate([train, photos[repeated]])
-        targets = np.concatenate([data["train_labels"], data["photos_labels"][repeated]])
-        weights = label_errors.fit_logistic(inputs, targets, penalty)
+        inputs = np.concatenate([train, photos[own]])
+        targets = np.concatenate([data["train_labels"], data["photos_labels"][own]])
+        importance = np.ones(len(inputs))
+        if share is not None and number:
+            importance[len(train) :] = share / (1 - share) * len(train) / len(own)
+        weights = label_errors.fit_logistic(inputs, targets, penalty, STEPS, importance=importance)
         results.append(
             [
                 ((photos[rest] @ weights).argmax(axis=1) == data["photos_labels"][rest]).mean(),
@@ -120,7 +123,7 @@ def features_of(flags, path):
         if cached:
             flags.cache.mkdir(parents=True, exist_ok=True)
             np.savez(cached, **found)
-    reduce = label_errors.principal_components(found["train"])
+    reduce = label_errors.principal_components(found["train"], COMPONENTS)
     names = ("train", "validation", "photos")
     return found | {name: reduce(found[name]) for name in names}
 

@@ -213,11 +213,12 @@ def out_of_fold(features, labels, seed=0):
     return total / REPEATS
 
 
-def principal_components(features):
-    """Standardizes features and reduces them to at most `COMPONENTS` dimensions.
+def principal_components(features, most=COMPONENTS):
+    """Standardizes features and reduces them to fewer dimensions.
 
     Args:
         features: `[examples, channels]`, from which mean, deviation and axes are computed.
+        most: number of dimensions.
 
     Returns:
         A function from features `[examples, channels]` to float32 `[examples, dimensions]`; the last
@@ -230,7 +231,7 @@ def principal_components(features):
         return (np.float64(features) - mean) / deviation / np.sqrt(len(mean))
 
     _, axes = np.linalg.eigh(scaled(features).T @ scaled(features))
-    axes = axes[:, ::-1][:, :COMPONENTS]
+    axes = axes[:, ::-1][:, :most]
 
     def reduced(features):
         constant = np.ones((len(features), 1))
@@ -248,7 +249,7 @@ def _folds(labels, rng):
     return folds
 
 
-def fit_logistic(inputs, labels, penalty=PENALTY, steps=500, tolerance=1e-4):
+def fit_logistic(inputs, labels, penalty=PENALTY, steps=500, tolerance=1e-4, importance=None):
     """Multinomial logistic regression.
 
     Minimizes the mean log loss plus penalty / 2 times the squared norm of the weights. The Hessian is bounded
@@ -263,18 +264,21 @@ def fit_logistic(inputs, labels, penalty=PENALTY, steps=500, tolerance=1e-4):
         penalty: see above; positive.
         steps: maximum number of steps.
         tolerance: largest component of the gradient at which it stops.
+        importance: weight of each example in the mean, `[examples]`; None for equal weights.
 
     Returns:
         Weights, `[dimensions, num_classes]`.
     """
     number, dimensions = inputs.shape
     targets = np.eye(labels.max() + 1, dtype=inputs.dtype)[labels]
-    bound = inputs.T @ inputs / (2 * number) + penalty * np.eye(dimensions, dtype=inputs.dtype)
+    shares = np.full(number, 1 / number) if importance is None else importance / importance.sum()
+    shares = shares.astype(inputs.dtype)[:, None]
+    bound = inputs.T @ (shares * inputs) / 2 + penalty * np.eye(dimensions, dtype=inputs.dtype)
     inverse = np.linalg.inv(bound)
     weights = ahead = np.zeros((dimensions, targets.shape[1]), inputs.dtype)
     momentum = 1.0
     for _ in range(steps):
-        gradient = inputs.T @ (_softmax(inputs @ ahead) - targets) / number + penalty * ahead
+        gradient = inputs.T @ (shares * (_softmax(inputs @ ahead) - targets)) + penalty * ahead
         if np.abs(gradient).max() < tolerance:
             break
         new = ahead - inverse @ gradient
