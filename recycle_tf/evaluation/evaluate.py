@@ -269,7 +269,7 @@ def elsewhere(run):
     found = {}
     for path in sorted(run.path.glob("report-*/metrics.json")):
         summary = _read(path)
-        if summary.get("own") is False:
+        if summary.get("own") is False and not summary.get("model"):
             found[f"{summary.get('dataset')} {summary.get('split')}"] = summary
     return found
 

@@ -13,13 +13,12 @@ arXiv 2203.10807. docs/robustness.md compares it with other scores.
 """
 
 import dataclasses
-import zipfile
 
 import keras
 import numpy as np
 
 from recycle_tf.errors import UserError
-from recycle_tf.files import replacing
+from recycle_tf.files import reading, replacing
 
 COMPONENTS, PER_CLASS = 16, 2
 """Principal components, and how many per class there are at least: classes differ in directions of their own.
@@ -32,8 +31,8 @@ THRESHOLD = 0.5
 """Probability of being unlike the training images from which the answer is "unlike"."""
 
 FAMILIAR = 0.99
-"""Share of the validation images whose familiarity is at least 0.5. With 0.95, more photographs of waste from
-elsewhere than not would be called unlike, among them as many right answers as wrong ones."""
+"""Share of the validation images whose familiarity is at least 0.5. With 0.95, about half of another
+dataset's photographs of litter would be called unlike."""
 
 UNCHANGED = 0.90
 """Share of the validation images whose familiarity is at least 0.99, so that their probabilities stay."""
@@ -44,7 +43,7 @@ STEEP = 4.6
 NARROWEST = 1e-3
 """Smallest width; below it, the rounding of a float16 file would change answers."""
 
-EPSILON = 1e-6
+EPSILON = 1e-7
 """Keeps the share of a feature vector of zeros at 0."""
 
 
@@ -102,9 +101,11 @@ def explained(features, components):
         `[images, 1]`, 0..1.
     """
     positive = keras.ops.relu(features)
-    inside = keras.ops.matmul(keras.ops.sqrt(positive), components)
-    inside = keras.ops.sum(keras.ops.square(inside), axis=-1, keepdims=True)
-    return inside / (keras.ops.sum(positive, axis=-1, keepdims=True) + EPSILON)
+    inside = keras.ops.square(keras.ops.matmul(keras.ops.sqrt(positive), components))
+    # Means, because TFLite's sum of integers of 16 bits ends at the largest of them.
+    inside, total = (keras.ops.mean(one, axis=-1, keepdims=True) for one in (inside, positive))
+    channels, count = components.shape
+    return inside * (count / channels) / (total + EPSILON)
 
 
 def fit(training, validation, classes):
@@ -187,10 +188,8 @@ def load(run):
     record = run.calibration and run.calibration.get("unlike")
     if not record:
         return None
-    try:
+    with reading(run.components_file):
         components = np.load(run.components_file, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{run.components_file}: missing or damaged, cannot be read") from error
     valid = isinstance(components, np.ndarray) and components.ndim == 2 and components.dtype == np.float32
     if not valid or not np.isfinite(components).all():
         raise UserError(f"{run.components_file}: damaged, not a matrix of float32")

@@ -39,7 +39,7 @@ def test_other_channels_in_use_are_unlike():
     assert values(familiar.of(others)).max() < 0.01
     # What is nothing but weaker is the same.
     weak = values(familiar.of(0.1 * features(50, seed=3)))
-    np.testing.assert_allclose(weak, values(familiar.of(features(50, seed=3))), atol=1e-3)
+    np.testing.assert_allclose(weak, values(familiar.of(features(50, seed=3))), atol=5e-3)
     assert values(familiar.of(np.zeros((1, 64), np.float32)))[0] < 0.01
 
 
