@@ -117,7 +117,7 @@ class Run:
             UserError: as `evaluate`.
 
         Example:
-            >>> threshold, (own,) = run.at_precision([result], 0.5)
+            >>> threshold, (own,) = run.at_precision(run.evaluate(), 0.5)
             >>> own.answered <= own.examples
             True
         """

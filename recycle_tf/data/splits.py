@@ -175,9 +175,11 @@ def write_manifest(path, rows):
         rows: `(image, label, split, content hash)` of each example, `image` relative to the folder of its
             source; for several sources the name of the source too.
     """
+    rows = list(rows)
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("image", "label", "split", "sha256", "source")[: len(rows[0])])
+        # A review may drop every image.
+        writer.writerow(("image", "label", "split", "sha256", "source")[: len(rows[0]) if rows else 4])
         writer.writerows(rows)
 
 
