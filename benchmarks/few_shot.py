@@ -68,7 +68,7 @@ def choose(flags):
     )
     for path in flags.weights:
         data = features_of(flags, path)
-        for share, penalty in itertools.product((None, 0.25, 0.5, 0.75), (1e-4, 3e-4, 1e-3, 3e-3)):
+        for share, penalty in itertools.product((None, 0.25, 0.5, 0.75), (1e-4, 3e-4, 1e-3)):
             own, kept = measure(data, 20, share, penalty, CHOOSING_DRAWS)
             cells = (
                 f"{share or 'as they are'} | {penalty:g} | {100 * own.mean():.1f} | {100 * kept.mean():.1f}"
@@ -167,7 +167,7 @@ def plot(path, curves):
     axes.set(xlabel="own photographs per class", ylabel="accuracy on the others (%)")
     axes.set_xticks(range(len(NUMBERS)), NUMBERS)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=8)
     figure.savefig(path, dpi=120)
 
 

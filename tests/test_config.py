@@ -126,3 +126,13 @@ def test_a_run_that_cannot_be_repeated(tmp_path):
     other = write_run(tmp_path / "other", momentum=0.5)
     with pytest.raises(UserError, match=f"from_run={other}.*momentum=0.5"):
         parse(f"--from_run={other}")
+
+
+def test_adapting_starts_from_the_weights_of_the_run(tmp_path):
+    given = {"from_run": str(tmp_path), "recipe": "adapt", "dataset": "trashnet+own"}
+    found = training_config.resolve(given, earlier={"weights": "imagenet", "image_size": 160, "epochs": "60"})
+    assert found.weights == str(tmp_path / "model.keras")
+    assert (found.image_size, found.epochs, found.source_weights) == (160, "10", "even")
+    assert training_config.resolve({**given, "weights": "other.keras"}).weights == "other.keras"
+    with pytest.raises(UserError, match="recipe=adapt"):
+        TrainConfig(recipe="adapt")

@@ -78,7 +78,9 @@ def average(paths, run_dir, proportions=None, progress=iter):
     """
     runs = [open_folder(path) for path in paths]
     _check(runs, proportions)
-    config = TrainConfig(**{**runs[0].config, "run_dir": str(run_dir), "from_run": None})
+    # The ranges of a network that was trained with integers are not those of the average.
+    own = {"run_dir": str(run_dir), "from_run": None, "quantize": "none"}
+    config = TrainConfig(**{**runs[0].config, **own})
     if from_user(run_dir, "run_dir").exists():
         raise UserError(f"`run_dir={run_dir}`: exists; choose another folder")
     model = runs[0].load_model()
