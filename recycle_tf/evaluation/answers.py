@@ -38,7 +38,6 @@ class Answer:
     error: str | None = None
     unlike: float | None = None
     familiar: bool = True
-
     instruction: str | None = None
 
     @property
