@@ -83,7 +83,8 @@ def export_ours(model, format_name, folder, representative_images):
     spec |= {"labels": [str(number) for number in range(1000)], "batch": 1}
     spec["image_size"] = model.input_shape[1]
     target = FORMATS[format_name]
-    inputs = {need: representative_images for need in target.needs}
+    needed = "representative_images"
+    inputs = {needed: representative_images} if needed in target.needs else {}
     return target.load_module().export(spec, model, format_name, folder, **inputs).path
 
 

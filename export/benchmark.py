@@ -106,7 +106,8 @@ def _export(model, folder):
     for kind in FORMATS:
         target = ALL[f"tflite_{kind}"]
         if target.load_module().why_not(model, target.name) is None:
-            inputs = {need: images for need in target.needs}
+            # A network that was never trained has no ranges of its own.
+            inputs = {need: images for need in target.needs if need == "representative_images"}
             yield kind, target.load_module().export(spec, model, target.name, folder, **inputs).path
 
 
