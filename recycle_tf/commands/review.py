@@ -19,12 +19,16 @@ from absl import flags
 
 import recycle_tf
 from recycle_tf import cli
+from recycle_tf.paths import from_user
 
 
 @cli.command
 def main(argv):
     """Serves until Ctrl-C."""
     values = _parse(argv)
+    if not from_user(values.dataset, "dataset").exists():
+        # Before a builder of that name would be downloaded, which cannot be reviewed.
+        raise cli.UserError(f"--dataset={values.dataset}: no such folder or .csv")
     data = recycle_tf.open_dataset(values.dataset)
     with data.review(values.out, values.findings, values.inbox, values.port) as running:
         decided = running.decisions
