@@ -152,7 +152,7 @@ def test_ignored_files_and_unusable_names_are_listed(tmp_path):
     named = ("folder.jpg", "nowhere.jpg", "outside.jpg", "passwords.jpg", "pipe.jpg", "notes.txt")
     assert set(details) == {f"can/{name}" for name in named}
     assert details["can/outside.jpg"] == details["can/passwords.jpg"] != details["can/nowhere.jpg"]
-    names = {"'can/two\\nlines.jpg'", "'can/\\udcff.jpg'"}
+    names = {"can/two\\nlines.jpg", "can/\\udcff.jpg"}
     assert unusable(found) == {finding.files[0] for finding in found.of("unusable_name")} == names
     assert found.examples == 12
 
