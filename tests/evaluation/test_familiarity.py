@@ -91,8 +91,8 @@ def strict_run(finished_run, tmp_path):
     return path
 
 
-def test_a_trained_run_has_it(finished_run):
-    run = runs.open_run(finished_run)
+def test_a_trained_run_has_it(finished_run, tmp_path):
+    run = runs.open_run(shutil.copytree(finished_run, tmp_path / "run"))
     found = familiarity.load(run)
     assert run.calibration["unlike"] == found.as_json()
     assert np.load(run.components_file).shape == found.components.shape
