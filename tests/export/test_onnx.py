@@ -62,7 +62,8 @@ def test_grouped_convolutions_become_towers(tmp_path):
 
     model = create_model("test_alexnet", 3)
     size = model.input_shape[1]
-    artifact_ = onnx.export({**SPEC, "image_size": size}, model, "onnx", tmp_path)
+    spec = {**SPEC, "image_size": size, "labels": ["can", "jar", "tube"], "resize": "stretch"}
+    artifact_ = onnx.export(spec, model, "onnx", tmp_path)
     names = [node.op_type for node in library.load(artifact_.path).graph.node]
     groups = [layer.groups for layer in model.layers if hasattr(layer, "groups")]
     assert max(groups) == 2
