@@ -36,6 +36,7 @@ def test_saves_the_most_accurate_and_then_the_lowest_loss(model, tmp_path):
 @pytest.mark.parametrize("arch", ["test_resnet_a", "test_densenet"])
 def test_a_model_trained_in_bfloat16_is_loaded_in_float32(tmp_path, arch):
     """Also one with operations that are not layers: the padding of identity shortcuts."""
+    keras.utils.set_random_seed(0)
     run = runs.Run(tmp_path)
     set_precision("bfloat16")
     try:
@@ -48,7 +49,7 @@ def test_a_model_trained_in_bfloat16_is_loaded_in_float32(tmp_path, arch):
     for a, b in zip(trained.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(b, a)
     images = np.random.default_rng(0).uniform(0, 255, (2, *loaded.input_shape[1:])).astype(np.float32)
-    np.testing.assert_allclose(loaded(images), trained(images), atol=0.1)
+    np.testing.assert_allclose(loaded(images), trained(images), rtol=0.02, atol=0.1)
 
 
 def test_a_resumed_run_knows_the_averaged_weights_of_its_history(model, tmp_path):
