@@ -1,5 +1,6 @@
 """Saving the best model."""
 
+import keras
 import numpy as np
 import pytest
 
