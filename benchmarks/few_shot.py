@@ -3,7 +3,7 @@
     python benchmarks/few_shot.py --photos=FOLDER --weights=FILE --weights=FILE --plot=few_shot.png
 
 FOLDER holds photographs in class folders, FILE weights of `--arch`: published ones, or those of a fine-tuned
-network. A network stays as it is; its head is fitted anew, as a logistic regression on its features, to
+network. The network is not trained; a new head, a logistic regression on its features, is fitted to
 TrashNet's training split and 0 to 50 photographs per class. What is left of FOLDER is the test: all classes
 of TrashNet can be answered. Mean and standard deviation of five draws; TrashNet's validation split shows what
 is forgotten. `--choose` measures penalties and weights of the sources on other draws.

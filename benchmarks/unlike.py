@@ -136,16 +136,16 @@ def main():
 
 
 def coverage(answers, found, known, name):
-    """Accuracy of the surest answers, without and with familiarity; for what is no waste, none is right."""
+    """Accuracy of the most confident answers, without and with familiarity; other images count as wrong."""
     labels, texts = found[known][2], []
     plain = [temperature.softmax(found[one][1]) for one in (known, name)]
     for share in COVERAGES:
         right = []
         for both in (plain, [answers[known], answers[name]]):
             hits = np.concatenate([both[0].argmax(axis=1) == labels, np.zeros(len(both[1]), bool)])
-            surest = np.argsort(-np.concatenate([one.max(axis=1) for one in both]), kind="stable")
-            right.append(hits[surest[: int(share * len(hits))]].mean())
-        texts.append(f"surest {share:.0%} right {right[0]:.1%} -> {right[1]:.1%}")
+            ranked = np.argsort(-np.concatenate([one.max(axis=1) for one in both]), kind="stable")
+            right.append(hits[ranked[: int(share * len(hits))]].mean())
+        texts.append(f"most confident {share:.0%} right {right[0]:.1%} -> {right[1]:.1%}")
     return "; ".join(texts)
 
 

@@ -101,7 +101,7 @@ def export(settings):
     with staging.locked(run):
         earlier, earlier_answers = record.read(run.export), golden.read(run.export / "golden")
         translations = locales.translate(run.labels, settings.translation_files)
-        place = open_rules(settings, run)
+        place = None if settings.rules is None else rules.load_for(settings.rules, run.labels)
         model = temperature.load_calibrated_model(run)
         formats = select_formats(settings, model)
         if not run.complete:
@@ -168,19 +168,6 @@ def _why_not(settings, model, target):
         limits = choose.Limits(settings.max_mb, settings.max_ms)
         return choose.too_large(target.bytes_per_parameter, model.count_params(), limits)
     return reason
-
-
-def open_rules(settings, run):
-    """The `rules.Rules` that say which bin, or None.
-
-    Raises:
-        UserError: the file is invalid, or has no bin for a class of the run.
-    """
-    if settings.rules is None:
-        return None
-    found = rules.load(settings.rules)
-    found.bins_of(run.labels)
-    return found
 
 
 def open_source(settings, run):
