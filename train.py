@@ -29,11 +29,11 @@ def train(config):
 
     from recycle_tf import create_model
     from recycle_tf.evaluation import plots
-    from recycle_tf.training import classes, distillation, loop, quantization, resume, tensorboard
+    from recycle_tf.training import classes, distillation, loop, precision, quantization, resume, tensorboard
     from recycle_tf.training.batches import Batches
     from recycle_tf.training.strategy import scope, set_up
 
-    # ---- strategy: devices and precision
+    # ---- strategy: devices
     strategy = set_up(config)
 
     # ---- data: with the split of the run to resume, if there is one; a run is locked until this block ends
@@ -44,7 +44,8 @@ def train(config):
         source = resume.open_source(config, run, strategy)
         print_data(source, config, resumed=run is not None)
 
-        # ---- model: the seed is set here because preparing a dataset may use the same random generators
+        # ---- model: the seed is set here because what comes before may use the same random generators
+        computes_in = precision.set_up(config, run, strategy, source)
         keras.utils.set_random_seed(config.seed)
         with scope(strategy):
             settings = (config.arch, len(source.labels), config.image_size, config.weights)
@@ -61,10 +62,11 @@ def train(config):
         if config.lr_finder:
             return find_learning_rate(training, batches)
         batches.load()
-        run = run or resume.create(config, source, strategy, locks, ranges)
+        run = run or resume.create(config, source, strategy, locks, ranges, precision=computes_in)
         print_run(run, training, batches, kept)
         with resume.writing(run), batches.naming_damaged_images():
-            loop.fit(training, run, batches, config, plots.confusion_pixels)
+            with precision.graph_option(computes_in):
+                loop.fit(training, run, batches, config, plots.confusion_pixels)
             if run is None:
                 return None
 

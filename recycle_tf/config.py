@@ -293,8 +293,9 @@ class TrainConfig:
     )
     mixed_precision: str = _setting(
         "auto",
-        "Precision of computation: auto (bfloat16 on GPUs that support it), bfloat16, float16 or off "
-        "(float32).",
+        "Precision of computation: auto (bfloat16 on GPUs that support it; on CPUs that do, the fastest way, "
+        "which is measured), bfloat16, float16, onednn_bfloat16 (bfloat16 on a CPU, by a graph option of "
+        "oneDNN) or off (float32).",
         choices=options.MIXED_PRECISION,
     )
     jit: str = _setting(

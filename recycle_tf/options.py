@@ -42,7 +42,7 @@ SYNC_BATCH_NORM = ("auto", "on", "off")
 JIT = ("auto", "on", "off")
 """Compilation of the training step with XLA."""
 
-MIXED_PRECISION = ("auto", "bfloat16", "float16", "off")
+MIXED_PRECISION = ("auto", "bfloat16", "float16", "onednn_bfloat16", "off")
 
 QUANTIZATIONS = ("none", "int8")
 """Integers that training simulates."""

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import typing
 
-from recycle_tf import files
+from recycle_tf import files, options
 from recycle_tf.config import TrainConfig
 from recycle_tf.errors import UserError
 from recycle_tf.paths import from_user
@@ -125,6 +125,11 @@ class Run:
         return self._record().get("inputs", {})
 
     @property
+    def precision(self):
+        """One of `options.MIXED_PRECISION` but `auto`; None of an average and of runs of earlier versions."""
+        return self._record().get("precision")
+
+    @property
     def changed_versions(self):
         """Versions it was started with that are not installed now, such as `["keras 3.14.0"]`."""
         now = _versions()
@@ -191,6 +196,7 @@ class Run:
             and all(isinstance(label, str) and label.strip() and label.isprintable() for label in labels)
             and len(set(labels)) == len(labels) >= 2,
             "fingerprint": isinstance(record.get("fingerprint"), str),
+            "precision": record.get("precision") in (None, *options.MIXED_PRECISION),
             "versions": isinstance(record.get("versions", {}), dict),
             "inputs": isinstance(record.get("inputs", {}), dict)
             and all(isinstance(digest, str) for digest in record.get("inputs", {}).values()),
@@ -244,7 +250,7 @@ class Run:
             writer.writeheader()
             writer.writerows({**row, "epoch": int(row["epoch"])} for row in rows)
 
-    def write_record(self, config, source, inputs=None, averaged=None):
+    def write_record(self, config, source, inputs=None, averaged=None, precision=None):
         """Writes `config.json`, which makes the folder a run.
 
         Args:
@@ -252,12 +258,14 @@ class Run:
             source: the `data.sources.Source` it trains on.
             inputs: see the property.
             averaged: of an average of runs: `{path: proportion}`.
+            precision: what `training.precision.choose` returned.
         """
         record = {
             "config": dataclasses.asdict(config),
             "labels": list(source.labels),
             "fingerprint": source.fingerprint,
             "inputs": inputs or {},
+            "precision": precision,
             "ignored_files": list(source.ignored),
             "versions": _versions(),
             "git_commit": _git_commit(),

@@ -84,7 +84,7 @@ def unfinished(config, root="runs"):
     return run
 
 
-def create(config, source, strategy, locks, ranges=None, root="runs", averaged=None):
+def create(config, source, strategy, locks, ranges=None, root="runs", averaged=None, precision=None):
     """Creates a run folder with configuration, labels and, unless it is a builder's own, the split.
 
     Args:
@@ -95,6 +95,7 @@ def create(config, source, strategy, locks, ranges=None, root="runs", averaged=N
         ranges: what `quantization.find_ranges` returned.
         root: folder of runs, used if the configuration names none.
         averaged: of an average of runs: `{path: proportion}`.
+        precision: what `precision.choose` returned.
 
     Returns:
         The `Run`; None at a worker that is not the chief.
@@ -121,7 +122,7 @@ def create(config, source, strategy, locks, ranges=None, root="runs", averaged=N
         if source.root or source.splits["train"].part_names or config.label_map:
             splits.write_manifest(run.manifest, source.manifest())
         # Last: this file makes the folder a run.
-        run.write_record(config, source, {} if averaged else _inputs(config), averaged)
+        run.write_record(config, source, {} if averaged else _inputs(config), averaged, precision)
     return run
 
 

@@ -1,4 +1,4 @@
-"""Devices and precision: the distribution strategy of a training run and what follows from it."""
+"""Devices: the distribution strategy of a training run and what follows from it."""
 
 import contextlib
 
@@ -13,7 +13,7 @@ from recycle_tf.training.distillation import Distillation
 
 
 def set_up(config):
-    """Sets strategy, precision and determinism of this process as a configuration wants them.
+    """Sets strategy and determinism of this process as a configuration wants them.
 
     Args:
         config: a `TrainConfig`.
@@ -25,7 +25,6 @@ def set_up(config):
         UserError: the strategy needs other devices, or the configuration does not fit their number.
     """
     strategy = make_strategy(config.strategy, config.logical_cpus)
-    set_precision(config.mixed_precision)
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     validate(config, strategy.num_replicas_in_sync)
@@ -111,23 +110,3 @@ def model_class(strategy, remat, accumulate, teacher=None):
     if multi_worker.index_and_count(strategy)[1] > 1:
         bases.insert(0, multi_worker.MultiWorkerModel)
     return bases[0] if len(bases) == 1 else type("TrainedModel", tuple(bases), {})
-
-
-def set_precision(name):
-    """Sets the precision in which layers compute; variables and logits remain float32.
-
-    Args:
-        name: `auto`, `bfloat16`, `float16` or `off`. `auto` is bfloat16 on GPUs of compute capability 8.0 or
-            higher, which support it in hardware, and float32 elsewhere.
-
-    Returns:
-        The name of the Keras dtype policy that was set.
-    """
-    if name == "auto":
-        gpus = tf.config.list_physical_devices("GPU")
-        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
-        supported = details and all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in details)
-        name = "bfloat16" if supported else "off"
-    policy = "float32" if name == "off" else f"mixed_{name}"
-    keras.config.set_dtype_policy(policy)
-    return policy

@@ -6,7 +6,7 @@ import pytest
 
 from recycle_tf import create_model, runs
 from recycle_tf.training.best_model import BestModel
-from recycle_tf.training.strategy import set_precision
+from recycle_tf.training.precision import set_policy
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +39,12 @@ def test_a_model_trained_in_bfloat16_is_loaded_in_float32(tmp_path, arch):
     """Also one with operations that are not layers: the padding of identity shortcuts."""
     keras.utils.set_random_seed(0)
     run = runs.Run(tmp_path)
-    set_precision("bfloat16")
+    set_policy("bfloat16")
     try:
         trained = create_model(arch, 3)
         BestModel(trained, run.model_file).consider(0.5, 1.0)
     finally:
-        set_precision("off")
+        set_policy("off")
     loaded = run.load_model()
     assert {layer.compute_dtype for layer in loaded.layers} == {"float32"}
     for a, b in zip(trained.get_weights(), loaded.get_weights(), strict=True):

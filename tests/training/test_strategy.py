@@ -1,4 +1,4 @@
-"""Devices and precision."""
+"""Devices."""
 
 import pytest
 
@@ -13,14 +13,6 @@ def test_mirrored_needs_two_devices():
     with pytest.raises(UserError, match="`strategy=mirrored`"):
         strategy.make_strategy("mirrored")
     assert strategy.make_strategy("auto").num_replicas_in_sync == 1
-
-
-def test_auto_precision_is_float32_on_a_cpu():
-    assert strategy.set_precision("auto") == "float32"
-    try:
-        assert strategy.set_precision("bfloat16") == "mixed_bfloat16"
-    finally:
-        strategy.set_precision("off")
 
 
 @pytest.mark.parametrize(
