@@ -223,6 +223,14 @@ def read_manifest(path, default_split=None, source=None):
     return rows
 
 
+def stored(manifest, part=None):
+    """`{id: (label, split)}` of a manifest, of the source `part` if it is of several; None without one."""
+    if not manifest:
+        return None
+    rows = read_manifest(manifest, source=part).values()
+    return {example: (label, split) for example, label, split, _ in rows}
+
+
 def _check_row(place, image, label, split, digest, valid_splits):
     if not (image and label and split):
         raise UserError(f"{place}: image, label or split is empty")

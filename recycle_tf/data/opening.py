@@ -1,0 +1,220 @@
+"""Makes a `Source` of listed files or of a builder: checks every image, and draws splits that are missing."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from recycle_tf import options
+from recycle_tf.data import checks, listing, near_duplicates, splits, tfds_builders
+from recycle_tf.data.examples import Source, Split, subset
+from recycle_tf.errors import UserError
+
+REPORT = "report"
+"""Value of `on_bad_image` for an audit: nothing is left out."""
+
+
+def splits_to_draw(found):
+    """Names of the splits that are missing: none in a manifest or a builder."""
+    if not found or found.manifest:
+        return ()
+    present = {split for _, split in found.rows.values()}
+    return tuple(name for name in splits.SHARES if name not in present)
+
+
+def from_listing(found, on_bad_image, seed, split, mapping):
+    """The `Source` of a folder or CSV, with three splits.
+
+    Labels are mapped first. `mapping` is None if both were stored by an earlier run.
+    """
+    if mapping:
+        found = dataclasses.replace(found, rows=mapping.rows(found.rows))
+    compare = split == "grouped" or len(found.rows) <= near_duplicates.MAX_COMPARED
+    checked, faults = _check(found, on_bad_image, compare and mapping is not None)
+    wanted = splits_to_draw(found)
+    rows, small = _draw(found, checked, wanted, seed, split, strict=on_bad_image != REPORT)
+    return _from_files(found, rows, checked, [*faults, *small], options.SPLITS)
+
+
+def unsplit(found, on_bad_image):
+    """The `Source` of a folder or CSV with the splits that it has, of which `listing.ALL` may be one."""
+    checked, faults = _check(found, on_bad_image, compare=False)
+    rows = _readable(found, checked)
+    present = {split for _, split in rows.values()}
+    names = [name for name in (*options.SPLITS, listing.ALL) if name in present]
+    return _from_files(found, rows, checked, faults, names)
+
+
+def _check(found, on_bad_image, compare):
+    """Reads every file of a listing; thumbnails are made if `compare`.
+
+    Returns:
+        `{image: checks.Check}`, and all faults.
+
+    Raises:
+        UserError: the first file that cannot be used, with `on_bad_image="error"`.
+    """
+    checked = checks.check_all(
+        found.rows,
+        lambda image: (found.root / image).read_bytes(),
+        compare=compare,
+        thorough=on_bad_image != "error",
+    )
+    faults = [*found.faults, *_faults(checked, found.lines)]
+    for image, expected in found.hashes.items():
+        digest = checked[image].digest
+        if digest and digest != expected:
+            detail = f"the file has changed (sha256 {digest}, not {expected})"
+            faults.append(listing.Fault("changed", image, detail, found.lines[image]))
+    if on_bad_image == "error":
+        _raise_first(faults, found.place)
+    return checked, faults
+
+
+def _faults(checked, lines):
+    return [
+        listing.Fault(kind, name, detail, lines.get(name))
+        for name, check in checked.items()
+        for kind, detail in check.problems
+    ]
+
+
+def _raise_first(faults, place):
+    for fault in faults:
+        if fault.kind in checks.UNUSABLE:
+            raise UserError(f"{place(fault)}: {fault.detail}; {checks.REMEDIES[fault.kind]}")
+
+
+def _readable(found, checked):
+    """The rows of a listing whose files can be read, damaged or not."""
+    return {image: row for image, row in found.rows.items() if checked[image].digest}
+
+
+def _draw(found, checked, wanted, seed, split, strict):
+    """Draws the splits `wanted` from the images for training.
+
+    Returns:
+        `{image: (label, split)}`, and a fault for each class that is too small, which stays in train.
+
+    Raises:
+        UserError: a class is too small, if `strict`.
+    """
+    rows = _readable(found, checked)
+    if not wanted:
+        return rows, []
+    train = [image for image, (_, part) in rows.items() if part in ("train", listing.ALL)]
+    labels = [rows[image][0] for image in train]
+    if split == "grouped":
+        groups = _groups([checked[image] for image in train])
+        drawn = splits.grouped(labels, groups, seed, wanted, strict)
+    else:
+        groups = None
+        drawn = splits.stratified(labels, seed, wanted, strict)
+    rows |= {image: (rows[image][0], part) for image, part in zip(train, drawn, strict=True)}
+    small = splits.too_small(labels, groups, wanted)
+    return rows, [listing.Fault("small_class", label, detail) for label, detail in small.items()]
+
+
+def _groups(checked):
+    """Name of the group of near-duplicates of each image: the smallest content hash in it."""
+    thumbnails = {check.digest: check.thumbnail for check in checked if check.thumbnail is not None}
+    digests = sorted(thumbnails)
+    stack = np.array([thumbnails[digest] for digest in digests]).reshape(
+        -1, near_duplicates.SIDE, near_duplicates.SIDE
+    )
+    pairs = ((first, second) for first, second, _ in near_duplicates.near_pairs(stack))
+    lowest = near_duplicates.groups(len(digests), pairs)
+    name = {digest: digests[low] for digest, low in zip(digests, lowest, strict=True)}
+    return [name.get(check.digest, check.digest) for check in checked]
+
+
+def _from_files(found, rows, checked, faults, names):
+    """The `Source` of a listing, with the splits `names`; `rows` are `{image: (label, split)}`."""
+    name = found.root.resolve().name
+    if not rows:
+        raise UserError(f"{name}: no image can be used")
+    labels = tuple(sorted({label for label, _ in rows.values()}))
+
+    def reader(chosen):
+        files = tf.constant([str(found.root / image) for image in chosen], tf.string)
+        return lambda index: tf.io.read_file(tf.gather(files, index))
+
+    made = _make_splits(rows, labels, checked, names, reader)
+    return Source(name, labels, made, found.ignored, found.root, tuple(faults), _thumbnails(checked))
+
+
+def _thumbnails(checked):
+    """`{content hash: thumbnail}`; empty if none were made."""
+    made = {check.digest: check.thumbnail for check in checked.values() if check.digest}
+    return made if any(thumbnail is not None for thumbnail in made.values()) else {}
+
+
+def _make_splits(rows, labels, checked, names, reader):
+    """`{name: Split}` of `rows`, `{id: (label, split)}`; `reader(ids)` returns `Split.encoded`."""
+    index_of = {label: index for index, label in enumerate(labels)}
+    made = {}
+    for split in names:
+        chosen = [example for example, (_, part) in rows.items() if part == split]
+        made[split] = Split(
+            ids=tuple(chosen),
+            labels=np.array([index_of[rows[example][0]] for example in chosen], np.int64),
+            encoded=reader(chosen),
+            hashes=tuple(checked[example].digest for example in chosen),
+        )
+    return made
+
+
+def from_builder(dataset, manual_dir, data_dir, on_bad_image, mapping=None, stored=None):
+    """The `Source` of a TFDS builder, whose encoded images are small enough for memory (TrashNet: 42 MB).
+
+    `stored` are the rows of a manifest, `{id: (label, split)}`, if an earlier run changed labels or splits.
+    """
+    builder = tfds_builders.prepare(dataset, manual_dir, data_dir)
+    name = dataset.strip("/").replace("/", "-")
+    labels = tuple(builder.info.features["label"].names)
+    contents, rows = {}, {}
+    for split, records in tfds_builders.records(builder).items():
+        contents |= {record["id"].decode(): record["image"] for record in records}
+        rows |= {record["id"].decode(): (labels[record["label"]], split) for record in records}
+    if stored is not None or (mapping and mapping.targets):
+        rows = mapping.rows(rows) if stored is None else stored
+        present = {label for label, _ in rows.values()}
+        labels = (*(label for label in labels if label in present), *sorted(present - set(labels)))
+    for example in rows.keys() - contents.keys():
+        raise UserError(
+            f"{name}: has no image {example!r} any more; it has changed since the run was started"
+        )
+    chosen = {example: contents[example] for example in rows}
+    checked = checks.check_all(chosen, chosen.__getitem__, compare=False, thorough=on_bad_image != "error")
+    faults = _faults(checked, {})
+
+    def reader(ids):
+        images = tf.constant([chosen[example] for example in ids], tf.string)
+        return lambda index: tf.gather(images, index)
+
+    if on_bad_image == "error":
+        _raise_first(faults, lambda fault: f"{name}: {fault.file}")
+    made = _make_splits(rows, labels, checked, options.SPLITS, reader)
+    return Source(name, labels, made, faults=tuple(faults), thumbnails=_thumbnails(checked))
+
+
+def without_unusable(source, must_train=False):
+    """Leaves out files with a problem of `checks.UNUSABLE`, and lists them in `ignored`.
+
+    Raises:
+        UserError: a split is left without images, or a class without training images if `must_train`.
+    """
+    faults = [fault for fault in source.faults if fault.kind in checks.UNUSABLE]
+    bad = {fault.file for fault in faults}
+    made = {}
+    for name, split in source.splits.items():
+        good = np.array([index for index, example in enumerate(split.ids) if example not in bad], np.int64)
+        if len(split) and not len(good):
+            raise UserError(f"{source.name}: no image in the split {name!r} can be used")
+        made[name] = subset(split, good)
+    if must_train:
+        for index, label in enumerate(source.labels):
+            if index not in made["train"].labels:
+                raise UserError(f"{source.name}: class {label!r} has no training image that can be used")
+    reasons = [f"{fault.file}: {checks.UNUSABLE[fault.kind]} ({fault.detail})" for fault in faults]
+    return dataclasses.replace(source, splits=made, ignored=(*source.ignored, *reasons))
