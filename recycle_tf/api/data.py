@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 
-from recycle_tf import paths
+from recycle_tf import paths, remote
 from recycle_tf.config import TrainConfig
 from recycle_tf.data import audit as audits
 from recycle_tf.data import checks, near_duplicates, sources, splits
@@ -117,7 +117,9 @@ class Dataset:
         from recycle_tf.review import decisions, images, server
 
         out = paths.from_user(out, "out")
-        dataset = paths.from_user(self.settings["dataset"], "dataset")
+        if remote.is_remote(self.settings["dataset"]):
+            raise UserError(f"{self.settings['dataset']}: only images on this machine can be reviewed")
+        dataset = paths.of_dataset(self.settings["dataset"])
         if out.exists() and dataset.exists() and out.samefile(dataset):
             raise UserError(f"`out={out}`: is the dataset itself; choose another name")
         review = images.collect(self.source, out, findings, inbox)
@@ -269,7 +271,7 @@ def audit(data, out=None, labels=None, weights=None, manifest=None, **how):
         _make(out)
     data = data if isinstance(data, Dataset) else open_dataset(data, **how)
     written = data.write_manifest(manifest) if manifest else None
-    path = paths.from_user(data.settings["dataset"], "dataset")
+    path = paths.of_dataset(data.settings["dataset"])
     place = str(path.resolve()) if path.exists() else data.settings["dataset"]
     directory = out or _unused(data.source.name, place)
     found = audits.audit(data.source)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from recycle_tf.data import decode, splits
 from recycle_tf.errors import UserError
+from recycle_tf.remote import RemotePath
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Source:
     labels: tuple
     splits: dict
     ignored: tuple = ()
-    root: pathlib.Path | None = None
+    root: pathlib.Path | RemotePath | None = None
     faults: tuple = ()
     thumbnails: dict = dataclasses.field(default_factory=dict)
 

@@ -26,7 +26,7 @@ def names(dataset):
         UserError: an empty name, an invalid path, or the same source twice.
     """
     text = str(dataset)
-    if SEPARATOR not in text or paths.from_user(text, "dataset").exists():
+    if SEPARATOR not in text or paths.of_dataset(text).exists():
         return [text]
     found = text.split(SEPARATOR)
     for name in found:
@@ -43,7 +43,7 @@ def short_names(datasets):
     """A name of each source for tables: that of the folder, file or builder; a number makes it unique."""
     found = []
     for dataset in datasets:
-        path = paths.from_user(dataset, "dataset")
+        path = paths.of_dataset(dataset)
         if path.exists():
             name = path.stem if path.suffix == ".csv" else path.resolve().name
         else:
@@ -119,6 +119,23 @@ def _encoded(splits, sizes):
         return tf.switch_case(part, [functools.partial(split.encoded, within) for split in splits])
 
     return encoded
+
+
+def stored_splits(datasets, part_names, manifest, earlier_splits):
+    """Where earlier runs have stored the splits of sources.
+
+    Args:
+        datasets: what `names` returned.
+        part_names: a unique name of each; `[None]` for one.
+        manifest: a CSV with the splits of all of them, or None.
+        earlier_splits: without a manifest, of several sources: `{dataset: (CSV, the name in it or None)}`.
+
+    Returns:
+        For each source `(CSV or None, the name in it or None)`.
+    """
+    if len(datasets) > 1 and not manifest:
+        return [(earlier_splits or {}).get(one, (None, None)) for one in datasets]
+    return [(manifest, part) for part in part_names]
 
 
 def as_one(opened, part_names, mapping, complete):

@@ -1,6 +1,7 @@
 """Makes a `Source` of listed files or of a builder: checks every image, and draws splits that are missing."""
 
 import dataclasses
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -136,7 +137,7 @@ def _from_files(found, rows, checked, faults, names):
     labels = tuple(sorted({label for label, _ in rows.values()}))
 
     def reader(chosen):
-        files = tf.constant([str(found.root / image) for image in chosen], tf.string)
+        files = tf.constant([os.path.join(str(found.root), image) for image in chosen], tf.string)
         return lambda index: tf.io.read_file(tf.gather(files, index))
 
     made = _make_splits(rows, labels, checked, names, reader)
@@ -164,7 +165,7 @@ def _make_splits(rows, labels, checked, names, reader):
     return made
 
 
-def from_builder(dataset, manual_dir, data_dir, on_bad_image, mapping=None, stored=None):
+def from_builder(dataset, on_bad_image, mapping=None, stored=None, *, manual_dir, data_dir):
     """The `Source` of a TFDS builder, whose encoded images are small enough for memory (TrashNet: 42 MB).
 
     `stored` are the rows of a manifest, `{id: (label, split)}`, if an earlier run changed labels or splits.

@@ -18,6 +18,7 @@ from recycle_tf import options, paths
 from recycle_tf.data import joining, label_maps, listing, opening, splits
 from recycle_tf.data.examples import Source, Split, first_unreadable, subset  # noqa: F401  (taken from here)
 from recycle_tf.errors import UserError, did_you_mean
+from recycle_tf.remote import RemotePath
 
 REPORT = opening.REPORT
 
@@ -59,26 +60,22 @@ def open_source(
         A `Source`.
 
     Raises:
-        UserError: no such dataset, a file or class that cannot be used, or a `split` that would have no
-            effect.
+        UserError: no such dataset, a file or class that cannot be used, or a `split` without an effect.
     """
     _check_choice("on_bad_image", on_bad_image, (*options.ON_BAD_IMAGE, REPORT))
     _check_choice("split", split, options.SPLIT_METHODS)
     datasets = joining.names(dataset)
     parts = joining.short_names(datasets) if len(datasets) > 1 else [None]
-    stored = [(manifest, part) for part in parts]
-    if len(datasets) > 1 and not manifest:
-        stored = [(earlier_splits or {}).get(one, (None, None)) for one in datasets]
+    stored = joining.stored_splits(datasets, parts, manifest, earlier_splits)
     found = [_find(one, *csv, partial=len(datasets) > 1) for one, csv in zip(datasets, stored, strict=True)]
     if split != "stratified" and not manifest and not any(map(opening.splits_to_draw, found)):
         raise UserError(f"`split={split}`: {dataset} has its own split; use a folder of class folders")
     mapping = label_maps.read(label_map) if label_map and not manifest else label_maps.LabelMap()
+    places = {"manual_dir": manual_dir, "data_dir": data_dir}
     opened = [
         opening.from_listing(listed, on_bad_image, seed, split, None if csv else mapping)
         if listed
-        else opening.from_builder(
-            str(one), manual_dir, data_dir, on_bad_image, mapping, splits.stored(csv, part)
-        )
+        else opening.from_builder(one, on_bad_image, mapping, splits.stored(csv, part), **places)
         for one, listed, (csv, part) in zip(datasets, found, stored, strict=True)
     ]
     if not any(csv for csv, _ in stored):
@@ -125,7 +122,7 @@ def open_unsplit(dataset, *, manual_dir=None, data_dir=None, on_bad_image="error
     if found:
         source = opening.unsplit(found, on_bad_image)
     else:
-        source = opening.from_builder(str(dataset), manual_dir, data_dir, on_bad_image)
+        source = opening.from_builder(str(dataset), on_bad_image, manual_dir=manual_dir, data_dir=data_dir)
     return opening.without_unusable(source) if on_bad_image == "skip" else source
 
 
@@ -140,7 +137,7 @@ def _find(dataset, manifest=None, part=None, unsplit=False, partial=False):
     `part` is the name of the dataset in the manifest if that is of several sources; `partial` whether it is
     one of several.
     """
-    path = paths.from_user(dataset, "dataset")
+    path = paths.of_dataset(dataset)
     if path.is_dir():
         if manifest:
             return listing.from_manifest(manifest, path, partial=partial, source=part)
@@ -153,4 +150,6 @@ def _find(dataset, manifest=None, part=None, unsplit=False, partial=False):
         return listing.from_manifest(path, path.parent, unsplit, partial)
     if path.exists():
         raise UserError(f"`dataset={dataset}`: neither a folder nor a .csv")
+    if isinstance(path, RemotePath):
+        raise UserError(f"`dataset={dataset}`: no such folder; check bucket and name")
     return None

@@ -10,6 +10,7 @@ import numpy as np
 
 from recycle_tf import options
 from recycle_tf.errors import UserError
+from recycle_tf.remote import RemotePath
 
 SHARES = {"validation": 0.15, "test": 0.15}
 """Fraction of every class that a split takes."""
@@ -146,7 +147,7 @@ def manifest_prefix(path, root, parameter):
 
     Args:
         path: `pathlib.Path` of the manifest.
-        root: `pathlib.Path` of the dataset's folder.
+        root: `pathlib.Path` or `RemotePath` of the dataset's folder.
         parameter: name of the parameter that gave the path, for messages.
 
     Returns:
@@ -155,6 +156,10 @@ def manifest_prefix(path, root, parameter):
     Raises:
         UserError: not a `.csv` in a folder that exists, or in one that does not contain `root`.
     """
+    if isinstance(root, RemotePath):
+        raise UserError(
+            f"`{parameter}={path}`: its paths are relative to its folder, and {root} is on another machine"
+        )
     folder, inside = path.parent.resolve(), root.resolve()
     if not (path.suffix == ".csv" and folder.is_dir()):
         raise UserError(f"`{parameter}={path}`: expected a .csv in an existing folder")
@@ -203,7 +208,7 @@ def read_manifest(path, default_split=None, source=None):
     rows = {}
     try:
         # With or without the byte order mark that spreadsheets write.
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = columns - set(reader.fieldnames or ())
             if missing:
