@@ -43,7 +43,7 @@ MIN_SIDE = 32
 """Smallest image side, in pixels, that is not reported as tiny: the smallest input of a network."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Check:
     """What was found in a file.
 

@@ -1,6 +1,7 @@
 """The examples of a dataset, split by split: `Split` and `Source`, whatever they were opened from."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 
@@ -88,7 +89,7 @@ class Source:
             for name, split in self.splits.items()
         }
 
-    @property
+    @functools.cached_property
     def fingerprint(self):
         """A hash that changes when an example is added, removed, edited, or moved to a class or split."""
         rows = sorted(":".join(row) for row in self.manifest())

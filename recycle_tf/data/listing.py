@@ -128,6 +128,8 @@ def from_manifest(path, root, unsplit=False, partial=False, source=None):
     for line, (image, label, split, digest) in manifest.items():
         # `./a.jpg` and `b/../a.jpg` are `a.jpg`.
         key = posixpath.normpath(image)
+        # The same text is kept once.
+        key = image if key == image else key
         if key in seen:
             raise UserError(f"{path}, line {line}: {printable(image)} is in line {seen[key]} already")
         seen[key] = line
@@ -244,12 +246,12 @@ def _remote_problem(image):
 
 def _problems(root):
     """Function from the name of an image in a folder to why it is not used; see `_problem`."""
-    inside, within = root.resolve(), {}
+    inside, within, above = root.resolve(), {}, str(root)
 
     def problem(image):
         folder, name = os.path.split(image)
         try:
-            plain = name not in ("", ".", "..") and stat.S_ISREG(os.lstat(root / image).st_mode)
+            plain = name not in ("", ".", "..") and stat.S_ISREG(os.lstat(os.path.join(above, image)).st_mode)
         except (OSError, ValueError):
             plain = False
         if plain and folder not in within:

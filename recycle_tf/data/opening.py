@@ -7,9 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from recycle_tf import options
-from recycle_tf.data import checks, listing, near_duplicates, splits, tfds_builders
+from recycle_tf.data import checks, fetched, listing, near_duplicates, splits, tfds_builders
 from recycle_tf.data.examples import Source, Split, subset
 from recycle_tf.errors import UserError
+from recycle_tf.remote import RemotePath
 
 REPORT = "report"
 """Value of `on_bad_image` for an audit: nothing is left out."""
@@ -23,30 +24,57 @@ def splits_to_draw(found):
     return tuple(name for name in splits.SHARES if name not in present)
 
 
-def from_listing(found, on_bad_image, seed, split, mapping):
+def from_listing(found, on_bad_image, seed, split, mapping, compare=None, keep=True):
     """The `Source` of a folder or CSV, with three splits.
 
-    Labels are mapped first. `mapping` is None if both were stored by an earlier run.
+    Labels are mapped first. `mapping` is None if both were stored by an earlier run. `compare` and `keep` as
+    for `sources.open_source`.
     """
     if mapping:
         found = dataclasses.replace(found, rows=mapping.rows(found.rows))
-    compare = split == "grouped" or len(found.rows) <= near_duplicates.MAX_COMPARED
-    checked, faults = _check(found, on_bad_image, compare and mapping is not None)
+    compare = mapping is not None if compare is None else compare
+    drawn_by_thumbnails = split == "grouped" and mapping is not None
+    compare = drawn_by_thumbnails or (compare and len(found.rows) <= near_duplicates.MAX_COMPARED)
+    files = _files(found.root, keep)
+    checked, faults = _check(found, files, on_bad_image, compare)
     wanted = splits_to_draw(found)
     rows, small = _draw(found, checked, wanted, seed, split, strict=on_bad_image != REPORT)
-    return _from_files(found, rows, checked, [*faults, *small], options.SPLITS)
+    return _from_files(found, files, rows, checked, [*faults, *small], options.SPLITS)
 
 
 def unsplit(found, on_bad_image):
     """The `Source` of a folder or CSV with the splits that it has, of which `listing.ALL` may be one."""
-    checked, faults = _check(found, on_bad_image, compare=False)
+    files = _files(found.root, keep=True)
+    checked, faults = _check(found, files, on_bad_image, compare=False)
     rows = _readable(found, checked)
     present = {split for _, split in rows.values()}
     names = [name for name in (*options.SPLITS, listing.ALL) if name in present]
-    return _from_files(found, rows, checked, faults, names)
+    return _from_files(found, files, rows, checked, faults, names)
 
 
-def _check(found, on_bad_image, compare):
+class _Files:
+    """The files of a folder, read whenever they are needed; `fetched.Fetched` has the same methods."""
+
+    def __init__(self, root):
+        self._root = root
+
+    def read(self, name):
+        if isinstance(self._root, RemotePath):
+            return (self._root / name).read_bytes()
+        # Making a path of the name would take three times as long as reading a small file.
+        with open(os.path.join(self._root, name), "rb", buffering=0) as file:
+            return file.read()
+
+    def encoded(self, names):
+        files = tf.constant([os.path.join(str(self._root), name) for name in names], tf.string)
+        return lambda index: tf.io.read_file(tf.gather(files, index))
+
+
+def _files(root, keep):
+    return fetched.Fetched(root) if keep and isinstance(root, RemotePath) else _Files(root)
+
+
+def _check(found, files, on_bad_image, compare):
     """Reads every file of a listing; thumbnails are made if `compare`.
 
     Returns:
@@ -55,12 +83,7 @@ def _check(found, on_bad_image, compare):
     Raises:
         UserError: the first file that cannot be used, with `on_bad_image="error"`.
     """
-    checked = checks.check_all(
-        found.rows,
-        lambda image: (found.root / image).read_bytes(),
-        compare=compare,
-        thorough=on_bad_image != "error",
-    )
+    checked = checks.check_all(found.rows, files.read, compare=compare, thorough=on_bad_image != "error")
     faults = [*found.faults, *_faults(checked, found.lines)]
     for image, expected in found.hashes.items():
         digest = checked[image].digest
@@ -129,18 +152,13 @@ def _groups(checked):
     return [name.get(check.digest, check.digest) for check in checked]
 
 
-def _from_files(found, rows, checked, faults, names):
+def _from_files(found, files, rows, checked, faults, names):
     """The `Source` of a listing, with the splits `names`; `rows` are `{image: (label, split)}`."""
     name = found.root.resolve().name
     if not rows:
         raise UserError(f"{name}: no image can be used")
     labels = tuple(sorted({label for label, _ in rows.values()}))
-
-    def reader(chosen):
-        files = tf.constant([os.path.join(str(found.root), image) for image in chosen], tf.string)
-        return lambda index: tf.io.read_file(tf.gather(files, index))
-
-    made = _make_splits(rows, labels, checked, names, reader)
+    made = _make_splits(rows, labels, checked, names, files.encoded)
     return Source(name, labels, made, found.ignored, found.root, tuple(faults), _thumbnails(checked))
 
 

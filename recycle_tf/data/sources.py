@@ -34,6 +34,8 @@ def open_source(
     manifest=None,
     label_map=None,
     earlier_splits=None,
+    compare=None,
+    keep=True,
 ):
     """Opens a dataset for training, with three splits.
 
@@ -55,6 +57,8 @@ def open_source(
         manifest: a CSV with the split, written by an earlier run.
         label_map: file of `label_maps.read`; a `manifest` has the other names already.
         earlier_splits: `{one of several sources: (CSV of an earlier run, the source's name in it or None)}`.
+        compare: whether `audit.leaks` will be called; None for yes, unless the split is a stored one.
+        keep: whether images on another machine are kept in a temporary file; see `fetched`.
 
     Returns:
         A `Source`.
@@ -73,7 +77,7 @@ def open_source(
     mapping = label_maps.read(label_map) if label_map and not manifest else label_maps.LabelMap()
     places = {"manual_dir": manual_dir, "data_dir": data_dir}
     opened = [
-        opening.from_listing(listed, on_bad_image, seed, split, None if csv else mapping)
+        opening.from_listing(listed, on_bad_image, seed, split, None if csv else mapping, compare, keep)
         if listed
         else opening.from_builder(one, on_bad_image, mapping, splits.stored(csv, part), **places)
         for one, listed, (csv, part) in zip(datasets, found, stored, strict=True)

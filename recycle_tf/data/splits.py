@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import re
+import sys
 import zlib
 from collections import Counter
 
@@ -217,8 +218,11 @@ def read_manifest(path, default_split=None, source=None):
                 if source is not None and row.get("source") != source:
                     continue
                 digest = (row.get("sha256") or "").lower()
-                split = row.get("split", default_split)
-                rows[reader.line_num] = row["image"], row["label"], split, digest[:HASH_DIGITS]
+                # Of a million rows, few have another label or split.
+                label, split = (
+                    text and sys.intern(text) for text in (row["label"], row.get("split", default_split))
+                )
+                rows[reader.line_num] = row["image"], label, split, digest[:HASH_DIGITS]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:

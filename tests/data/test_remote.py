@@ -1,6 +1,8 @@
 """Datasets on another file system: TensorFlow's `ram://` stands in for `gs://` and `s3://`."""
 
 import os
+import shutil
+import types
 import uuid
 
 import numpy as np
@@ -133,6 +135,28 @@ def weights(run):
     from recycle_tf import runs
 
     return runs.open_run(run).load_model().get_weights()
+
+
+@pytest.mark.parametrize("room", [10**9, 3000, 0])
+def test_every_file_is_fetched_once_while_the_disk_has_room(photos, monkeypatch, room):
+    url, fetched = copied(photos), []
+    original = tf.io.gfile.GFile.read
+    monkeypatch.setattr(tf.io.gfile.GFile, "read", lambda file: fetched.append(file.name) or original(file))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=2 * room))
+    source = sources.open_source(url)
+    assert len(fetched) == len(set(fetched)) == 36
+    split = source.splits["train"]
+    contents = [split.encoded(tf.constant(index, tf.int64)).numpy() for index in range(len(split))]
+    assert contents == [(photos / name).read_bytes() for name in split.ids]
+    again = len(fetched) - 36
+    assert again == 0 if room == 10**9 else again == len(split) if room == 0 else 0 < again < len(split)
+
+
+def test_workers_of_a_service_fetch_the_images_themselves(photos):
+    split = sources.open_source(copied(photos), keep=False).splits["train"]
+    graph = tf.function(split.encoded).get_concrete_function(tf.TensorSpec([], tf.int64)).graph
+    assert "ReadFile" in {operation.type for operation in graph.get_operations()}
+    assert not {operation.type for operation in graph.get_operations()} & {"PyFunc", "EagerPyFunc"}
 
 
 # ---- errors
