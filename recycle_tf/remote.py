@@ -80,6 +80,10 @@ class RemotePath:
         found = self._stat()
         return found is not None and not found.is_directory
 
+    def size(self):
+        """The size of a file in bytes."""
+        return self._stat().length
+
     def read_bytes(self):
         """The contents of a file."""
         tf = import_tensorflow()

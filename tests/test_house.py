@@ -287,6 +287,7 @@ def test_datasets_has_no_init():
         ("-m", "recycle_tf", "train"),
         ("-m", "recycle_tf", "audit"),
         ("-m", "recycle_tf", "review"),
+        ("-m", "recycle_tf", "shard"),
         ("-m", "recycle_tf", "evaluate"),
         ("-m", "recycle_tf", "predict"),
         ("-m", "recycle_tf", "models"),

@@ -96,7 +96,8 @@ def _next(values, report):
         return f"fix {blocking} problem{'s' * (blocking > 1)}: training would not start"
     given = {name: values[name].value for name in DATA}
     folder = paths.of_dataset(values.dataset)
-    drawn = folder.is_dir() and not (folder / "train").is_dir()
+    divided = (folder / "train").is_dir() or (folder / "shards.json").is_file()
+    drawn = folder.is_dir() and not divided
     if drawn and report.leaking:
         given["split"] = "grouped"
     return _command("python train.py", given)

@@ -1,6 +1,7 @@
 """Makes a `Source` of listed files or of a builder: checks every image, and draws splits that are missing."""
 
 import dataclasses
+import errno
 import os
 
 import numpy as np
@@ -17,8 +18,8 @@ REPORT = "report"
 
 
 def splits_to_draw(found):
-    """Names of the splits that are missing: none in a manifest or a builder."""
-    if not found or found.manifest:
+    """Names of the splits that are missing: none in a manifest, in shards or in a builder."""
+    if not isinstance(found, listing.Listing) or found.manifest:
         return ()
     present = {split for _, split in found.rows.values()}
     return tuple(name for name in splits.SHARES if name not in present)
@@ -183,7 +184,7 @@ def _make_splits(rows, labels, checked, names, reader):
     return made
 
 
-def from_builder(dataset, on_bad_image, mapping=None, stored=None, *, manual_dir, data_dir):
+def from_builder(dataset, on_bad_image, manual_dir, data_dir, mapping=None, stored=None):
     """The `Source` of a TFDS builder, whose encoded images are small enough for memory (TrashNet: 42 MB).
 
     `stored` are the rows of a manifest, `{id: (label, split)}`, if an earlier run changed labels or splits.
@@ -197,12 +198,8 @@ def from_builder(dataset, on_bad_image, mapping=None, stored=None, *, manual_dir
         rows |= {record["id"].decode(): (labels[record["label"]], split) for record in records}
     if stored is not None or (mapping and mapping.targets):
         rows = mapping.rows(rows) if stored is None else stored
-        present = {label for label, _ in rows.values()}
-        labels = (*(label for label in labels if label in present), *sorted(present - set(labels)))
-    for example in rows.keys() - contents.keys():
-        raise UserError(
-            f"{name}: has no image {example!r} any more; it has changed since the run was started"
-        )
+        labels = _still_present(labels, rows)
+    _require_present(rows, contents, name)
     chosen = {example: contents[example] for example in rows}
     checked = checks.check_all(chosen, chosen.__getitem__, compare=False, thorough=on_bad_image != "error")
     faults = _faults(checked, {})
@@ -215,6 +212,85 @@ def from_builder(dataset, on_bad_image, mapping=None, stored=None, *, manual_dir
         _raise_first(faults, lambda fault: f"{name}: {fault.file}")
     made = _make_splits(rows, labels, checked, options.SPLITS, reader)
     return Source(name, labels, made, faults=tuple(faults), thumbnails=_thumbnails(checked))
+
+
+def from_shards(index, on_bad_image, stored=None):
+    """The `Source` of a sharded dataset.
+
+    Images are read only if `on_bad_image` is not `"error"`: their headers were checked when they were
+    written, and checksums tell when they are damaged later.
+
+    Args:
+        index: a `shards.Index`.
+        on_bad_image: as for `sources.open_source`.
+        stored: rows of a manifest, `{id: (label, split)}`, if it was one of several sources of an earlier
+            run.
+    """
+    labels, number, rows, known = index.labels, {}, {}, {}
+    for shard in index.shards:
+        number |= {example: len(number) + place for place, example in enumerate(shard.ids)}
+        known |= dict(zip(shard.ids, shard.hashes, strict=True))
+        rows |= {
+            example: (labels[label], shard.split)
+            for example, label in zip(shard.ids, shard.labels, strict=True)
+        }
+    if stored is not None:
+        rows, labels = stored, _still_present(labels, stored)
+    _require_present(rows, number, index.name)
+
+    def encoded(ids):
+        return index.encoded(np.array([number[example] for example in ids], np.int64))
+
+    checked, faults = {example: checks.Check(known[example]) for example in rows}, []
+    if on_bad_image != "error":
+        checked, faults = _check_records(list(rows), known, encoded)
+    made = _make_splits(rows, labels, checked, options.SPLITS, encoded)
+    if index.part_names and stored is None:
+        parts = np.concatenate([shard.parts for shard in index.shards]).astype(np.int64)
+        for name, split in made.items():
+            own = parts[[number[example] for example in split.ids]] if len(split) else parts[:0]
+            made[name] = dataclasses.replace(split, parts=own, part_names=index.part_names)
+    source = Source(index.name, labels, made, faults=tuple(faults), thumbnails=_thumbnails(checked))
+    if stored is None and on_bad_image == "error" and source.fingerprint != index.fingerprint:
+        raise UserError(f"{index.place}: is not as it was written; write the shards again")
+    return source
+
+
+def _check_records(names, known, encoded):
+    """`{id: checks.Check}` of all images of shards, completely decoded, and all faults."""
+    read, number = encoded(names), {name: place for place, name in enumerate(names)}
+
+    def content(name):
+        try:
+            return read(tf.constant(number[name], tf.int64)).numpy()
+        except tf.errors.OpError as error:
+            raise OSError(errno.EIO, "damaged in its shard") from error
+
+    checked = checks.check_all(
+        names, content, compare=len(names) <= near_duplicates.MAX_COMPARED, thorough=True
+    )
+    faults = _faults(checked, {})
+    for name, check in checked.items():
+        if check.digest and check.digest != known[name]:
+            faults.append(listing.Fault("changed", name, "not the image that the index names"))
+    # What cannot be read keeps the hash by which the index knows it.
+    return {
+        name: check if check.digest else dataclasses.replace(check, digest=known[name])
+        for name, check in checked.items()
+    }, faults
+
+
+def _still_present(labels, rows):
+    """Names of the classes in rows: those of `labels` first, in their order."""
+    present = {label for label, _ in rows.values()}
+    return (*(label for label in labels if label in present), *sorted(present - set(labels)))
+
+
+def _require_present(rows, known, name):
+    for example in rows.keys() - known.keys():
+        raise UserError(
+            f"{name}: has no image {example!r} any more; it has changed since the run was started"
+        )
 
 
 def without_unusable(source, must_train=False):

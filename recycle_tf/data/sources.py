@@ -1,21 +1,24 @@
-"""Opens datasets: a folder with one subfolder per class, a CSV manifest, or a TFDS builder.
+"""Opens datasets: a folder with one subfolder per class, a CSV manifest, shards, or a TFDS builder.
 
 What is read when:
 
 1. `open_source` lists the files (`listing`) and reads each of them once (`checks`), in parallel: content
    hash, header and thumbnail. The thumbnails stay in `Source.thumbnails`, so that the search for
    near-duplicates across splits (`audit.leaks`) opens no file. With `on_bad_image="skip"`, and for an
-   audit, the same reading decodes every image completely.
+   audit, the same reading decodes every image completely. What comes from another machine is kept in a
+   temporary file (`fetched`).
 2. The pipeline reads and decodes the files into its cache (`cache`). That is a pass of its own: the size of
    the decoded images is not known before, and keeping all encoded bytes until then would take as much
    memory as the dataset has on disk. Where that fits, the operating system's file cache holds them anyway.
 
-With a `manifest`, the split is known and step 1 makes no thumbnails. The examples of a TFDS builder stay in
-memory.
+With a `manifest`, the split is known and step 1 makes no thumbnails. Of shards, step 1 reads the index alone.
+The examples of a TFDS builder stay in memory.
 """
 
+import dataclasses
+
 from recycle_tf import options, paths
-from recycle_tf.data import joining, label_maps, listing, opening, splits
+from recycle_tf.data import joining, label_maps, listing, opening, shards, splits
 from recycle_tf.data.examples import Source, Split, first_unreadable, subset  # noqa: F401  (taken from here)
 from recycle_tf.errors import UserError, did_you_mean
 from recycle_tf.remote import RemotePath
@@ -43,19 +46,18 @@ def open_source(
     sources, the classes of the first count: others must be in `label_map`.
 
     Args:
-        dataset: a folder, a `.csv`, the name of a builder in `datasets/` (`trashnet`, `trashnet/clean`), or
-            several of these with + between them; see `joining.join`.
-        on_bad_image: one of `options.ON_BAD_IMAGE`. With `"error"` the first file that cannot be used
-            raises an error; damage that its header does not show is found when it is decoded. With `"skip"`
-            every image is decoded, and files that cannot be used are left out and listed in
-            `Source.ignored`. `REPORT`, for an audit, decodes every image too and leaves nothing out.
-        manual_dir: folder with files for a builder that the user downloaded; default:
-            `$RECYCLE_TF_MANUAL_DIR`.
+        dataset: a folder, also of `shards`, a `.csv`, the name of a builder in `datasets/` (`trashnet`,
+            `trashnet/clean`), or several of these with + between them; see `joining.join`.
+        on_bad_image: one of `options.ON_BAD_IMAGE`. `"error"` raises an error for the first file that cannot
+            be used; damage that its header does not show is found when it is decoded. `"skip"` decodes every
+            image; unusable files are left out and listed in `Source.ignored`. `REPORT`, for an audit, decodes
+            every image too and leaves nothing out.
+        manual_dir: files for a builder that the user downloaded; default: `$RECYCLE_TF_MANUAL_DIR`.
         data_dir: folder of prepared datasets; default: that of TFDS.
         seed: seed of the split, if it is drawn.
         split: one of `options.SPLIT_METHODS`, how the split is drawn.
-        manifest: a CSV with the split, written by an earlier run.
-        label_map: file of `label_maps.read`; a `manifest` has the other names already.
+        manifest: a CSV with the split and with mapped labels, written by an earlier run.
+        label_map: file of `label_maps.read`.
         earlier_splits: `{one of several sources: (CSV of an earlier run, the source's name in it or None)}`.
         compare: whether `audit.leaks` will be called; None for yes, unless the split is a stored one.
         keep: whether images on another machine are kept in a temporary file; see `fetched`.
@@ -72,21 +74,37 @@ def open_source(
     parts = joining.short_names(datasets) if len(datasets) > 1 else [None]
     stored = joining.stored_splits(datasets, parts, manifest, earlier_splits)
     found = [_find(one, *csv, partial=len(datasets) > 1) for one, csv in zip(datasets, stored, strict=True)]
-    if split != "stratified" and not manifest and not any(map(opening.splits_to_draw, found)):
-        raise UserError(f"`split={split}`: {dataset} has its own split; use a folder of class folders")
+    _require_effect(dataset, found, split if not manifest else "stratified", label_map)
     mapping = label_maps.read(label_map) if label_map and not manifest else label_maps.LabelMap()
-    places = {"manual_dir": manual_dir, "data_dir": data_dir}
+    how = {"seed": seed, "split": split, "compare": compare, "keep": keep}, (manual_dir, data_dir)
     opened = [
-        opening.from_listing(listed, on_bad_image, seed, split, None if csv else mapping, compare, keep)
-        if listed
-        else opening.from_builder(one, on_bad_image, mapping, splits.stored(csv, part), **places)
-        for one, listed, (csv, part) in zip(datasets, found, stored, strict=True)
+        _open(one, what, *csv, mapping, on_bad_image, *how)
+        for one, what, csv in zip(datasets, found, stored, strict=True)
     ]
     if not any(csv for csv, _ in stored):
         mapping.require_met()
     if on_bad_image == "skip":
         opened = [opening.without_unusable(source, must_train=len(opened) == 1) for source in opened]
     return joining.as_one(opened, parts, mapping, complete=manifest or on_bad_image == REPORT)
+
+
+def _require_effect(dataset, found, split, label_map):
+    """Raises a `UserError` if there is no split to draw, or no class to map."""
+    if split != "stratified" and not any(map(opening.splits_to_draw, found)):
+        raise UserError(f"`split={split}`: {dataset} has its own split; use a folder of class folders")
+    if label_map and all(isinstance(one, shards.Index) for one in found):
+        raise UserError(f"`label_map={label_map}`: shards have their classes; give it when they are written")
+
+
+def _open(dataset, found, csv, part, mapping, on_bad_image, how, places):
+    """The `Source` of a dataset that `_find` found; `csv` and `part` as `joining.stored_splits` has them."""
+    if isinstance(found, listing.Listing):
+        return opening.from_listing(found, on_bad_image, mapping=None if csv else mapping, **how)
+    rows = splits.stored(csv, part)
+    if found:
+        # Shards have their split; of one of several sources, an earlier run may have left images out.
+        return opening.from_shards(found, on_bad_image, rows if part else None)
+    return opening.from_builder(dataset, on_bad_image, *places, mapping, rows)
 
 
 def class_names(dataset):
@@ -98,6 +116,8 @@ def class_names(dataset):
     if len(joining.names(dataset)) > 1:
         return None
     found = _find(dataset)
+    if isinstance(found, shards.Index):
+        return found.labels
     return found and tuple(sorted({label for label, _ in found.rows.values()}))
 
 
@@ -123,8 +143,12 @@ def open_unsplit(dataset, *, manual_dir=None, data_dir=None, on_bad_image="error
     """
     _check_choice("on_bad_image", on_bad_image, options.ON_BAD_IMAGE)
     found = _find(dataset, unsplit=True)
-    if found:
+    if isinstance(found, listing.Listing):
         source = opening.unsplit(found, on_bad_image)
+    elif found:
+        source = opening.from_shards(found, on_bad_image)
+        present = {name: split for name, split in source.splits.items() if len(split)}
+        source = dataclasses.replace(source, splits=present)
     else:
         source = opening.from_builder(str(dataset), on_bad_image, manual_dir=manual_dir, data_dir=data_dir)
     return opening.without_unusable(source) if on_bad_image == "skip" else source
@@ -136,13 +160,15 @@ def _check_choice(name, value, choices):
 
 
 def _find(dataset, manifest=None, part=None, unsplit=False, partial=False):
-    """The `listing.Listing` of a folder or CSV; None if `dataset` should be the name of a builder.
+    """The `listing.Listing` of a folder or CSV, or the `shards.Index` of shards; None for a builder's name.
 
     `part` is the name of the dataset in the manifest if that is of several sources; `partial` whether it is
     one of several.
     """
     path = paths.of_dataset(dataset)
     if path.is_dir():
+        if index := shards.open_index(path):
+            return index
         if manifest:
             return listing.from_manifest(manifest, path, partial=partial, source=part)
         return listing.from_folder(path, unsplit, partial)
