@@ -26,7 +26,7 @@ import sys
 import typing
 
 if typing.TYPE_CHECKING:  # For editors, which complete names without running anything.
-    from recycle_tf.api import audit, average, compare, load, open_dataset, open_run, train
+    from recycle_tf.api import audit, average, compare, load, open_dataset, open_run, shard, train
     from recycle_tf.errors import UserError
     from recycle_tf.models import create_model, describe, list_models, stages
 
@@ -43,6 +43,7 @@ __all__ = [
     "load",
     "open_dataset",
     "open_run",
+    "shard",
     "stages",
     "train",
 ]

@@ -3,10 +3,26 @@
 import os
 import pathlib
 
+from recycle_tf import remote
 from recycle_tf.errors import UserError
 
 _SHOWN = 100
 """Characters of a path that a message shows."""
+
+
+def of_dataset(text):
+    """The path that `dataset` gives: on this machine, or of a folder on another one (`gs://BUCKET/photos`).
+
+    Args:
+        text: the value, a string or a path.
+
+    Returns:
+        A `pathlib.Path` or a `remote.RemotePath`; nothing may exist there.
+
+    Raises:
+        UserError: as `from_user`.
+    """
+    return remote.path(text) if remote.is_remote(text) else from_user(text, "dataset")
 
 
 def from_user(text, parameter=None, utf8=True):
@@ -34,6 +50,8 @@ def from_user(text, parameter=None, utf8=True):
         )
     if "\0" in text:
         raise UserError(f"{given}: has a zero byte in it")
+    if remote.is_remote(text):
+        raise UserError(f"{given}: on another machine; only a dataset may be there, give a path on this one")
     try:
         path = pathlib.Path(text).expanduser()
     except RuntimeError:

@@ -12,7 +12,14 @@ from recycle_tf.config import TrainConfig
 from recycle_tf.models import registry
 from tests.conftest import ROOT
 
-BASE = ("recycle_tf.options", "recycle_tf.files", "recycle_tf.paths", "recycle_tf.errors", "recycle_tf.quiet")
+BASE = (
+    "recycle_tf.options",
+    "recycle_tf.files",
+    "recycle_tf.paths",
+    "recycle_tf.remote",
+    "recycle_tf.errors",
+    "recycle_tf.quiet",
+)
 SETTINGS = (*BASE, "recycle_tf.config", "recycle_tf.recipes")
 MODELS = ("recycle_tf.models", "recycle_tf.layers")
 STORED = (*SETTINGS, "recycle_tf.runs", "recycle_tf.data")
@@ -21,7 +28,8 @@ ALLOWED = {
     "recycle_tf/__init__.py": ("recycle_tf.api", "recycle_tf.errors", "recycle_tf.models"),
     "recycle_tf/errors.py": (),
     "recycle_tf/files.py": ("recycle_tf.errors",),
-    "recycle_tf/paths.py": ("recycle_tf.errors",),
+    "recycle_tf/paths.py": ("recycle_tf.errors", "recycle_tf.remote"),
+    "recycle_tf/remote.py": ("recycle_tf.errors", "recycle_tf.quiet"),
     "recycle_tf/quiet.py": (),
     "recycle_tf/options.py": (),
     "recycle_tf/recipes.py": BASE,
@@ -279,6 +287,7 @@ def test_datasets_has_no_init():
         ("-m", "recycle_tf", "train"),
         ("-m", "recycle_tf", "audit"),
         ("-m", "recycle_tf", "review"),
+        ("-m", "recycle_tf", "shard"),
         ("-m", "recycle_tf", "evaluate"),
         ("-m", "recycle_tf", "predict"),
         ("-m", "recycle_tf", "models"),

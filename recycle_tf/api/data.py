@@ -1,4 +1,4 @@
-"""Datasets: open, look at, audit, review."""
+"""Datasets: open, look at, audit, review, write as shards."""
 
 import contextlib
 import dataclasses
@@ -7,10 +7,11 @@ import json
 import os
 import pathlib
 
-from recycle_tf import paths
+from recycle_tf import paths, remote
 from recycle_tf.config import TrainConfig
 from recycle_tf.data import audit as audits
 from recycle_tf.data import checks, near_duplicates, sources, splits
+from recycle_tf.data import shards as sharding
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import audit_report, label_errors, notebook, plots
 from recycle_tf.files import replacing, writing
@@ -117,7 +118,9 @@ class Dataset:
         from recycle_tf.review import decisions, images, server
 
         out = paths.from_user(out, "out")
-        dataset = paths.from_user(self.settings["dataset"], "dataset")
+        if remote.is_remote(self.settings["dataset"]):
+            raise UserError(f"{self.settings['dataset']}: only images on this machine can be reviewed")
+        dataset = paths.of_dataset(self.settings["dataset"])
         if out.exists() and dataset.exists() and out.samefile(dataset):
             raise UserError(f"`out={out}`: is the dataset itself; choose another name")
         review = images.collect(self.source, out, findings, inbox)
@@ -269,7 +272,7 @@ def audit(data, out=None, labels=None, weights=None, manifest=None, **how):
         _make(out)
     data = data if isinstance(data, Dataset) else open_dataset(data, **how)
     written = data.write_manifest(manifest) if manifest else None
-    path = paths.from_user(data.settings["dataset"], "dataset")
+    path = paths.of_dataset(data.settings["dataset"])
     place = str(path.resolve()) if path.exists() else data.settings["dataset"]
     directory = out or _unused(data.source.name, place)
     found = audits.audit(data.source)
@@ -279,6 +282,66 @@ def audit(data, out=None, labels=None, weights=None, manifest=None, **how):
     with writing(f"`out={directory}`"):
         audit_report.write(found, data.source, directory, place)
     return AuditReport(data, found, directory, written)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sharded:
+    """What `shard` wrote.
+
+    Attributes:
+        directory: the folder, which `open_dataset` and `train` take as a dataset.
+        files: number of TFRecord files in it.
+        counts: `{split: number of images}`.
+        bytes: size of the files.
+        ignored: files that were left out, each with the reason if it is not obvious.
+    """
+
+    directory: pathlib.Path
+    files: int
+    counts: dict
+    bytes: int
+    ignored: tuple
+
+
+def shard(dataset, directory, *, shards=None, on_bad_image=TrainConfig.on_bad_image, **how):
+    """Writes a dataset as some large TFRecord files with an index, which can be trained on like the dataset.
+
+    Batches, splits and resumed runs are the same; opening reads the index alone. Memory is needed for names
+    and hashes only.
+
+    Args:
+        dataset: what `open_dataset` takes.
+        directory: folder to write, replaced as a whole when all has been written. It may exist if it is
+            empty or holds shards.
+        shards: number of files for the training split; default: files of about 256 MB.
+        on_bad_image: `"error"` or `"skip"`, as for `train`.
+        **how: further arguments of `open_dataset`: the split is drawn, and classes are renamed, here.
+
+    Returns:
+        A `Sharded`.
+
+    Raises:
+        UserError: no such dataset, an image that cannot be used, a folder that holds something else or lies
+            in the dataset, or too little space.
+
+    Example:
+        >>> written = rt.shard("photos", "photos_in_shards", shards=2)
+        >>> written.files, written.counts["train"]
+        (4, 48)
+        >>> rt.open_dataset(written.directory).counts == data.counts
+        True
+    """
+    place, root = paths.from_user(directory, "dir"), paths.of_dataset(dataset)
+    if shards is not None and shards < 1:
+        raise UserError(f"`shards={shards}`: at least 1")
+    if not remote.is_remote(root) and root.is_dir() and place.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"`dir={place}`: lies in the dataset; choose a folder outside {root}")
+    sharding.require_replaceable(place)
+    source = sources.open_source(str(dataset), on_bad_image=on_bad_image, compare=False, **how)
+    index = sharding.write(source, place, shards)
+    counts = {name: len(split) for name, split in source.splits.items()}
+    size = sum(one.bytes for one in index.shards)
+    return Sharded(place, len(index.shards), counts, size, source.ignored)
 
 
 def _unused(name, place):

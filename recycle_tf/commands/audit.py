@@ -13,9 +13,8 @@ import shlex
 from absl import flags
 
 import recycle_tf
-from recycle_tf import cli, options
+from recycle_tf import cli, options, paths
 from recycle_tf.config import TrainConfig
-from recycle_tf.paths import from_user
 
 DATA = ("dataset", "label_map", "manual_dir", "data_dir", "split", "seed")
 """Settings of a run that decide which data it opens; this command has the same flags."""
@@ -96,8 +95,9 @@ def _next(values, report):
     if blocking:
         return f"fix {blocking} problem{'s' * (blocking > 1)}: training would not start"
     given = {name: values[name].value for name in DATA}
-    folder = from_user(values.dataset, "dataset")
-    drawn = folder.is_dir() and not (folder / "train").is_dir()
+    folder = paths.of_dataset(values.dataset)
+    divided = (folder / "train").is_dir() or (folder / "shards.json").is_file()
+    drawn = folder.is_dir() and not divided
     if drawn and report.leaking:
         given["split"] = "grouped"
     return _command("python train.py", given)

@@ -18,15 +18,14 @@ import shlex
 from absl import flags
 
 import recycle_tf
-from recycle_tf import cli
-from recycle_tf.paths import from_user
+from recycle_tf import cli, paths
 
 
 @cli.command
 def main(argv):
     """Serves until Ctrl-C."""
     values = _parse(argv)
-    if not from_user(values.dataset, "dataset").exists():
+    if not paths.of_dataset(values.dataset).exists():
         # Before a builder of that name would be downloaded, which cannot be reviewed.
         raise cli.UserError(f"--dataset={values.dataset}: no such folder or .csv")
     data = recycle_tf.open_dataset(values.dataset)

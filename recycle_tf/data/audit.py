@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from recycle_tf import options
-from recycle_tf.data import checks, near_duplicates, sources
+from recycle_tf.data import checks, near_duplicates
 
 GROUPS = {
     "two_labels": "images under two labels",
@@ -133,7 +133,7 @@ def leaks(source):
     Returns:
         A list of lines, without a remedy.
     """
-    if source.num_examples > sources.MAX_COMPARED:
+    if source.num_examples > near_duplicates.MAX_COMPARED:
         return [
             f"{source.num_examples:,} images are too many to search them for near-duplicates across splits"
         ]

@@ -43,7 +43,7 @@ MIN_SIDE = 32
 """Smallest image side, in pixels, that is not reported as tiny: the smallest input of a network."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Check:
     """What was found in a file.
 
@@ -75,6 +75,8 @@ def check_all(names, read, *, compare, thorough):
     def check_one(name):
         try:
             encoded = read(name)
+        except FileNotFoundError:
+            return Check(None, (("missing", "no such file"),))
         except OSError as error:
             return Check(None, (("unreadable", f"cannot be read ({error.strerror})"),))
         return check(encoded, name, compare=compare, thorough=thorough)

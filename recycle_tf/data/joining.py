@@ -7,10 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from recycle_tf import options, paths
-from recycle_tf.data import near_duplicates
+from recycle_tf.data import checks, near_duplicates
+from recycle_tf.data.examples import subset
 from recycle_tf.errors import UserError
 
 SEPARATOR = "+"
+
+REPEATED = "shows the same as a validation or test image of another source"
+"""Why a training image of one of several sources is left out."""
 
 
 def names(dataset):
@@ -22,7 +26,7 @@ def names(dataset):
         UserError: an empty name, an invalid path, or the same source twice.
     """
     text = str(dataset)
-    if SEPARATOR not in text or paths.from_user(text, "dataset").exists():
+    if SEPARATOR not in text or paths.of_dataset(text).exists():
         return [text]
     found = text.split(SEPARATOR)
     for name in found:
@@ -39,7 +43,7 @@ def short_names(datasets):
     """A name of each source for tables: that of the folder, file or builder; a number makes it unique."""
     found = []
     for dataset in datasets:
-        path = paths.from_user(dataset, "dataset")
+        path = paths.of_dataset(dataset)
         if path.exists():
             name = path.stem if path.suffix == ".csv" else path.resolve().name
         else:
@@ -115,6 +119,66 @@ def _encoded(splits, sizes):
         return tf.switch_case(part, [functools.partial(split.encoded, within) for split in splits])
 
     return encoded
+
+
+def stored_splits(datasets, part_names, manifest, earlier_splits):
+    """Where earlier runs have stored the splits of sources.
+
+    Args:
+        datasets: what `names` returned.
+        part_names: a unique name of each; `[None]` for one.
+        manifest: a CSV with the splits of all of them, or None.
+        earlier_splits: without a manifest, of several sources: `{dataset: (CSV, the name in it or None)}`.
+
+    Returns:
+        For each source `(CSV or None, the name in it or None)`.
+    """
+    if len(datasets) > 1 and not manifest:
+        return [(earlier_splits or {}).get(one, (None, None)) for one in datasets]
+    return [(manifest, part) for part in part_names]
+
+
+def as_one(opened, part_names, mapping, complete):
+    """One source, or several as one, which is checked.
+
+    Args:
+        opened: a list of `examples.Source`.
+        part_names: a unique name of each; `[None]` for one.
+        mapping: the `label_maps.LabelMap` that was applied to them.
+        complete: whether nothing is to be left out: all belongs to a stored split, or to an audit.
+
+    Returns:
+        An `examples.Source`.
+
+    Raises:
+        UserError: a class that the first source does not have, a class or a split without images, or only
+            one class.
+    """
+    source = opened[0]
+    if len(opened) > 1:
+        if not complete:
+            for name, other in zip(part_names[1:], opened[1:], strict=True):
+                mapping.require_known(other.labels, source.labels, name, part_names[0])
+        source = join(opened, part_names)
+        if not complete and source.num_examples <= near_duplicates.MAX_COMPARED:
+            source = _without_repeated(source)
+        require_images(source)
+    if len(source.labels) < 2:
+        raise UserError(f"{source.name}: only one class, {source.labels[0]}; at least two are needed")
+    return source
+
+
+def _without_repeated(source):
+    """Leaves out, and lists in `ignored`, training images that another source tests."""
+    thumbnails = checks.thumbnails_of(source.splits.values(), source.thumbnails)
+    again = repeated(source.splits, thumbnails)
+    train = source.splits["train"]
+    return dataclasses.replace(
+        source,
+        splits=source.splits | {"train": subset(train, np.flatnonzero(~again))},
+        ignored=(*source.ignored, *(f"{train.ids[i]}: {REPEATED}" for i in np.flatnonzero(again))),
+        thumbnails=thumbnails,
+    )
 
 
 def repeated(splits, thumbnails):

@@ -4,13 +4,16 @@ Only names are looked at here; `checks` opens the files.
 """
 
 import dataclasses
+import os
 import pathlib
 import posixpath
+import stat
 
 from recycle_tf import options
 from recycle_tf.data import decode, splits
 from recycle_tf.errors import UserError
 from recycle_tf.paths import printable
+from recycle_tf.remote import RemotePath
 
 ALL = "all"
 """The split of examples that are not split."""
@@ -52,7 +55,7 @@ class Listing:
         hashes: `{image: content hash}` of the manifest's rows that have one.
     """
 
-    root: pathlib.Path
+    root: pathlib.Path | RemotePath
     rows: dict
     faults: tuple
     ignored: tuple = ()
@@ -86,10 +89,9 @@ def from_folder(root, unsplit=False, partial=False):
     rows, faults, ignored, labels = {}, [], [], set()
     try:
         for folder, split in _split_folders(root, unsplit):
-            for file, label, problem in _walk(folder, root, min_classes=1 if unsplit or partial else 2):
-                name = file.relative_to(root).as_posix()
+            for name, label, problem in _walk(folder, root, min_classes=1 if unsplit or partial else 2):
                 if problem:
-                    ignored.append(printable(file))
+                    ignored.append(printable(root / name))
                     faults.append(Fault("ignored", printable(name), problem))
                     continue
                 labels.add((label, split))
@@ -121,16 +123,18 @@ def from_manifest(path, root, unsplit=False, partial=False, source=None):
             examples, or a class without a training image.
     """
     rows, faults, lines, hashes, seen, labels = {}, [], {}, {}, {}, set()
-    inside = root.resolve()
+    problem_of = _remote_problem if isinstance(root, RemotePath) else _problems(root)
     manifest = splits.read_manifest(path, ALL if unsplit else None, source)
     for line, (image, label, split, digest) in manifest.items():
         # `./a.jpg` and `b/../a.jpg` are `a.jpg`.
         key = posixpath.normpath(image)
+        # The same text is kept once.
+        key = image if key == image else key
         if key in seen:
             raise UserError(f"{path}, line {line}: {printable(image)} is in line {seen[key]} already")
         seen[key] = line
         labels.add((label, split))
-        problem = _problem(root / image, inside)
+        problem = problem_of(image)
         if problem == OUTSIDE:
             raise UserError(f"{path}, line {line}: {image} lies outside {root}")
         if problem:
@@ -162,11 +166,27 @@ def _split_folders(root, unsplit):
 
 
 def _subfolders(folder):
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """The folders in a folder, by name."""
+    return [
+        folder / entry.name
+        for entry in _entries(folder)
+        if not entry.name.startswith(".") and _is_folder(entry, folder)
+    ]
+
+
+def _entries(folder):
+    """What is in a folder, by name: an `os.DirEntry` or a `remote.Entry` each."""
+    found = folder.entries() if isinstance(folder, RemotePath) else os.scandir(folder)
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_folder(entry, folder):
+    """Whether it is a folder or a link to one."""
+    return entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and (folder / entry.name).is_dir())
 
 
 def _walk(folder, root, min_classes):
-    """`(file, class name, problem)` of the files in the class folders; the problem of an image is None.
+    """`(name, class name, problem)` of the files in the class folders; the problem of an image is None.
 
     A link that leads out of `root` is not followed: what it leads to is not part of the dataset.
     """
@@ -179,18 +199,35 @@ def _walk(folder, root, min_classes):
     inside = root.resolve()
     for class_folder in classes:
         problems = set()
-        for path in sorted(class_folder.rglob("*")):
-            is_image_name = path.suffix.lower() in decode.SUFFIXES
-            if path.name.startswith(".") or (path.is_dir() and not is_image_name):
-                continue
-            problem = _problem(path, inside) or (None if is_image_name else "not named like an image")
+        above = "" if folder == root else f"{folder.name}/"
+        for name, problem in _files(class_folder, f"{above}{class_folder.name}", inside):
             problems.add(problem)
-            yield path, class_folder.name, problem
+            yield name, class_folder.name, problem
         if None not in problems:
             hint = "; links that lead out of the dataset's folder are not followed" * (OUTSIDE in problems)
             raise UserError(
                 f"{printable(class_folder)}: no images in this class folder; add some or remove it{hint}"
             )
+
+
+def _files(folder, name, inside):
+    """`(name, problem)` of the files in a folder called `name`, and of those in its folders, in order."""
+    remote = isinstance(folder, RemotePath)
+    within = remote or folder.resolve().is_relative_to(inside)
+    for entry in _entries(folder):
+        path, is_image_name = f"{name}/{entry.name}", _has_image_suffix(entry.name)
+        # Another machine would have to be asked for each.
+        is_file = (remote and is_image_name) or entry.is_file(follow_symlinks=False)
+        if not entry.name.startswith(".") and (is_file or is_image_name or not _is_folder(entry, folder)):
+            # What is no link and lies in a folder that is inside needs no further look.
+            problem = None if is_file and within else _problem(folder / entry.name, inside)
+            yield path, problem or (None if is_image_name else "not named like an image")
+        if not is_file and entry.is_dir(follow_symlinks=False):
+            yield from _files(folder / entry.name, path, inside)
+
+
+def _has_image_suffix(name):
+    return os.path.splitext(name)[1].lower() in decode.SUFFIXES
 
 
 def _require_training_images(labels, place):
@@ -199,6 +236,30 @@ def _require_training_images(labels, place):
     for label, split in sorted(labels):
         if label not in trained:
             raise UserError(f"{place}: class {label!r} has images in {split}, but none in train")
+
+
+def _remote_problem(image):
+    """Why the name of an image in a remote folder is not used; whether there is one, reading it shows."""
+    name = posixpath.normpath(image)
+    return OUTSIDE if name.startswith(("/", "../")) or name in (".", "..") else None
+
+
+def _problems(root):
+    """Function from the name of an image in a folder to why it is not used; see `_problem`."""
+    inside, within, above = root.resolve(), {}, str(root)
+
+    def problem(image):
+        folder, name = os.path.split(image)
+        try:
+            plain = name not in ("", ".", "..") and stat.S_ISREG(os.lstat(os.path.join(above, image)).st_mode)
+        except (OSError, ValueError):
+            plain = False
+        if plain and folder not in within:
+            within[folder] = (root / folder).resolve().is_relative_to(inside)
+        # What is no link and lies in a folder that is inside needs no further look.
+        return None if plain and within[folder] else _problem(root / image, inside)
+
+    return problem
 
 
 def _problem(path, inside):

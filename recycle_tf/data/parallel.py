@@ -8,6 +8,10 @@ from tqdm import tqdm
 MAX_THREADS = 16
 """Maximum number of threads: each may hold a decoded image of a hundred megapixels."""
 
+MAX_AT_ONCE = 64
+"""Largest number of items that a thread takes at once: handing over one takes as long as checking a small
+image."""
+
 
 def each(function, items, description):
     """Calls `function` with each item, in threads.
@@ -23,12 +27,20 @@ def each(function, items, description):
         The results, in the order of `items`.
 
     Raises:
-        Exception: that of the first item, in their order, that raised one; calls that have not started by
+        Exception: that of the first item, in their order, that raised one; calls that no thread has taken by
             then are cancelled.
     """
-    pool = concurrent.futures.ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1))
+    threads = min(MAX_THREADS, os.cpu_count() or 1)
+    # Of few items fewer at once, so that all threads are busy until the end.
+    size = max(1, min(MAX_AT_ONCE, len(items) // (16 * threads)))
+    parts = [items[start : start + size] for start in range(0, len(items), size)]
+    results = []
+    pool = concurrent.futures.ThreadPoolExecutor(threads)
     try:
-        results = pool.map(function, items)
-        return list(tqdm(results, description, len(items), leave=False, disable=None, delay=0.5))
+        with tqdm(None, description, len(items), leave=False, disable=None, delay=0.5) as progress:
+            for found in pool.map(lambda part: [function(item) for item in part], parts):
+                results += found
+                progress.update(len(found))
+        return results
     finally:
         pool.shutdown(cancel_futures=True)

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import re
+import sys
 import zlib
 from collections import Counter
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from recycle_tf import options
 from recycle_tf.errors import UserError
+from recycle_tf.remote import RemotePath
 
 SHARES = {"validation": 0.15, "test": 0.15}
 """Fraction of every class that a split takes."""
@@ -146,7 +148,7 @@ def manifest_prefix(path, root, parameter):
 
     Args:
         path: `pathlib.Path` of the manifest.
-        root: `pathlib.Path` of the dataset's folder.
+        root: `pathlib.Path` or `RemotePath` of the dataset's folder.
         parameter: name of the parameter that gave the path, for messages.
 
     Returns:
@@ -155,6 +157,10 @@ def manifest_prefix(path, root, parameter):
     Raises:
         UserError: not a `.csv` in a folder that exists, or in one that does not contain `root`.
     """
+    if isinstance(root, RemotePath):
+        raise UserError(
+            f"`{parameter}={path}`: its paths are relative to its folder, and {root} is on another machine"
+        )
     folder, inside = path.parent.resolve(), root.resolve()
     if not (path.suffix == ".csv" and folder.is_dir()):
         raise UserError(f"`{parameter}={path}`: expected a .csv in an existing folder")
@@ -203,7 +209,7 @@ def read_manifest(path, default_split=None, source=None):
     rows = {}
     try:
         # With or without the byte order mark that spreadsheets write.
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             missing = columns - set(reader.fieldnames or ())
             if missing:
@@ -212,8 +218,11 @@ def read_manifest(path, default_split=None, source=None):
                 if source is not None and row.get("source") != source:
                     continue
                 digest = (row.get("sha256") or "").lower()
-                split = row.get("split", default_split)
-                rows[reader.line_num] = row["image"], row["label"], split, digest[:HASH_DIGITS]
+                # Of a million rows, few have another label or split.
+                label, split = (
+                    text and sys.intern(text) for text in (row["label"], row.get("split", default_split))
+                )
+                rows[reader.line_num] = row["image"], label, split, digest[:HASH_DIGITS]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -221,6 +230,14 @@ def read_manifest(path, default_split=None, source=None):
     for line, row in rows.items():
         _check_row(f"{path}, line {line}", *row, (*options.SPLITS, *filter(None, [default_split])))
     return rows
+
+
+def stored(manifest, part=None):
+    """`{id: (label, split)}` of a manifest, of the source `part` if it is of several; None without one."""
+    if not manifest:
+        return None
+    rows = read_manifest(manifest, source=part).values()
+    return {example: (label, split) for example, label, split, _ in rows}
 
 
 def _check_row(place, image, label, split, digest, valid_splits):

@@ -155,6 +155,9 @@ def open_source(config, run, strategy):
         manifest=earlier.manifest if earlier and earlier.manifest.is_file() else None,
         label_map=config.label_map,
         earlier_splits=_earlier_splits(config),
+        compare=run is None,
+        # Workers of a tf.data service read from where the images are.
+        keep=config.data_service is None,
     )
     if earlier and earlier.fingerprint != source.fingerprint:
         raise UserError(

@@ -10,7 +10,7 @@ from recycle_tf.api import data as api_data
 from recycle_tf.api import run as api_run
 from tests.api.conftest import TINY
 
-PUBLIC = [rt.open_dataset, rt.audit, rt.train, rt.open_run, rt.load, rt.compare, rt.average]
+PUBLIC = [rt.open_dataset, rt.audit, rt.shard, rt.train, rt.open_run, rt.load, rt.compare, rt.average]
 METHODS = [
     member
     for kind in (api_data.Dataset, api_run.Run)

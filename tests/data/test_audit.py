@@ -280,7 +280,7 @@ def test_training_is_warned(tmp_path):
 def test_a_large_dataset_is_not_searched(tmp_path, monkeypatch):
     root = write_scenes(tmp_path / "set")
     assert audit.leaks(sources.open_source(root)) == []
-    monkeypatch.setattr(sources, "MAX_COMPARED", 11)
+    monkeypatch.setattr(near_duplicates, "MAX_COMPARED", 11)
     source = sources.open_source(root)
     assert not source.thumbnails
     (line,) = audit.leaks(source)

@@ -1,5 +1,6 @@
 """Several sources in one training, and other names for classes."""
 
+import dataclasses
 import shutil
 import types
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from recycle_tf import options
-from recycle_tf.data import audit, joining, label_maps, pipeline, sources, splits
+from recycle_tf.data import audit, joining, label_maps, pipeline, sources, splits, tfds_builders
 from recycle_tf.errors import UserError
 from tests.conftest import write_photos
 
@@ -61,8 +62,8 @@ def builder(monkeypatch, photos):
 
     features = {"label": types.SimpleNamespace(names=names)}
     made = types.SimpleNamespace(info=types.SimpleNamespace(features=features))
-    monkeypatch.setattr(sources.tfds_builders, "prepare", lambda *_: made)
-    monkeypatch.setattr(sources.tfds_builders, "records", records)
+    monkeypatch.setattr(tfds_builders, "prepare", lambda *_: made)
+    monkeypatch.setattr(tfds_builders, "records", records)
 
 
 def test_a_builder_can_be_one_of_the_sources(builder, tmp_path):
@@ -202,7 +203,7 @@ def test_a_source_may_have_one_class_and_only_some_splits(photos, kitchen, tmp_p
 def batches_of(source, epochs=6, first_step=0, **arguments):
     """Indices of the training images that are drawn, `[epoch, place]`, by their labels."""
     train = source.splits["train"]
-    numbered = sources.dataclasses.replace(train, labels=np.arange(len(train)))
+    numbered = dataclasses.replace(train, labels=np.arange(len(train)))
     built = pipeline.build_training(
         numbered, len(train), 16, 4, augment="none", epochs=epochs, first_step=first_step, **arguments
     )

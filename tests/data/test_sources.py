@@ -1,8 +1,8 @@
 """Opening datasets."""
 
+import builtins
 import hashlib
 import os
-import pathlib
 import shutil
 import types
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from recycle_tf import options
-from recycle_tf.data import checks, sources, splits, tfds_builders
+from recycle_tf.data import audit, checks, sources, splits, tfds_builders
 from recycle_tf.errors import UserError
 from tests.conftest import write_photos
 
@@ -85,12 +85,13 @@ def test_dataset_yields_encoded_examples(photos):
 
 
 def test_every_file_is_read_once(photos, monkeypatch):
-    read = []
-    original = pathlib.Path.read_bytes
-    monkeypatch.setattr(pathlib.Path, "read_bytes", lambda path: read.append(path) or original(path))
+    read, open = [], builtins.open
+    monkeypatch.setattr(
+        "builtins.open", lambda path, *how, **more: read.append(path) or open(path, *how, **more)
+    )
     for mode in ("error", "skip", sources.REPORT):
         source = sources.open_source(photos, on_bad_image=mode)
-        assert sorted(read) == sorted(photos / name for name in everything(source))
+        assert sorted(read) == sorted(str(photos / name) for name in everything(source))
         assert len(source.thumbnails) == 36
         read.clear()
 
@@ -108,6 +109,16 @@ def test_a_manifest_repeats_the_split(photos, tmp_path):
         repeated = sources.open_source(str(photos), seed=3, split=method, manifest=path)
         assert everything(repeated) == everything(source)
         assert not repeated.thumbnails
+
+
+def test_the_reading_that_hashes_serves_the_search_for_leaks(photos):
+    """Also for a run that repeats the split of another one: nothing is read again."""
+    path = photos.parent / "split.csv"
+    splits.write_manifest(path, sources.open_source(str(photos)).manifest())
+    source = sources.open_source(str(photos), manifest=path, compare=True)
+    expected = audit.leaks(sources.open_source(str(photos)))
+    shutil.rmtree(photos)
+    assert audit.leaks(source) == expected
 
 
 def test_the_fingerprint_notices_a_longer_file(photos):
