@@ -104,7 +104,8 @@ class Dataset:
         Args:
             out: the `.csv` to write, in a folder that contains the dataset and the inbox.
             findings: the `audit.json` of this dataset, to review what it found; or None.
-            inbox: folder of new images, to be given a class; or None.
+            inbox: folder of new images, to be given a class, or a `.zip` of them, which is unpacked into a
+                folder of its name beside `out`; or None.
             port: where to listen, on this machine only; 0 for any port that is free.
 
         Yields:
