@@ -165,7 +165,7 @@ def open_source(
     sources, the classes of the first count: others must be in `label_map`.
 
     Args:
-        dataset: a folder, a `.csv`, the name of a builder in `datasets/` (`trashnet`, `trashnet/clean`), or
+        dataset: a folder, a `.csv`, the name of a TFDS builder (`trashnet`, `trashnet/clean`, `cifar10`), or
             several of these with + between them; see `joining.join`.
         on_bad_image: one of `options.ON_BAD_IMAGE`. With `"error"` the first file that cannot be used
             raises an error; damage that its header does not show is found when it is decoded. With `"skip"`
