@@ -28,16 +28,21 @@ def unpack(archive, folder):
         UserError: the archive is damaged, encrypted, too large, without images, or has a name that would lie
             outside the folder; or the folder holds something else or cannot be written.
     """
-    with files.reading(f"`inbox={archive}`"), zipfile.ZipFile(archive) as content:
+    place = f"`inbox={archive}`"
+    with files.reading(place), zipfile.ZipFile(archive) as content:
         members = _members(archive, content)
         if folder.exists():
             return _check_same(archive, content, members, folder)
         with files.writing(folder), files.replacing_folder(folder) as temporary:
             for name, member in members.items():
-                place = temporary / name
-                place.parent.mkdir(parents=True, exist_ok=True)
+                (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 # zipfile reads no more bytes than the size that was checked, and compares their CRC-32.
-                with content.open(member) as source, open(place, "xb") as target:
+                with (
+                    files.reading(place),
+                    content.open(member) as source,
+                    files.writing(folder),
+                    open(temporary / name, "xb") as target,
+                ):
                     shutil.copyfileobj(source, target)
 
 

@@ -129,3 +129,20 @@ def test_a_folder_with_something_else_is_not_touched(photos, archive):
         open_review(photos, inbox=archive)
     assert [path.name for path in (photos.parent / "new").iterdir()] == ["a.png"]
     assert (photos.parent / "new" / "a.png").read_bytes() == b"mine"
+
+
+def test_a_place_in_the_archive_that_does_not_exist(photos, archive):
+    content = bytearray(archive.read_bytes())
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 42 : entry + 46] = (2**31).to_bytes(4, "little")
+    archive.write_bytes(content)
+    with pytest.raises(UserError, match=r"`inbox=.*new\.zip`: cannot be read"):
+        open_review(photos, inbox=archive)
+    assert not (photos.parent / "new").exists()
+
+
+def test_two_names_for_one_file(photos):
+    archive = write_zip(photos.parent / "new.zip", [("a.png", b"1"), ("a.png/b.png", b"2")])
+    with pytest.raises(UserError, match=r"new: cannot be written"):
+        unpack.unpack(archive, photos.parent / "new")
+    assert not (photos.parent / "new").exists()
