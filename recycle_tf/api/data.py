@@ -57,7 +57,7 @@ class Dataset:
         Raises:
             UserError: no such split.
 
-        Example:
+        Examples:
             >>> figure = data.show(columns=3)
             >>> len(figure.axes)  # six classes
             18
@@ -80,7 +80,7 @@ class Dataset:
         Raises:
             UserError: the dataset is not a folder, or the file cannot be written.
 
-        Example:
+        Examples:
             >>> data.write_manifest("photos.csv")
             72
         """
@@ -220,7 +220,7 @@ def open_dataset(
     Raises:
         UserError: no such dataset, or one without two classes.
 
-    Example:
+    Examples:
         >>> data = rt.open_dataset("photos")
         >>> data.classes
         ('cardboard', 'glass', 'metal', 'paper', 'plastic', 'trash')
@@ -257,7 +257,7 @@ def audit(data, out=None, labels=None, weights=None, manifest=None, **how):
     Raises:
         UserError: no such dataset or run, or something cannot be written.
 
-    Example:
+    Examples:
         >>> report = rt.audit(data)
         >>> report.blocking
         0
