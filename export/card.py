@@ -2,7 +2,7 @@
 
 import re
 
-from recycle_tf.evaluation import metrics
+from recycle_tf.evaluation import metrics, rules
 
 from .artifact import translations
 
@@ -97,6 +97,7 @@ def make_card(spec, rows, source=None, summary=None, elsewhere=None):
         "license": spec.get("license", "not stated"),
         "trained on": f"{spec['dataset']}, fingerprint {spec['dataset_fingerprint']}",
         "input size": f"{spec['image_size']} x {spec['image_size']} pixels",
+        "bins": _bins(spec["rules"]) if "rules" in spec else "none: no rules were given, only classes",
     }
     names = translations(spec)
     columns = zip(spec["labels"], *names.values(), strict=True)
@@ -120,6 +121,13 @@ def make_card(spec, rows, source=None, summary=None, elsewhere=None):
 def escape(text):
     """A text as Markdown on one line: without markup, HTML or cell borders."""
     return re.sub(r"([\\`*_\[\]<>|&~])", r"\\\1", " ".join(text.split()))
+
+
+def _bins(place):
+    """Whose rules say which bin, from when on, and their source, as far as these are known."""
+    name = rules.text(place["name"], "en")
+    found = [f"{len(place['bins'])}, by the rules of {name}", place["valid"], f"source: {place['source']}"]
+    return "; ".join(filter(None, found))
 
 
 def _measured(rows, source, summary):

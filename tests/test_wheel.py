@@ -12,6 +12,7 @@ import pytest
 
 import recycle_tf
 from tests.conftest import ROOT, tiny_training, write_photos
+from tests.export.conftest import make_mild
 
 pytestmark = pytest.mark.slow
 
@@ -87,8 +88,9 @@ def test_datasets_is_still_hugging_faces(environment, tmp_path):
 def test_the_console_script_does_the_whole_path(environment, tmp_path):
     photos = write_photos(tmp_path / "photos", count=20)
     command = environment / "recycle-tf"
-    run(command, "train", *tiny_training(photos), "--epochs=4", "--run_dir=mine", cwd=tmp_path)
+    run(command, "train", *tiny_training(photos), "--epochs=6", "--run_dir=mine", cwd=tmp_path)
     assert "accuracy" in run(command, "evaluate", "--run=mine", cwd=tmp_path)
+    make_mild(tmp_path / "mine")
     assert "verified" in run(command, "export", "--run=mine", "--max_drop=20", cwd=tmp_path)
     answers = run(
         command, "predict", "--model=mine/export/model_int8.tflite", photos / "jar" / "jar0.png", cwd=tmp_path

@@ -5,12 +5,13 @@ import {network} from "./network.js";
 import {decode, draw, prepare} from "./image.js";
 import {decide, localized} from "./rules.js";
 import {isUnlike, unlike} from "./unlike.js";
+import {archive, keep, stamp} from "./unsure.js";
 import {TEXTS} from "./texts.js";
 
 const find = (id) => document.getElementById(id);
 const [photo, video] = [find("photo"), find("video")];
 /** State of the page; every change goes through `show`. */
-const shown = {language: navigator.language.startsWith("ko") ? "ko" : "en", state: "loading"};
+const shown = {language: navigator.language.startsWith("ko") ? "ko" : "en", state: "loading", unsure: 0};
 let requests = 0;
 
 function show(changes) {
@@ -36,6 +37,8 @@ function show(changes) {
     find("likelihoods").setAttribute("aria-label", text("alternatives"));
     find("speed").textContent = text("speed", shown.milliseconds);
   }
+  find("save").hidden = !shown.unsure || state === "live";
+  find("saveText").textContent = text("save", {count: shown.unsure});
   if (spec) find("about").replaceChildren(...about());
 }
 
@@ -80,7 +83,6 @@ function placed(name) {
 /** What is shown for an image that the network cannot know. */
 function stranger() {
   const share = percent(Math.min(unlike(shown.probabilities), 0.99));
-  find("answer").dataset.sure = "false";
   return [
     element("span", "icon question", "?"),
     element("p", "name", text("unlike")),
@@ -89,12 +91,19 @@ function stranger() {
   ];
 }
 
-function answer() {
-  if (isUnlike(shown.spec, shown.probabilities)) return stranger();
-  const {spec, order, probabilities} = shown;
+/** Whether the network can know the image, whether it is sure, and the decision by the rules if there are any. */
+function judge(spec, probabilities) {
+  const known = !isUnlike(spec, probabilities);
   const decision = spec.rules && decide(spec, probabilities);
-  const sure = decision ? decision.sure : probabilities[order[0]] >= (spec.threshold ?? 0);
+  const certain = decision ? decision.sure : Math.max(...probabilities) >= (spec.threshold ?? 0);
+  return {known, sure: known && certain, decision};
+}
+
+function answer() {
+  const {spec, order, probabilities} = shown;
+  const {known, sure, decision} = shown.verdict;
   find("answer").dataset.sure = String(sure);
+  if (!known) return stranger();
   if (!sure) return doubt(decision);
   const best = decision ? placed(decision.bin) : named(order[0]);
   const probability = decision ? decision.probability : probabilities[order[0]];
@@ -183,11 +192,11 @@ function about() {
   return Object.entries(rows).flatMap(([key, value]) => [element("dt", "", text(key)), element("dd", "", value)]);
 }
 
-/** Classifies the pixels that `read` returns, and shows the image at `url`. */
-async function classify(url, read) {
+/** Shows an image File and classifies the pixels that `read` returns. */
+async function classify(file, read) {
   const number = ++requests;
   URL.revokeObjectURL(photo.src);
-  photo.src = url;
+  photo.src = URL.createObjectURL(file);
   show({state: "computing"});
   // Lets the browser draw the page before the computation blocks it.
   await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
@@ -201,7 +210,10 @@ async function classify(url, read) {
     if (number !== requests) return;
     const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
     const milliseconds = {read: Math.round(prepared - start), network: (computed - prepared).toFixed(1)};
-    show({state: "answered", probabilities, order, milliseconds});
+    const verdict = judge(spec, probabilities);
+    if (!verdict.sure) shown.unsure = await keep(file);
+    if (number !== requests) return;
+    show({state: "answered", probabilities, order, milliseconds, verdict});
   } catch {
     photo.removeAttribute("src");
     show({state: "unreadable"});
@@ -209,7 +221,7 @@ async function classify(url, read) {
 }
 
 function classifyFile(file) {
-  if (file) classify(URL.createObjectURL(file), () => decode(file));
+  if (file) classify(file, () => decode(file));
 }
 
 async function startCamera() {
@@ -244,8 +256,16 @@ find("shutter").addEventListener("click", async () => {
   stopCamera();
   const canvas = Object.assign(document.createElement("canvas"), {width: image.width, height: image.height});
   canvas.getContext("2d").putImageData(image, 0, 0);
-  await classify(canvas.toDataURL("image/jpeg"), () => image);
+  const content = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg"));
+  await classify(new File([content], `camera_${stamp()}.jpg`), () => image);
   find("camera").focus();
+});
+find("save").addEventListener("click", () => {
+  const file = archive();
+  const link = Object.assign(document.createElement("a"), {href: URL.createObjectURL(file), download: file.name});
+  link.click();
+  // The browser reads the file after the click.
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 });
 for (const input of [find("file"), find("snapshot")]) {
   input.addEventListener("change", () => {

@@ -71,7 +71,7 @@ def average(paths, run_dir, proportions=None, progress=iter):
     Raises:
         UserError: the runs differ, or the folder exists or cannot be written.
 
-    Example:
+    Examples:
         >>> both, tried = rt.average([run, run], "runs/both", proportions=(1, 1))
         >>> tried[0].proportions
         (0.5, 0.5)

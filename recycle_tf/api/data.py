@@ -58,7 +58,7 @@ class Dataset:
         Raises:
             UserError: no such split.
 
-        Example:
+        Examples:
             >>> figure = data.show(columns=3)
             >>> len(figure.axes)  # six classes
             18
@@ -81,7 +81,7 @@ class Dataset:
         Raises:
             UserError: the dataset is not a folder, or the file cannot be written.
 
-        Example:
+        Examples:
             >>> data.write_manifest("photos.csv")
             72
         """
@@ -105,7 +105,8 @@ class Dataset:
         Args:
             out: the `.csv` to write, in a folder that contains the dataset and the inbox.
             findings: the `audit.json` of this dataset, to review what it found; or None.
-            inbox: folder of new images, to be given a class; or None.
+            inbox: folder of new images, to be given a class, or a `.zip` of them, which is unpacked into a
+                folder of its name beside `out`; or None.
             port: where to listen, on this machine only; 0 for any port that is free.
 
         Yields:
@@ -222,7 +223,7 @@ def open_dataset(
     Raises:
         UserError: no such dataset, or one without two classes.
 
-    Example:
+    Examples:
         >>> data = rt.open_dataset("photos")
         >>> data.classes
         ('cardboard', 'glass', 'metal', 'paper', 'plastic', 'trash')
@@ -259,7 +260,7 @@ def audit(data, out=None, labels=None, weights=None, manifest=None, **how):
     Raises:
         UserError: no such dataset or run, or something cannot be written.
 
-    Example:
+    Examples:
         >>> report = rt.audit(data)
         >>> report.blocking
         0

@@ -55,7 +55,7 @@ class Run:
         Raises:
             UserError: no epoch has ended yet.
 
-        Example:
+        Examples:
             >>> run.plot_history().axes[0].get_xlabel()
             'epoch'
         """
@@ -84,7 +84,7 @@ class Run:
         Raises:
             UserError: the data is missing or has other classes, or the report cannot be written.
 
-        Example:
+        Examples:
             >>> result = run.evaluate()
             >>> 0 <= result.accuracy <= 1
             True
@@ -116,7 +116,7 @@ class Run:
         Raises:
             UserError: as `evaluate`.
 
-        Example:
+        Examples:
             >>> threshold, (own,) = run.at_precision(run.evaluate(), 0.5)
             >>> own.answered <= own.examples
             True
@@ -162,7 +162,7 @@ class Run:
         Raises:
             UserError: the other run has other classes, or as `evaluate`.
 
-        Example:
+        Examples:
             >>> run.compare(run).p_value
             1.0
         """
@@ -185,7 +185,7 @@ class Run:
         Raises:
             UserError: there is no model yet, an image cannot be read, or the data is missing.
 
-        Example:
+        Examples:
             >>> figure = run.explain(image, nearest=0)
             >>> len(figure.axes) > 1
             True
@@ -221,7 +221,7 @@ class Run:
         Raises:
             UserError: an unknown setting, something is missing, or a file was rejected.
 
-        Example:
+        Examples:
             >>> paths = run.export("tflite_float32")
             tflite_float32   verified
             ...
@@ -268,7 +268,7 @@ def train(dataset, **settings):
     Raises:
         UserError: an unknown setting or invalid value, or data that cannot be used.
 
-    Example:
+    Examples:
         >>> run = rt.train(data, epochs=1, run_dir="runs/short", **tiny)
         data      photos: 6 classes, 48 train, 12 validation, 12 test
         ...
@@ -298,7 +298,7 @@ def open_run(path):
     Raises:
         UserError: no such folder, or not a run.
 
-    Example:
+    Examples:
         >>> rt.open_run(run.path).classes == run.classes
         True
     """
@@ -317,7 +317,7 @@ def compare(paths):
     Raises:
         UserError: not a run, one without a model or report, or one of other data.
 
-    Example:
+    Examples:
         >>> rt.compare([run])[0].parameters > 1000
         True
     """
@@ -338,7 +338,7 @@ def load(path, rules=None):
         UserError: no such file or folder, one that was not exported by this package, or a class without a
             bin.
 
-    Example:
+    Examples:
         >>> clf = rt.load(run)
         >>> answers = clf.predict(image)  # a path, a folder, a pattern, a PIL image, an array, or a list
         >>> answers[0].label in clf.labels

@@ -8,6 +8,7 @@ Image files are never changed. The same command resumes a review.
     python -m recycle_tf audit --dataset=photos --labels=runs/mine
     python -m recycle_tf review --dataset=photos --findings=audit/photos/audit.json --out=reviewed.csv
     python -m recycle_tf review --dataset=photos --inbox=new_photos --out=reviewed.csv
+    python -m recycle_tf review --dataset=photos --inbox=not_sure_20261127_105900.zip --out=reviewed.csv
 
 The page can be opened on this machine only. From another one, with --port=8000:
 `ssh -L 8000:127.0.0.1:8000 HOST`.
@@ -50,7 +51,9 @@ def _parse(argv):
     flags.DEFINE_string(
         "findings", None, "The audit.json of this dataset: review what it found.", flag_values=values
     )
-    flags.DEFINE_string("inbox", None, "A folder of new images, to be given a class.", flag_values=values)
+    flags.DEFINE_string(
+        "inbox", None, "A folder or a .zip of new images, to be given a class.", flag_values=values
+    )
     flags.DEFINE_string(
         "out", None, "The .csv to write, in a folder that contains dataset and inbox.", flag_values=values
     )

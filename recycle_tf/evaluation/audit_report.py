@@ -27,8 +27,8 @@ _SHADES = dict(zip(options.SPLITS, (BLUE, "#7fb2c4", "#f0a04b"), strict=True))
 
 _STYLE = """
 table { border-collapse: collapse } td, th { padding: .15rem .8rem .15rem 0; text-align: left }
-td.n, th.n { text-align: right } td { overflow-wrap: anywhere }
-.bar { display: flex; height: 1.1rem; width: 28rem } .bar div { height: 100% }
+td.n, th.n { text-align: right; white-space: nowrap } td { overflow-wrap: anywhere }
+.bar { display: flex; height: 1.1rem; width: min(28rem, 40vw) } .bar div { height: 100% }
 .key { display: inline-block; width: .8rem; height: .8rem; margin: 0 .3rem 0 1rem }
 .group { display: flex; flex-wrap: wrap; gap: .6rem; margin: 0 0 1.2rem; padding: .6rem; background: #f4f6f7 }
 .group > p { flex-basis: 100%; margin: 0; color: #555 } figure { margin: 0; width: 220px }

@@ -70,8 +70,14 @@ def _run(run):
         "path": shlex.quote(str(run.path)),
         "arch": config["arch"],
         "dataset": config["dataset"],
-        "image_size": config["image_size"] or registry.find(config["arch"]).config.image_size,
+        "image_size": config["image_size"] or _own_size(config),
     }
+
+
+def _own_size(config):
+    """The image size of the architecture with its overrides: `phi` changes it."""
+    overrides = TrainConfig(overrides=config["overrides"]).model_overrides()
+    return registry.override(config["arch"], registry.find(config["arch"]).config, overrides).image_size
 
 
 def _settings(run):

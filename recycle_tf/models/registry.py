@@ -127,7 +127,7 @@ def create_model(arch, num_classes, image_size=None, weights=None, remat=False, 
         UserError: unknown architecture or override, weights that do not fit, an image size that is too small,
             or `remat` for a network without blocks.
 
-    Example:
+    Examples:
         >>> model = create_model("resnet18", num_classes=6, image_size=128, filters=32)
     """
     row = find(arch)

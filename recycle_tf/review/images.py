@@ -7,6 +7,7 @@ import pathlib
 from recycle_tf.data import decode, parallel, splits
 from recycle_tf.errors import UserError
 from recycle_tf.paths import from_user
+from recycle_tf.review import unpack
 
 INBOX_SPLIT = "train"
 """Split of new images: the test split stays as it is, so that runs before and after remain comparable."""
@@ -84,14 +85,15 @@ def collect(source, out, findings=None, inbox=None):
         source: the `data.sources.Source` of a folder or a manifest.
         out: `pathlib.Path` of the manifest that will be written.
         findings: path of the `audit.json` of the same dataset; or None.
-        inbox: path of a folder of new images; or None.
+        inbox: path of a folder of new images, or of a `.zip`, which is unpacked beside `out`; or None.
 
     Returns:
         A `Review`.
 
     Raises:
         UserError: the dataset is not a folder or a manifest, a path that the manifest could not name, an
-            inbox without images, or findings that are damaged or of another dataset.
+            inbox without images, one that `unpack` rejects, or findings that are damaged or of another
+            dataset.
     """
     if source.root is None:
         raise UserError(f"{source.name}: only a folder or a .csv can be reviewed")
@@ -116,9 +118,12 @@ def collect(source, out, findings=None, inbox=None):
 
 
 def _inbox(out, folder, known):
-    """The images in a folder of new photographs, by name, without the files that the dataset has already."""
+    """The images in a folder or archive of new photographs, by name, without files that the dataset has."""
+    if folder.suffix.lower() == ".zip" and folder.is_file():
+        archive, folder = folder, out.parent / folder.stem
+        unpack.unpack(archive, folder)
     if not folder.is_dir():
-        raise UserError(f"`inbox={folder}`: no such folder")
+        raise UserError(f"`inbox={folder}`: no such folder or .zip")
     prefix, root = splits.manifest_prefix(out, folder, "out"), folder.resolve()
     files = [
         file

@@ -2,10 +2,13 @@
 
 import json
 import re
+import types
 
 import pytest
 
-from recycle_tf import runs
+from recycle_tf import create_model, runs
+from recycle_tf.config import TrainConfig
+from recycle_tf.evaluation import page
 from recycle_tf.evaluation.page import FILES
 
 
@@ -38,3 +41,19 @@ def test_both_languages_say_everything():
         fields = [set(re.findall(r"{\w+}", str(texts[key]))) for texts in (english, korean)]
         assert fields[0] == fields[1], key
         assert isinstance(value, type(korean[key]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({"image_size": None, "overrides": ""}, 224),
+        ({"image_size": None, "overrides": "phi=1.0"}, 258),
+        ({"image_size": 96, "overrides": "phi=1.0"}, 96),
+    ],
+)
+def test_it_shows_the_image_size_of_the_network(settings, size):
+    config = {"arch": "efficientnet_b0", "dataset": "photos", **settings}
+    run = types.SimpleNamespace(path=FILES, config=config)
+    assert page._run(run)["image_size"] == size
+    overrides = TrainConfig(**config).model_overrides()
+    assert create_model("efficientnet_b0", 2, settings["image_size"], **overrides).input_shape[1] == size

@@ -124,17 +124,23 @@ def served(folder):
         server.shutdown()
 
 
-@pytest.fixture(scope="session")
-def mild_run(finished_run, tmp_path_factory):
-    """The run with a temperature of 1, a threshold that every answer reaches, and familiar with everything.
+def make_mild(run):
+    """Gives a run a temperature of 1, a threshold that every answer reaches, and familiarity with everything.
 
     The tiny network answers its 9 validation images correctly, so that its own temperature is the lowest
-    possible one, which multiplies all differences between formats by 20.
+    possible one, which multiplies all differences between formats by 20. What 42 images say about familiarity
+    changes with the last bits of a feature.
     """
-    run = shutil.copytree(finished_run, tmp_path_factory.mktemp("mild") / "run")
     file = run / "calibration.json"
     mild = {"temperature": 1.0, "threshold": 0.3, "unlike": {"threshold": 0.5, "limit": 0.0, "width": 1e-3}}
     file.write_text(json.dumps(json.loads(file.read_text()) | mild))
+
+
+@pytest.fixture(scope="session")
+def mild_run(finished_run, tmp_path_factory):
+    """A copy of the run, made mild."""
+    run = shutil.copytree(finished_run, tmp_path_factory.mktemp("mild") / "run")
+    make_mild(run)
     return run
 
 

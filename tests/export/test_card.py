@@ -1,7 +1,8 @@
 """The model card."""
 
 from export import card
-from tests.export.conftest import FILES
+from recycle_tf.evaluation import rules
+from tests.export.conftest import FILES, RULES
 
 
 def test_the_card_lists_what_was_exported(exported):
@@ -42,6 +43,16 @@ def test_labels_author_and_license_are_escaped():
     assert "- author: A # Heading" in text
     assert "- license: \\[x\\](javascript:y) \\& \\*z\\* \\_u\\_" in text
     assert text.count("\n# ") == 0
+
+
+def test_whose_rules_and_how_many_bins():
+    place = rules.parse(RULES, "test")
+    text = make(labels=["can", "jar"], rules=place.content(["can", "jar"]))
+    assert "- bins: 2, by the rules of Here; since yesterday; source: a sign\n" in text
+    unknown = rules.parse({**RULES, "name": {"ko": "이곳*"}, "valid": ""}, "test")
+    text = make(labels=["can", "jar"], rules=unknown.content(["can", "jar"]))
+    assert "- bins: 2, by the rules of 이곳\\*; source: a sign\n" in text
+    assert "- bins: none: no rules were given, only classes\n" in make()
 
 
 def test_what_was_measured_elsewhere():

@@ -1,11 +1,13 @@
 """The page in a real browser, through its file input, and the runtime that it computes with."""
 
+import base64
 import contextlib
 import io
 import json
 import re
 import shutil
 import subprocess
+import zipfile
 
 import numpy as np
 import pytest
@@ -13,10 +15,11 @@ from PIL import Image
 
 from export import web
 from recycle_tf import options
-from recycle_tf.data import decode
+from recycle_tf.data import decode, sources
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import litert, rules
-from tests.conftest import require
+from recycle_tf.review import images as review_images
+from tests.conftest import require, write_photos
 from tests.export.conftest import RULES, served, succeed
 
 
@@ -244,6 +247,93 @@ def test_an_image_unlike_those_of_training_in_both_languages(browser, run, tmp_p
         assert answer.text.startswith("?\n모르는 사진입니다\n")
 
 
+@pytest.fixture
+def unsure(browser, run, tmp_path):
+    """A page that is sure of nothing."""
+    folder = shutil.copytree(run / "export" / "web", tmp_path / "web")
+    spec = json.loads((folder / "spec.json").read_text(encoding="utf-8"))
+    (folder / "spec.json").write_text(json.dumps(spec | {"threshold": 1.01}))
+    with served(folder) as port:
+        yield open_page(browser, address_of(port))
+
+
+def save(browser, folder):
+    """Presses the button that saves photographs; returns the path of what was downloaded."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    browser.find_element("id", "save").click()
+    WebDriverWait(browser, 60).until(lambda _: list(folder.glob("*.zip")))
+    return next(folder.glob("*.zip"))
+
+
+def test_unsure_photographs_are_saved_and_reviewed(unsure, tmp_path):
+    photos = write_photos(tmp_path / "photos")
+    button = unsure.find_element("id", "save")
+    assert not button.is_displayed()
+    given = {}
+    for number, (folder, name) in enumerate([("a", "병 1.jpg"), ("b", "병 1.jpg"), ("c", "병 1-2.PNG")]):
+        (tmp_path / folder).mkdir()
+        given[folder] = tmp_path / folder / name
+        Image.new("RGB", (60, 40), (80 * number, 99, 9)).save(given[folder])
+        ask(unsure, given[folder])
+        assert button.text == f"Save unsure photos ({number + 1})"
+    ask(unsure, given["a"])  # The same again is not kept twice.
+    unsure.find_element("css selector", "button[lang=ko]").click()
+    assert button.text == "잘 모르는 사진 저장 (3)"
+    (tmp_path / "downloads").mkdir()
+    archive = save(unsure, tmp_path / "downloads")
+    assert re.fullmatch(r"not_sure_\d{8}_\d{6}\.zip", archive.name)
+    expected = {"병 1.jpg": "a", "병 1-2.jpg": "b", "병 1-2.PNG": "c"}
+    with zipfile.ZipFile(archive) as content:
+        assert content.testzip() is None
+        assert {name: content.read(name) for name in content.namelist()} == {
+            name: given[folder].read_bytes() for name, folder in expected.items()
+        }
+    review = review_images.collect(sources.open_source(str(photos)), tmp_path / "out.csv", inbox=archive)
+    new = [review.images[index] for index in review.order]
+    assert {image.name for image in new} == {f"{archive.stem}/{name}" for name in expected}
+    assert all(image.label is None and image.file.is_file() for image in new)
+
+
+def test_a_photograph_of_the_camera_is_saved(unsure, tmp_path):
+    unsure.find_element("id", "camera").click()
+    wait_for(unsure, "live")
+    unsure.find_element("id", "shutter").click()
+    wait_for(unsure, "answered")
+    with zipfile.ZipFile(save(unsure, tmp_path)) as content:
+        (member,) = content.infolist()
+        image = Image.open(io.BytesIO(content.read(member)))
+    assert re.fullmatch(r"camera_\d{8}_\d{6}\.jpg", member.filename)
+    natural = "const {naturalWidth, naturalHeight} = document.getElementById('photo');"
+    assert [*image.size] == unsure.execute_script(f"{natural} return [naturalWidth, naturalHeight]")
+
+
+def test_sure_answers_are_not_saved(page, run):
+    ask(page, next((run / "export" / "golden").glob("*.png")))
+    assert page.find_element("id", "answer").get_attribute("data-sure") == "true"
+    assert not page.find_element("id", "save").is_displayed()
+
+
+def test_python_reads_what_the_page_packs(tmp_path):
+    given = {"a.jpg": b"123456789", "사진 é.png": bytes(range(256)) * 300, "empty.gif": b""}
+    encoded = [[name, base64.b64encode(content).decode()] for name, content in given.items()]
+    expression = f"""
+        (await Promise.all({json.dumps(encoded)}.map(async ([name, content]) => {{
+            const bytes = new Uint8Array(Buffer.from(content, "base64"));
+            const date = new Date(2026, 10, 27, 23, 59, 58);
+            return {{name, date, crc: page.crc32(bytes), blob: new Blob([bytes])}};
+        }})).then((files) => page.zip(files).arrayBuffer())
+            .then((all) => Buffer.from(all).toString("base64")))
+    """
+    packed = base64.b64decode(in_node(tmp_path, "zip", expression))
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert archive.testzip() is None
+        assert {name: archive.read(name) for name in archive.namelist()} == given
+        assert archive.infolist()[0].CRC == 0xCBF43926  # The check value of CRC-32.
+        assert {member.date_time for member in archive.infolist()} == {(2026, 11, 27, 23, 59, 58)}
+
+
 def test_a_korean_browser_shows_korean(start_browser, address, run):
     with start_browser("ko") as browser:
         open_page(browser, address)
@@ -261,7 +351,8 @@ def test_the_camera(page):
     wait_for(page, "live")
     page.find_element("id", "shutter").click()
     wait_for(page, "answered")
-    assert page.find_element("id", "photo").get_attribute("src").startswith("data:image/jpeg")
+    assert page.find_element("id", "photo").get_attribute("src").startswith("blob:")
+    assert page.execute_script("return document.getElementById('photo').naturalWidth") > 0
 
 
 @pytest.mark.parametrize("media", ["{getUserMedia: () => Promise.reject(new Error('none'))}", "undefined"])
