@@ -68,8 +68,9 @@ class TrainConfig:
         "trashnet",
         "trashnet, trashnet/clean, recyclables_synth, an image classification dataset of TFDS such as "
         "cifar10, a folder with one subfolder of images per class or a .csv file with the columns "
-        "image,label,split (both also at gs:// or s3://), or a folder that `recycle-tf shard` wrote; or several "
-        "of these, for example trashnet+photos+more.csv. A path with a + in it can only be used alone.",
+        "image,label,split (both also at gs:// or s3://), or a folder that `recycle-tf shard` wrote; or "
+        "several of these, for example trashnet+photos+more.csv. A path with a + in it can only be used "
+        "alone.",
     )
     label_map: str | None = _setting(
         None,

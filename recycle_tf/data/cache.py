@@ -101,7 +101,8 @@ def fill(images, split, resize, decode):
     dataset = tf.data.Dataset.range(len(split)).map(
         lambda index: decode(split.encoded(index), size, resize), num_parallel_calls=tf.data.AUTOTUNE
     )
-    progress = tqdm(dataset.as_numpy_iterator(), "decoding", len(split), leave=False, disable=None)
+    images_in_order = parallel.without_autotune(dataset).as_numpy_iterator()
+    progress = tqdm(images_in_order, "decoding", len(split), leave=False, disable=None)
     try:
         for index, image in enumerate(progress):
             images[index] = image

@@ -18,6 +18,7 @@ from recycle_tf.data import cutout, keras_cv_policies, sources, wild
 from recycle_tf.data import data_service as service
 from recycle_tf.data import decode as decoding
 from recycle_tf.data import mix as mixing
+from recycle_tf.data.parallel import without_autotune
 from recycle_tf.errors import UserError
 
 WORKING_SCALE = 1.5
@@ -50,7 +51,7 @@ def build_evaluation(split, num_classes, image_size, batch_size, resize="stretch
 
     dataset = tf.data.Dataset.range(len(split)).map(example, num_parallel_calls=tf.data.AUTOTUNE)
     dataset = dataset.batch(batch_size).map(batch, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    return without_autotune(dataset.prefetch(tf.data.AUTOTUNE))
 
 
 def build_training(*arguments, first_step=0, share=(0, 1), **settings):
@@ -175,7 +176,7 @@ class TrainingBatches:
         )
         if self.data_service:
             dataset = service.distribute(dataset, self.data_service)
-        return dataset.prefetch(tf.data.AUTOTUNE)
+        return without_autotune(dataset.prefetch(tf.data.AUTOTUNE))
 
     def in_order(self):
         """Every image of the split once, in order, as `reader` reads it: without augmentation.
@@ -186,7 +187,7 @@ class TrainingBatches:
         read, read_batch = self.reader
         dataset = tf.data.Dataset.range(len(self.labels)).map(read, num_parallel_calls=tf.data.AUTOTUNE)
         dataset = dataset.batch(self.batch_size).map(read_batch, num_parallel_calls=tf.data.AUTOTUNE)
-        return dataset.prefetch(tf.data.AUTOTUNE)
+        return without_autotune(dataset.prefetch(tf.data.AUTOTUNE))
 
     def with_labels(self, labels):
         """The same batches with other labels: `[examples, width]`."""

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from recycle_tf import files, options
 from recycle_tf.data import examples, splits
+from recycle_tf.data.parallel import without_autotune
 from recycle_tf.errors import UserError
 from recycle_tf.remote import RemotePath
 
@@ -209,7 +210,7 @@ def _contents(name, split, chosen):
     indices = tf.data.Dataset.from_tensor_slices(np.asarray(chosen, np.int64))
     contents = indices.map(split.encoded, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     try:
-        yield from zip(chosen, contents.as_numpy_iterator(), strict=True)
+        yield from zip(chosen, without_autotune(contents).as_numpy_iterator(), strict=True)
     except tf.errors.OpError as error:
         bad = examples.first_unreadable(split)
         raise UserError(f"{bad or name}: missing or damaged; replace it or remove it") from error

@@ -46,8 +46,8 @@ def open_source(
     sources, the classes of the first count: others must be in `label_map`.
 
     Args:
-        dataset: a folder, also of `shards`, a `.csv`, the name of a TFDS builder (`trashnet`, `trashnet/clean`,
-            `cifar10`), or several of these with + between them; see `joining.join`.
+        dataset: a folder, also of `shards`, a `.csv`, the name of a TFDS builder (`trashnet`,
+            `trashnet/clean`, `cifar10`), or several of these with + between them; see `joining.join`.
         on_bad_image: one of `options.ON_BAD_IMAGE`. `"error"` raises an error for the first file that cannot
             be used; damage that its header does not show is found when it is decoded. `"skip"` decodes every
             image; unusable files are left out and listed in `Source.ignored`. `REPORT`, for an audit, decodes

@@ -128,9 +128,8 @@ def _builder_of_tfds(dataset, name, data_dir):
         builder = tfds.builder(dataset, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError:
         close = difflib.get_close_matches(name, tfds.list_builders(with_community_datasets=False))
-        raise UserError(
-            f"{shown}: no such folder, and no dataset of that name; {did_you_mean(name, [*names(), *close])}"
-        ) from None
+        meant = did_you_mean(name, sorted({*names(), *close}))
+        raise UserError(f"{shown}: no such folder, and no dataset of that name; {meant}") from None
     except (ValueError, AssertionError, ImportError) as error:
         raise UserError(f"{shown}: {' '.join(str(error).split()):.300}") from error
     features = builder.info.features

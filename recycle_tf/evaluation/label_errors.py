@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from recycle_tf import runs
 from recycle_tf.data import audit, decode
+from recycle_tf.data.parallel import without_autotune
 from recycle_tf.errors import UserError
 from recycle_tf.models import registry
 from recycle_tf.options import SPLITS
@@ -183,7 +184,8 @@ def extract(source, places, model, resize):
             lambda index, split=split: decode.decode(split.encoded(index), size, resize),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
-        batches = tqdm(images.batch(BATCH).prefetch(1), f"features of {name}", leave=False, disable=None)
+        images = without_autotune(images.batch(BATCH).prefetch(1))
+        batches = tqdm(images, f"features of {name}", leave=False, disable=None)
         found += [model.predict_on_batch(batch) for batch in batches]
     return np.concatenate(found)
 

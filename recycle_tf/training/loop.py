@@ -10,7 +10,7 @@ import keras
 from recycle_tf.config import in_steps
 from recycle_tf.models import registry
 from recycle_tf.training import losses, multi_worker, preflight, quantization
-from recycle_tf.training.batch_norm import synchronize_batch_norm
+from recycle_tf.training.batch_norm import fuse_batch_norm, synchronize_batch_norm
 from recycle_tf.training.callbacks import TrainingCallbacks
 from recycle_tf.training.checkpoint import last_checkpoint, restore, restore_from_chief
 from recycle_tf.training.distillation import Teacher
@@ -86,6 +86,7 @@ def prepare(
             )
         device_batch_size = config.batch_size // strategy.num_replicas_in_sync
         synchronize_batch_norm(model, strategy, config.sync_batch_norm, device_batch_size)
+        fuse_batch_norm(model)
         phases = plan(config, model, steps_per_epoch, inference_model)
         compile_for = functools.partial(compile_model, model, weights, config, steps_per_epoch, class_counts)
         progress = compile_and_restore(model, checkpoints, steps_per_epoch, phases, compile_for)

@@ -17,6 +17,7 @@ from recycle_tf import create_model, options
 from recycle_tf.config import in_steps
 from recycle_tf.data.pipeline import steps_per_epoch
 from recycle_tf.training import multi_worker, preflight
+from recycle_tf.training.batch_norm import fuse_batch_norm
 from recycle_tf.training.optimizers import make_optimizer
 
 CPU_WAYS = ("off", "onednn_bfloat16", "bfloat16")
@@ -126,6 +127,7 @@ def _images_per_second(name, config, classes):
     with graph_option(name):
         set_policy(name)
         model = create_model(config.arch, classes, config.image_size, **config.model_overrides())
+        fuse_batch_norm(model)
         model.compile(
             make_optimizer(config.optimizer, config.learning_rate, config.weight_decay),
             keras.losses.CategoricalCrossentropy(from_logits=True),

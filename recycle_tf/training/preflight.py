@@ -9,6 +9,8 @@ import keras
 import psutil
 import tensorflow as tf
 
+from recycle_tf.data.parallel import without_autotune
+
 STEPS, SECONDS = 20, 2.0
 """How long a speed is measured: this number of steps, or as many as start within this time."""
 
@@ -150,7 +152,7 @@ def training_speed(model, sample):
     steps = _Clock()
     variables = [*model.variables, *model.optimizer.variables]
     before = [variable.numpy() for variable in variables]
-    repeated = tf.data.Dataset.from_tensors(tuple(sample)).repeat()
+    repeated = without_autotune(tf.data.Dataset.from_tensors(tuple(sample)).repeat())
     model.fit(repeated, steps_per_epoch=STEPS + 1, shuffle=False, verbose=0, callbacks=[steps])
     for variable, value in zip(variables, before, strict=True):
         variable.assign(value)

@@ -28,6 +28,13 @@ def test_evaluation_sees_every_example_once_and_in_order(split):
     assert found[0][0].max() > 100
 
 
+def test_nothing_waits_for_autotuning_when_an_iterator_is_deleted(split):
+    """TensorFlow 2.21 waits up to a minute; see `parallel.without_autotune`."""
+    training = pipeline.training_batches(split, 3, 16, 5)
+    for dataset in (training(0), training.in_order(), pipeline.build_evaluation(split, 3, 16, 7)):
+        assert dataset.options().autotune.enabled is False
+
+
 def test_same_seed_same_batches(split):
     first = batches(pipeline.build_training(split, 3, 16, 5, mix="both", seed=7, epochs=2))
     again = batches(pipeline.build_training(split, 3, 16, 5, mix="both", seed=7, epochs=2))

@@ -1,13 +1,14 @@
-"""Batch normalization on several devices."""
+"""Batch normalization in training."""
 
 import re
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from recycle_tf import create_model
-from recycle_tf.training.batch_norm import synchronize_batch_norm
+from recycle_tf.training.batch_norm import fuse_batch_norm, synchronize_batch_norm
 from tests.conftest import run_python, tiny_training
 
 
@@ -30,6 +31,49 @@ def test_auto_synchronizes_small_parts(strategy, mode, device_batch_size, expect
     synchronize_batch_norm(model, strategy, mode, device_batch_size)
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert {layer.synchronized for layer in norms} == {expected}
+
+
+def one_step(model, images):
+    """Logits in training, gradients of all weights, and the statistics after it."""
+    with tf.GradientTape() as tape:
+        logits = model(images, training=True)
+        loss = keras.ops.mean(keras.ops.logsumexp(logits, axis=1) - logits[:, 0])
+    gradients = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
+    return [logits, *gradients, *(weight.value for weight in model.non_trainable_weights)]
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("arch", ["test_resnet", "test_densenet", "test_efficientnet"])
+def test_fused_it_computes_what_keras_does(arch, frozen, tmp_path):
+    keras.utils.set_random_seed(0)
+    model, fused = create_model(arch, 3), create_model(arch, 3)
+    fused.set_weights(model.get_weights())
+    fuse_batch_norm(fused)
+    norms = [layer for layer in fused.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms
+    assert all("call" in vars(layer) for layer in norms)
+    for layer in [*model.layers, *fused.layers]:
+        layer.trainable = not (frozen and isinstance(layer, keras.layers.BatchNormalization))
+    images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
+    for ours, theirs in zip(one_step(fused, images), one_step(model, images), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=2e-5)
+    np.testing.assert_allclose(fused.predict_on_batch(images), model.predict_on_batch(images), atol=2e-5)
+    fused.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded.predict_on_batch(images), fused.predict_on_batch(images), atol=2e-5)
+
+
+def test_synchronized_and_bfloat16_norms_remain_those_of_keras():
+    model, rounded = create_model("test_resnet", 3), None
+    synchronize_batch_norm(model, TwoDevices, "on", 8)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        rounded = create_model("test_resnet", 3)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for network in (model, rounded):
+        fuse_batch_norm(network)
+        assert not any("call" in vars(layer) for layer in network.layers)
 
 
 PRINT_DIFFERENCES = """
