@@ -1,10 +1,10 @@
-"""Speed of a training step on a CPU: this package with and without fused norms, and PyTorch.
+"""Speed of a training step on a CPU: TensorFlow, this package, and PyTorch.
 
     python -m venv torch && torch/bin/pip install torch torchvision timm
     python benchmarks/beside_torch.py --torch=torch/bin/python
 
-Processes alternate: in each round, every variant of a network trains some steps in a process of its own, on the
-same random images with AdamW, and the median step counts. Ratios are medians over rounds.
+Processes alternate: in each round, every variant of a network trains some steps in a process of its own, on
+random images with AdamW, and the median step counts. Ratios are medians over rounds.
 """
 
 import argparse
@@ -23,8 +23,11 @@ NETWORKS = {
     "efficientnet_lite0": "timm efficientnet_lite0",
 }
 
-VARIANTS = ("keras", "ours", "torch")
-"""Keras' batch normalization, ours as `train.py` trains it, and PyTorch, all in float32."""
+VARIANTS = ("tensorflow", "onednn", "ours", "torch")
+"""TensorFlow without oneDNN, with it, that with our batch norms as `train.py` trains it, and PyTorch; float32.
+
+TensorFlow itself chooses oneDNN only on processors with AVX-512 and VNNI.
+"""
 
 OURS = """
 import sys, time, keras, numpy as np, tensorflow as tf
@@ -79,13 +82,14 @@ def seconds(variant, name, flags):
     python, code, named = (
         (flags.torch, TORCH, NETWORKS[name]) if variant == "torch" else (sys.executable, OURS, name)
     )
+    onednn = "0" if variant == "tensorflow" else "1"
     numbers = map(str, (flags.image_size, flags.batch, flags.steps))
     output = subprocess.run(
         [python, "-c", code, variant, named, *numbers],
         check=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": onednn},
     ).stdout
     return float(output.splitlines()[-1])
 
@@ -101,9 +105,11 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     flags = parser.parse_args()
 
-    variants = VARIANTS if flags.torch else VARIANTS[:2]
-    print(f"{flags.image_size} px, batch {flags.batch}, float32; images/s, and ratios to Keras' norms")
-    print(f"| network | {' | '.join(variants)} | {' | '.join(f'{name} / keras' for name in variants[1:])} |")
+    variants = VARIANTS if flags.torch else VARIANTS[:3]
+    print(f"{flags.image_size} px, batch {flags.batch}, float32; images/s, and ratios to the first")
+    print(
+        f"| network | {' | '.join(variants)} | {' | '.join(f'{name} / {variants[0]}' for name in variants[1:])} |"
+    )
     print("| --- |" + " --- |" * (2 * len(variants) - 1))
     for name in flags.only.split(","):
         times = {variant: [] for variant in variants}
@@ -112,7 +118,7 @@ def main():
                 times[variant].append(seconds(variant, name, flags))
         rates = [f"{flags.batch / statistics.median(times[variant]):.1f}" for variant in variants]
         ratios = [
-            f"{statistics.median(a / b for a, b in zip(times['keras'], times[variant], strict=True)):.2f}"
+            f"{statistics.median(a / b for a, b in zip(times[variants[0]], times[variant], strict=True)):.2f}"
             for variant in variants[1:]
         ]
         print(f"| {name} | {' | '.join(rates)} | {' | '.join(ratios)} |", flush=True)

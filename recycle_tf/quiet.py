@@ -1,4 +1,4 @@
-"""Hides what C++ libraries print, in particular while TensorFlow is imported."""
+"""Imports TensorFlow, and hides what C++ libraries print meanwhile."""
 
 import contextlib
 import os
@@ -30,8 +30,14 @@ def hushed(*descriptors):
 
 
 def import_tensorflow():
-    """Imports TensorFlow and Keras without their startup messages; nothing if that has happened already."""
+    """Imports TensorFlow and Keras without their startup messages; nothing if that has happened already.
+
+    oneDNN computes convolutions and matrix products on every CPU, not only where TensorFlow chooses it
+    (AVX-512 with VNNI): with AVX2 alone it takes half the time (docs/performance.md). The variable
+    `TF_ENABLE_ONEDNN_OPTS=0` turns it off.
+    """
     if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         # TensorFlow writes some lines before it reads its log level, hence both ways.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with hushed(2):

@@ -2,6 +2,8 @@
 
 import dataclasses
 import errno
+import platform
+import re
 
 import pytest
 from absl import flags
@@ -9,6 +11,7 @@ from absl import flags
 from recycle_tf import cli
 from recycle_tf.config import TrainConfig
 from recycle_tf.errors import UserError
+from tests.conftest import run_python
 
 
 @pytest.mark.parametrize(
@@ -83,3 +86,11 @@ def test_help_shows_every_setting(capsys):
     shown = capsys.readouterr().out
     assert shown.startswith("usage text")
     assert all(f"--{field.name}" in shown for field in dataclasses.fields(TrainConfig))
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN is for other processors")
+def test_convolutions_are_computed_by_onednn_on_every_processor():
+    code = "from recycle_tf import cli; tf = cli.import_tensorflow(); tf.nn.conv2d(*[tf.ones([9] * 4)] * 2, 1, 'SAME')"
+    result = run_python("-c", code, env={"ONEDNN_VERBOSE": "1"})
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"onednn_verbose.*convolution", result.stdout)
