@@ -3,7 +3,7 @@
     python benchmarks/autotuning.py --dataset=PHOTOS
 
 First: `fit` of some training steps with a dataset that is autotuned and with one that is not; the seconds
-from the last step to the return of `fit`. Second: images/s of the training pipeline at 224 px, both ways in turn.
+from the last step to the return of `fit`. Second: images/s of the training pipeline at 224 px, in turn.
 """
 
 import argparse

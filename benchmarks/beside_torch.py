@@ -24,7 +24,7 @@ NETWORKS = {
 }
 
 VARIANTS = ("tensorflow", "onednn", "ours", "torch")
-"""TensorFlow without oneDNN, with it, that with our batch norms as `train.py` trains it, and PyTorch; float32.
+"""TensorFlow without oneDNN, with it, with our batch norms too (as `train.py`), and PyTorch; all in float32.
 
 TensorFlow itself chooses oneDNN only on processors with AVX-512 and VNNI.
 """
@@ -107,9 +107,8 @@ def main():
 
     variants = VARIANTS if flags.torch else VARIANTS[:3]
     print(f"{flags.image_size} px, batch {flags.batch}, float32; images/s, and ratios to the first")
-    print(
-        f"| network | {' | '.join(variants)} | {' | '.join(f'{name} / {variants[0]}' for name in variants[1:])} |"
-    )
+    compared = " | ".join(f"{name} / {variants[0]}" for name in variants[1:])
+    print(f"| network | {' | '.join(variants)} | {compared} |")
     print("| --- |" + " --- |" * (2 * len(variants) - 1))
     for name in flags.only.split(","):
         times = {variant: [] for variant in variants}
