@@ -2,8 +2,7 @@
 
 There are two ways to compute in bfloat16. Keras' policy `mixed_bfloat16` casts in every layer. oneDNN's graph
 option (`onednn_bfloat16`) leaves the model in float32, and TensorFlow casts around convolutions and matrix
-products only. Which is faster, and whether either is faster than float32, depends on processor and network:
-depthwise convolutions gain nothing, dense ones up to twice.
+products only. Which is faster, and whether either is faster than float32, depends on processor and network.
 """
 
 import contextlib
@@ -46,7 +45,8 @@ def choose(config, run, strategy, source):
 
     Args:
         config: a `TrainConfig`.
-        run: the `Run` that is resumed, which keeps its precision, or None.
+        run: the `Run` that is resumed, which keeps its precision, or None. Runs of earlier versions, which
+            recorded none, computed in float32 on a CPU.
         strategy: the run's distribution strategy.
         source: the `Source` it trains on.
 
@@ -58,23 +58,14 @@ def choose(config, run, strategy, source):
         return config.mixed_precision
     number = 0
     if multi_worker.is_chief(strategy):
-        chosen = (run and run.precision) or _fastest(config, source)
+        chosen = (run and run.precision) or _fastest(config, source, compare=run is None)
         number = options.MIXED_PRECISION.index(chosen)
     return options.MIXED_PRECISION[multi_worker.from_chief(strategy, number)]
 
 
 def set_policy(name):
-    """Sets Keras' dtype policy for a precision; variables and logits remain float32.
-
-    Args:
-        name: what `choose` returned.
-
-    Returns:
-        The name of the policy.
-    """
-    policy = f"mixed_{name}" if name in ("bfloat16", "float16") else "float32"
-    keras.config.set_dtype_policy(policy)
-    return policy
+    """Sets Keras' dtype policy for what `choose` returned; variables and logits remain float32."""
+    keras.config.set_dtype_policy(f"mixed_{name}" if name in ("bfloat16", "float16") else "float32")
 
 
 @contextlib.contextmanager
@@ -88,14 +79,14 @@ def graph_option(name):
         tf.config.optimizer.set_experimental_options({_GRAPH_OPTION: before})
 
 
-def _fastest(config, source):
-    """The precision for this machine; on a CPU, float32 where the comparison cannot pay."""
+def _fastest(config, source, compare):
+    """The precision for this machine; on a CPU, float32 unless `compare` and the comparison can pay."""
     if gpus := tf.config.list_physical_devices("GPU"):
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
         supported = all(found.get("compute_capability", (0, 0)) >= (8, 0) for found in details)
         return "bfloat16" if supported else "off"
     per_epoch = steps_per_epoch(source.splits["train"], config.batch_size)
-    if not cpu_has_bfloat16() or in_steps(config.epochs, per_epoch) < WORTHWHILE_STEPS:
+    if not compare or not cpu_has_bfloat16() or in_steps(config.epochs, per_epoch) < WORTHWHILE_STEPS:
         return CPU_WAYS[0]
     speeds = {name: _images_per_second(name, config, len(source.labels)) for name in CPU_WAYS}
     print("precision", ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items()), "images/s")

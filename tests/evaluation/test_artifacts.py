@@ -17,9 +17,8 @@ from recycle_tf.evaluation import artifacts, datasets, predictor, temperature
 from tests.conftest import write_photos
 
 NAMES = ("saved_model", "tflite_float32", "tflite_float16", "tflite_int8", "onnx")
-TOLERANCE = {"tflite_float16": 0.01, "tflite_int8": 0.15}
-"""Largest accepted gap of a probability among the classes; else 1e-4. That of int8 depends on the
-network that a machine trains here for a few epochs: 0.126 was seen."""
+TOLERANCE = {"tflite_float16": 0.01, "tflite_int8": 0.1}
+"""Largest accepted gap of a probability among the classes; else 1e-4."""
 
 UNLIKE_TOLERANCE = {"tflite_float16": 0.05, "tflite_int8": 1.0}
 """The same for the probability of being unlike the training images. Nine validation images of a tiny network
@@ -35,10 +34,18 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def mild(finished_run, photos, tmp_path_factory):
-    """The run with a temperature of 1, and a threshold that half of its answers reach."""
+    """The run with logits of a known scale, and a threshold that half of its answers reach.
+
+    How large its logits are after a few epochs depends on the machine that trains it, and so would the gaps
+    of rounded ones. The temperature is the median margin between its two highest logits, which makes that 1.
+    """
     path = shutil.copytree(finished_run, tmp_path_factory.mktemp("mild") / "run")
     run = runs.open_run(path)
     found = {**run.calibration, "temperature": 1.0, "threshold": 0.5}
+    run.calibration_file.write_text(json.dumps(found))
+    answers = predictor.open_predictor(path).predict(photos)
+    margins = [np.log(np.divide(*answer.probabilities[:2])) for answer in answers if not answer.error]
+    found["temperature"] = float(np.median(margins))
     run.calibration_file.write_text(json.dumps(found))
     answers = predictor.open_predictor(path).predict(photos)
     half = float(np.median([answer.probability for answer in answers]))
