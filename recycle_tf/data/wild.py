@@ -4,8 +4,8 @@ It is for datasets that were photographed on plain paper and networks that will 
 landfills. Each object is cut out (`recycle_tf.data.cutout`) and pasted at a random size, angle and
 position on another background (`recycle_tf.data.backgrounds`), with its own shadow, a cast shadow, both
 or none, and sometimes as if it were transparent. Then exposure, white balance, contrast, saturation,
-vignette, blur and noise change. Images without a mask are cropped, flipped and turned as a whole, or
-pasted as a whole, like a sheet of paper.
+vignette, blur, noise and JPEG quality change. Images without a mask are cropped, flipped and turned as a
+whole, or pasted as a whole, like a sheet of paper.
 
 After Dwibedi et al., Cut, Paste and Learn, arXiv 1708.01642, and Ghiasi et al., Simple Copy-Paste Is a
 Strong Data Augmentation Method, arXiv 2012.07177. Like the policies of `recycle_tf.data.augment`, it
@@ -37,6 +37,9 @@ TRANSPARENT = 0.3
 PHOTOMETRIC = 0.5
 """Fraction of the images with their own background whose light changes."""
 
+BLUR = 0.012
+"""Largest standard deviation of the blur, over the side of the image."""
+
 _SHEET = 0.98
 """Covered fraction from which an image has no mask."""
 
@@ -62,9 +65,10 @@ class Scene(NamedTuple):
         gains: `[batch, 3]`, factors of the channels: exposure and white balance.
         saturation, contrast: `[batch]`, factors.
         vignette: `[batch]`, how much darker the corners are.
-        blur: `[batch]` in 0..1.
+        blur: `[batch]`, standard deviation, over the side of the image.
         noise: `[batch]`, the width of its uniform distribution.
         seeds: uint32 `[batch]`.
+        quality: int32 `[batch]`, 1..100: of a JPEG; 0 if it is none.
     """
 
     replaced: tf.Tensor
@@ -83,6 +87,7 @@ class Scene(NamedTuple):
     blur: tf.Tensor
     noise: tf.Tensor
     seeds: tf.Tensor
+    quality: tf.Tensor
 
 
 def policy(bank):
@@ -106,8 +111,8 @@ def policy(bank):
         shadow = _shadow(images, scene.shadow, size)
         pixels = augment.resample(images, scene.geometry, size)
         composed = _compose(pixels, ground, shadow, color, scene)
-        blurred = _blur(_blur(composed, scene.blur, 1), scene.blur, 2)
-        return _develop(blurred, augment.gray(composed), scene)
+        blurred = blur(blur(composed, scene.blur, 1), scene.blur, 2)
+        return compress(_develop(blurred, augment.gray(composed), scene), scene.quality)
 
     return apply
 
@@ -174,7 +179,7 @@ def _scene(draws, box, covered):
         """The values where the light changes, else 0."""
         return tf.where(tf.reshape(changed, (-1, *[1] * (len(values.shape) - 1))), values, 0.0)
 
-    exposure, warmth, green = draw(-0.4, 0.35), draw(-0.2, 0.2), draw(-0.08, 0.08)
+    exposure, warmth, green = draw(-0.8, 0.35), draw(-0.2, 0.2), draw(-0.08, 0.08)
     return Scene(
         replaced=replaced,
         geometry=geometry,
@@ -189,9 +194,10 @@ def _scene(draws, box, covered):
         saturation=tf.exp(light(draw(-0.45, 0.25))),
         contrast=tf.exp(light(draw(-0.3, 0.3))),
         vignette=light(draw(0.0, 0.5)),
-        blur=light(draw.sometimes(0.4, 0.3, 1.0)),
-        noise=light(draw.sometimes(0.4, 4.0, 30.0)),
+        blur=light(draw.sometimes(0.4, 0.1 * BLUR, BLUR)),
+        noise=light(draw.sometimes(0.4, 4.0, 50.0)),
         seeds=tf.cast(draw(0, 2**24), tf.uint32) * 251,
+        quality=tf.cast(light(draw.sometimes(0.3, 10.0, 80.0)), tf.int32),
     )
 
 
@@ -300,11 +306,28 @@ def _blend(pixels, ground, opaque, shade, color):
 
 
 @tf.function(jit_compile=True, autograph=False)
-def _blur(images, strength, axis):
-    """The mean over three pixels along an axis, in proportion `strength`, `[batch]`."""
-    padded = tf.pad(images, [(0, 0) if part != axis else (1, 1) for part in range(4)], "SYMMETRIC")
-    before, after = (padded[:, :-2], padded[:, 2:]) if axis == 1 else (padded[:, :, :-2], padded[:, :, 2:])
-    return images + strength[:, None, None, None] / 3 * (before + after - 2 * images)
+def blur(images, deviation, axis):
+    """Images blurred along one axis.
+
+    Args:
+        images: float32 `[batch, size, size, 3]`.
+        deviation: `[batch]`, standard deviation of a Gaussian, over the side of the image; at most `BLUR`.
+        axis: 1 or 2.
+
+    Returns:
+        float32 of the same shape.
+    """
+    size = images.shape[axis]
+    reach = math.ceil(2.5 * BLUR * size)
+    offsets = np.arange(-reach, reach + 1, dtype=np.float32)
+    weights = tf.exp(-tf.square(offsets / tf.maximum(deviation * size, 0.1)[:, None]) / 2)
+    weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
+    padded = tf.pad(images, [(reach, reach) if part == axis else (0, 0) for part in range(4)], "SYMMETRIC")
+    parts = []
+    for k in range(2 * reach + 1):
+        shifted = padded[:, k : k + size] if axis == 1 else padded[:, :, k : k + size]
+        parts.append(weights[:, k, None, None, None] * shifted)
+    return tf.add_n(parts)
 
 
 @tf.function(jit_compile=True, autograph=False)
@@ -331,6 +354,28 @@ def _develop(images, grey, scene):
     ]
     noise = scene.noise[:, None, None, None] * _hash(scene.seeds, images.shape[1:])
     return tf.clip_by_value(tf.stack(channels, axis=-1) + noise, 0.0, 255.0)
+
+
+def compress(images, quality):
+    """Images as they are after JPEG compression.
+
+    Args:
+        images: float32 `[batch, size, size, 3]`, 0..255.
+        quality: int32 `[batch]`, 1..100; an image with 0 stays as it is.
+
+    Returns:
+        float32 of the same shape; whole numbers where it was compressed.
+    """
+
+    def compressed(example):
+        image, value = example
+        pixels = tf.cast(tf.round(image), tf.uint8)
+        return tf.cast(tf.image.adjust_jpeg_quality(pixels, value), tf.float32)
+
+    def photographed(example):
+        return tf.cond(example[1] > 0, lambda: compressed(example), lambda: example[0])
+
+    return tf.map_fn(photographed, (images, quality), fn_output_signature=tf.TensorSpec(images.shape[1:]))
 
 
 def _hash(seeds, shape):
