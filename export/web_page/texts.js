@@ -58,10 +58,10 @@ export const TEXTS = {
     failed: "신경망을 불러오지 못했습니다. 새로 고침해 주세요. 최근 2년 안에 나온 브라우저가 필요합니다.",
     unreadable: "브라우저가 읽을 수 없는 파일입니다. 다른 사진을 골라 주세요.",
     noCamera: "사용할 수 있는 카메라가 없습니다. 대신 사진을 골라 주세요.",
-    goesIn: "버릴 곳",
+    goesIn: "분류",
     goesInto: "버릴 곳",
     ifYes: "그렇다면",
-    inDoubt: "알 수 없다면 {bin}에 버리는 것이 피해가 가장 적습니다.",
+    inDoubt: "알 수 없다면 ‘{bin}’ 쪽에 버리는 편이 문제가 가장 적습니다.",
     rulesOf: "기준: {place}. 지자체마다 다를 수 있습니다.",
     notSure: "잘 모르겠습니다",
     perhaps: "{first} 또는 {second}일 수 있습니다.",
@@ -70,7 +70,7 @@ export const TEXTS = {
     unlikeAdvice: "쓰레기라면 더 가까이서, 하나만, 단순한 배경에 놓고 찍어 보세요. 아니면 지자체에 문의하세요.",
     advice: "더 가까이서, 하나만, 단순한 배경에 놓고 찍어 보세요. 그래도 모르겠으면 지자체에 문의하세요.",
     sure: "확신 {percent}",
-    sureOf: "확신 {percent}, {name}(으)로 보임",
+    sureOf: "확신 {percent}, {name}처럼 보임",
     alternatives: "종류별 가능성",
     photo: "분류한 사진",
     speed: "이 기기에서 {network} ms 만에 계산했습니다. 사진을 읽는 데는 {read} ms 걸렸습니다.",
@@ -84,8 +84,8 @@ export const TEXTS = {
     license: "라이선스",
     measured: "확신의 기준",
     threshold:
-      "확신이 {threshold}보다 낮으면 ‘잘 모르겠습니다’라고 답합니다. 그보다 높을 때는 학습하지 않은 사진 " +
-      "{examples}장 중 {coverage}에 답했고, 그중 {accuracy}가 맞았습니다.",
+      "확률이 {threshold}보다 낮으면 ‘잘 모르겠습니다’라고 답합니다. 학습에 쓰지 않은 사진 {examples}장 중 " +
+      "{coverage}가 이 기준을 넘었고, 그중 {accuracy}가 맞았습니다.",
     limits: "한계",
     limit: "이 종류들만 알고, 학습한 사진과 비슷한 사진에서만 잘 맞습니다. 지역의 분리배출 규정이 우선합니다.",
   },

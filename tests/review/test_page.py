@@ -212,7 +212,7 @@ def test_shortcuts_can_be_turned_off(browser, running):
 def test_a_korean_browser_gets_korean(start_browser, running):
     with start_browser("ko") as browser:
         page = open_page(browser, running)
-        assert text(page, "keep").startswith("라벨이 맞습니다")
+        assert text(page, "keep").startswith("레이블이 맞습니다")
         assert page.find_element("tag name", "html").get_attribute("lang") == "ko"
         page.find_element("css selector", "button[lang=en]").click()
         assert text(page, "keep").startswith("The label is right")
