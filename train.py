@@ -45,7 +45,7 @@ def train(config):
         print_data(source, config, resumed=run is not None)
 
         # ---- model: the seed is set here because what comes before may use the same random generators
-        computes_in = precision.set_up(config, run, strategy, source)
+        computes_in = precision.set_up(config, run, strategy, source, locks)
         keras.utils.set_random_seed(config.seed)
         with scope(strategy):
             settings = (config.arch, len(source.labels), config.image_size, config.weights)
@@ -81,6 +81,8 @@ def train(config):
 def conclude(run, source, batches):
     """Calibrates the best model on the validation split, evaluates it on the test split, and writes both.
 
+    All of this is computed in float32, as it is again when the run is evaluated or exported.
+
     Args:
         run: a `recycle_tf.runs.Run`.
         source: the `Source` it was trained on.
@@ -90,7 +92,9 @@ def conclude(run, source, batches):
         The summary of the test split; see `recycle_tf.evaluation.metrics.summarise`.
     """
     from recycle_tf.evaluation import metrics, report, temperature
+    from recycle_tf.training import precision
 
+    precision.set_policy("off")
     labels = source.splits["validation"].labels
     known = temperature.training_images(source.splits["train"], run.config["seed"])
     known = batches.evaluation(known, cache="off")

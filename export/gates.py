@@ -137,7 +137,8 @@ def judge(found, expected, labels, names, max_drop, precision):
     """Compares the probabilities of an artifact with those of Keras.
 
     Args:
-        found: probabilities of the artifact, `[examples, num_classes]`.
+        found: probabilities of the artifact, `[examples, num_classes]`. What is missing to a sum of 1 is the
+            probability that an image is unlike the training images.
         expected: those of Keras, for the same images.
         labels: true classes, `[examples]`.
         names: of the classes.
@@ -153,8 +154,10 @@ def judge(found, expected, labels, names, max_drop, precision):
     change = right.astype(int) - right_before
     lost, won = int((change < 0).sum()), int((change > 0).sum())
     drop = -float(change.mean())
-    _, margins = find_flips(found, expected)
-    gap = np.abs(found - expected)
+    # "Unlike the training images" is an answer too.
+    answers, expected_answers = _with_unlike(found), _with_unlike(expected)
+    _, margins = find_flips(answers, expected_answers)
+    gap = np.abs(answers - expected_answers)
     verdict = Verdict(
         accuracy=float(right.mean()),
         drop=100 * drop,
@@ -181,15 +184,16 @@ def judge(found, expected, labels, names, max_drop, precision):
 def _failure(verdict, precision, max_drop):
     """Why a verdict is a rejection, the most telling reason first; or None."""
     allowed = MAX_CONFIDENT_FLIPS[precision] * verdict.examples
+    allowed = max(1, math.floor(allowed)) if allowed else 0
     if verdict.drop > max_drop and verdict.chance < SIGNIFICANCE:
         return (
             f"it loses {verdict.drop:.1f} points of accuracy, more than `max_drop={max_drop:g}` and more "
             f"than chance explains (p = {verdict.chance:.2g})"
         )
-    if verdict.confident_flips > (max(1, allowed) if allowed else 0):
+    if verdict.confident_flips > allowed:
         return (
             f"it answers {verdict.confident_flips} of {verdict.examples} images differently from Keras where "
-            f"both are sure by {CONFIDENT:g}; at most {allowed:.0f} may"
+            f"both are sure by {CONFIDENT:g}; at most {allowed} may"
         )
     if verdict.logit_error > MAX_LOGIT_ERROR[precision]:
         return (
@@ -202,6 +206,11 @@ def _failure(verdict, precision, max_drop):
             f"{MAX_SHIFT[precision]:g}"
         )
     return None
+
+
+def _with_unlike(probabilities):
+    missing = np.maximum(1 - probabilities.sum(axis=1, keepdims=True), 0)
+    return np.concatenate([probabilities, missing], axis=1)
 
 
 def _logits(probabilities):

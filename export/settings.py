@@ -48,7 +48,7 @@ class ExportSettings:
         None, "With --choose: maximum milliseconds per image on one thread of this machine."
     )
     dataset: str | None = _setting(
-        None, "Dataset to verify on, with the classes of the run. Default: the run's own."
+        None, "Where a copy of the run's dataset is, to verify on. Default: where it was in training."
     )
     manual_dir: str | None = _setting(None, "As for train.py. Default: the run's own.")
     data_dir: str | None = _setting(None, "As for train.py. Default: the run's own.")

@@ -22,8 +22,13 @@ of this package with Keras, at once if Keras is already imported, else as soon a
 
 import importlib.abc
 import importlib.util
+import os
 import sys
 import typing
+
+# Read when TensorFlow is imported. By itself it uses oneDNN only on processors with AVX-512 and VNNI; on
+# others, a training step would take up to twice the time (docs/performance.md).
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 if typing.TYPE_CHECKING:  # For editors, which complete names without running anything.
     from recycle_tf.api import audit, average, compare, load, open_dataset, open_run, shard, train

@@ -1,6 +1,7 @@
 """Imports TensorFlow, and hides what C++ libraries print meanwhile."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -29,15 +30,21 @@ def hushed(*descriptors):
                 os.close(copy)
 
 
-def import_tensorflow():
-    """Imports TensorFlow and Keras without their startup messages; nothing if that has happened already.
+@contextlib.contextmanager
+def only_errors(name):
+    """Within this context, the logger `name` reports errors only: for warnings that a user cannot act on."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
-    oneDNN computes convolutions and matrix products on every CPU, not only where TensorFlow chooses it
-    (AVX-512 with VNNI): with AVX2 alone it takes half the time (docs/performance.md). The variable
-    `TF_ENABLE_ONEDNN_OPTS=0` turns it off.
-    """
+
+def import_tensorflow():
+    """Imports TensorFlow and Keras without their startup messages; nothing if that has happened already."""
     if "tensorflow" not in sys.modules:
-        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         # TensorFlow writes some lines before it reads its log level, hence both ways.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with hushed(2):

@@ -2,13 +2,14 @@
 
 import dataclasses
 import errno
+import logging
 import platform
 import re
 
 import pytest
 from absl import flags
 
-from recycle_tf import cli
+from recycle_tf import cli, quiet
 from recycle_tf.config import TrainConfig
 from recycle_tf.errors import UserError
 from tests.conftest import run_python
@@ -90,8 +91,16 @@ def test_help_shows_every_setting(capsys):
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="oneDNN is for other processors")
 def test_convolutions_are_computed_by_onednn_on_every_processor():
-    code = "from recycle_tf import cli; tf = cli.import_tensorflow(); x = tf.ones([9, 9, 9, 9])"
-    code += "; tf.nn.conv2d(x, x, 1, 'SAME')"
+    code = "import recycle_tf, tensorflow as tf; x = tf.ones([9, 9, 9, 9]); tf.nn.conv2d(x, x, 1, 'SAME')"
     result = run_python("-c", code, env={"ONEDNN_VERBOSE": "1"})
     assert result.returncode == 0, result.stderr
     assert re.search(r"onednn_verbose.*convolution", result.stdout)
+
+
+def test_a_logger_reports_only_errors_for_a_while(caplog):
+    logger = logging.getLogger("noisy")
+    with quiet.only_errors("noisy"):
+        logger.warning("hidden")
+        logger.error("an error")
+    logger.warning("shown")
+    assert caplog.messages == ["an error", "shown"]

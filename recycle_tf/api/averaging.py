@@ -139,12 +139,16 @@ def _greedy(judge, count):
         tried.append(candidate)
         if candidate.score >= best.score:
             best, used = candidate, [*used, index]
-    return tried
+    # First, because it stays there when candidates of equal score are sorted.
+    return [best, *(candidate for candidate in tried if candidate is not best)]
 
 
 def _check(runs, proportions):
     if len(runs) < 2:
         raise UserError("average: give two or more runs")
+    for run in runs:
+        if not run.complete:
+            raise UserError(f"{run.path}: its training has not ended; resume it first")
     for run in runs[1:]:
         for name in _SAME:
             if run.config[name] != runs[0].config[name]:
@@ -155,6 +159,11 @@ def _check(runs, proportions):
         if run.labels != runs[0].labels:
             raise UserError(
                 f"{run.path}: its classes are {', '.join(run.labels)}, not those of {runs[0].path}"
+            )
+        if run.fingerprint != runs[0].fingerprint:
+            raise UserError(
+                f"{run.path}: was trained on other images or another split than {runs[0].path}, and may have "
+                "seen what that validates and tests on; average runs with one split"
             )
     if proportions is not None and (len(proportions) != len(runs) or min(proportions) <= 0):
         raise UserError(f"`proportions`: give {len(runs)} positive numbers, one per run")

@@ -107,15 +107,17 @@ def fill(images, split, resize, decode):
         for index, image in enumerate(progress):
             images[index] = image
     except tf.errors.OpError as error:
-        raise unreadable(split) from error
+        if damaged := unreadable(split):
+            raise damaged from error
+        raise
     return images
 
 
 def unreadable(split):
-    """Makes the `UserError` that names the first image of a split that cannot be read."""
-    return UserError(
-        f"{sources.first_unreadable(split)}: missing or damaged; replace it, remove it, or train with "
-        "`on_bad_image=skip`"
+    """Makes the `UserError` that names the first image of a split that cannot be read; None if all can be."""
+    name = sources.first_unreadable(split)
+    return name and UserError(
+        f"{name}: missing or damaged; replace it, remove it, or train with `on_bad_image=skip`"
     )
 
 

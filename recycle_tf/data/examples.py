@@ -141,7 +141,7 @@ def first_unreadable(split):
     for index, example in enumerate(split.ids):
         try:
             decode.decode(split.encoded(tf.constant(index, tf.int64)), 8)
-        except tf.errors.OpError:
+        except (tf.errors.OpError, OSError):
             return example
     return None
 

@@ -19,7 +19,7 @@ class Fetched:
     def __init__(self, root):
         self._root = root
         # Unnamed, so that nothing is left when the process ends, however it ends.
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         self._room = shutil.disk_usage(tempfile.gettempdir()).free // 2
         self._places, self._end = {}, 0
         self._lock = threading.Lock()
@@ -39,11 +39,21 @@ class Fetched:
         content = (self._root / name).read_bytes()
         with self._lock:
             if self._end + len(content) <= self._room:
-                self._file.seek(self._end)
-                self._file.write(content)
-                self._places[name] = self._end, len(content)
-                self._end += len(content)
+                self._keep(name, content)
         return content
+
+    def _keep(self, name, content):
+        """Writes a file to the end of the temporary one; if the disk is full, nothing more is kept."""
+        self._file.seek(self._end)
+        try:
+            complete = self._file.write(content) == len(content)
+        except OSError:
+            complete = False
+        if not complete:
+            self._room = 0
+            return
+        self._places[name] = self._end, len(content)
+        self._end += len(content)
 
     def encoded(self, names):
         """Function from an index in `names`, an int64 tensor, to the bytes of that file, a string tensor."""

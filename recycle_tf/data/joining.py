@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 import tensorflow as tf
@@ -48,8 +49,8 @@ def short_names(datasets):
             name = path.stem if path.suffix == ".csv" else path.resolve().name
         else:
             name = dataset.strip("/").replace("/", "-")
-        same = sum(name == earlier or earlier.rpartition("-")[0] == name for earlier in found)
-        found.append(f"{name}-{same + 1}" if same else name)
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        found.append(next(one for one in itertools.chain([name], numbered) if one not in found))
     return found
 
 

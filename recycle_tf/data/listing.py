@@ -21,6 +21,9 @@ ALL = "all"
 OUTSIDE = "a link that leads out of the folder"
 """Why a path that leaves its dataset's folder is not used."""
 
+A_FOLDER = "a folder"
+"""Why a path that is named like an image and is a folder is not used; its files are."""
+
 _SPLIT_OF_FOLDER = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 
 
@@ -217,10 +220,13 @@ def _files(folder, name, inside):
     for entry in _entries(folder):
         path, is_image_name = f"{name}/{entry.name}", _has_image_suffix(entry.name)
         # Another machine would have to be asked for each.
-        is_file = (remote and is_image_name) or entry.is_file(follow_symlinks=False)
+        named_alone = remote and is_image_name and not entry.marked
+        is_file = named_alone or entry.is_file(follow_symlinks=False)
         if not entry.name.startswith(".") and (is_file or is_image_name or not _is_folder(entry, folder)):
             # What is no link and lies in a folder that is inside needs no further look.
-            problem = None if is_file and within else _problem(folder / entry.name, inside)
+            problem = None
+            if not (is_file and within):
+                problem = A_FOLDER if remote else _problem(folder / entry.name, inside)
             yield path, problem or (None if is_image_name else "not named like an image")
         if not is_file and entry.is_dir(follow_symlinks=False):
             yield from _files(folder / entry.name, path, inside)
@@ -272,7 +278,7 @@ def _problem(path, inside):
         if not path.resolve().is_relative_to(inside):
             return OUTSIDE
         if path.is_dir():
-            return "a folder"
+            return A_FOLDER
         if not path.exists():
             return "no such file"
         return None if path.is_file() else "not a regular file"

@@ -142,8 +142,8 @@ def write(source, directory, number=None):
         source: an `examples.Source`.
         directory: `pathlib.Path` of the folder, which is replaced as a whole when all has been written. It
             may exist if it is empty or was written by this function.
-        number: of files for the training split, at least 1; None for files of about `SHARD_BYTES`. The other
-            splits get files of the same number of images.
+        number: of files for the training split, at least 1 and at most one per image; None for files of
+            about `SHARD_BYTES`. The other splits get files of about as many images.
 
     Returns:
         An `Index`.
@@ -161,8 +161,8 @@ def write(source, directory, number=None):
         raise UserError(
             f"`dir={directory}`: {expected / 1e9:.2f} GB are needed, but only {free / 1e9:.2f} GB are free"
         )
-    number = number or -(-expected // SHARD_BYTES)
-    most = max(1, -(-max(map(len, source.splits.values())) // number))
+    trained = len(source.splits["train"])
+    number = min(number or -(-expected * trained // (source.num_examples * SHARD_BYTES)), trained)
     part_names = next(iter(source.splits.values())).part_names
     progress = tqdm(None, "writing", source.num_examples, leave=False, disable=None)
     place = f"`dir={directory}`"
@@ -175,7 +175,7 @@ def write(source, directory, number=None):
         shards = [
             shard
             for name, split in source.splits.items()
-            for shard in _write_split(folder, name, split, most, progress)
+            for shard in _write_split(folder, name, split, -(-len(split) * number // trained), progress)
         ]
         index = Index(directory, source.name, source.labels, part_names, source.fingerprint, tuple(shards))
         (folder / INDEX).write_text(_to_json(index), encoding="utf-8")
@@ -188,41 +188,44 @@ def require_replaceable(directory):
     Raises:
         UserError: it holds something else.
     """
-    if not directory.exists() or (directory / INDEX).is_file():
+    if not directory.exists():
         return
-    if not directory.is_dir() or any(directory.iterdir()):
+    found = sorted(entry.name for entry in directory.iterdir()) if directory.is_dir() else []
+    if not directory.is_dir() or (found and INDEX not in found):
         raise UserError(f"`dir={directory}`: exists and holds no shards; choose another folder")
+    if others := [name for name in found if name != INDEX and not _NAME.fullmatch(name)]:
+        raise UserError(f"`dir={directory}`: holds {others[0]} beside the shards; choose another folder")
 
 
 def _expected_bytes(source):
     """Size of all records, from those of some images spread over the dataset."""
     total = 0
-    for name, split in source.splits.items():
+    for split in source.splits.values():
         chosen = np.unique(np.linspace(0, len(split) - 1, min(len(split), _SAMPLE)).astype(int))
-        sizes = [len(content) for _, content in _contents(name, split, chosen)]
+        sizes = [len(content) for _, content in _contents(split, chosen)]
         total += round(np.mean(sizes) * len(split)) if sizes else 0
         total += (_AROUND + 64) * len(split) + sum(map(len, split.ids))
     return total
 
 
-def _contents(name, split, chosen):
+def _contents(split, chosen):
     """`(index, bytes)` of some images of a split, in order; some are read ahead."""
     indices = tf.data.Dataset.from_tensor_slices(np.asarray(chosen, np.int64))
     contents = indices.map(split.encoded, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
     try:
         yield from zip(chosen, without_autotune(contents).as_numpy_iterator(), strict=True)
     except tf.errors.OpError as error:
-        bad = examples.first_unreadable(split)
-        raise UserError(f"{bad or name}: missing or damaged; replace it or remove it") from error
+        if bad := examples.first_unreadable(split):
+            raise UserError(f"{bad}: missing or damaged; replace it or remove it") from error
+        raise
 
 
-def _write_split(folder, name, split, most, progress):
-    """Writes one split; yields its `Shard`s."""
-    contents = _contents(name, split, range(len(split)))
-    starts = range(0, len(split), most)
-    for number, start in enumerate(starts):
-        chosen = range(start, min(start + most, len(split)))
-        file, sizes = f"{name}-{number:05}-of-{len(starts):05}.tfrecord", []
+def _write_split(folder, name, split, count, progress):
+    """Writes one split as `count` files; yields their `Shard`s."""
+    contents = _contents(split, range(len(split)))
+    for number in range(count):
+        chosen = range(len(split) * number // count, len(split) * (number + 1) // count)
+        file, sizes = f"{name}-{number:05}-of-{count:05}.tfrecord", []
         with tf.io.TFRecordWriter(str(folder / file)) as writer:
             for index, (_, content) in zip(chosen, contents, strict=False):
                 if splits.content_hash(content) != split.hashes[index]:

@@ -10,7 +10,7 @@ import sys
 import psutil
 import requests
 
-from recycle_tf import options, paths
+from recycle_tf import options, paths, quiet
 from recycle_tf.data import splits
 from recycle_tf.errors import UserError, did_you_mean
 
@@ -88,7 +88,9 @@ def records(builder):
     for split in options.SPLITS:
         if not own and split not in builder.info.splits:
             continue
-        data = builder.as_dataset(split=split, decoders=decoders, shuffle_files=False)
+        # TFDS warns that it uses a deprecated property of its own.
+        with quiet.only_errors("absl"):
+            data = builder.as_dataset(split=split, decoders=decoders, shuffle_files=False)
         rows = list(data.as_numpy_iterator())
         if all(row["label"] >= 0 for row in rows):
             # Some datasets have no ids, and some the same ids in two splits.

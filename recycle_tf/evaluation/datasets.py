@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from recycle_tf.data import sources
+from recycle_tf import paths
+from recycle_tf.data import joining, sources
 from recycle_tf.errors import UserError
 
 
@@ -32,11 +33,11 @@ class EvaluationSet:
 
 
 def open_source(run, dataset=None, manual_dir=None, data_dir=None):
-    """Opens a run's own data, with the split it was trained with; or another dataset with the same classes.
+    """Opens a run's own data, with the split it was trained with; or a copy of it at another place.
 
     Args:
         run: a `runs.Run`.
-        dataset: as in `train.py`; None for the run's own.
+        dataset: where the copy is, as in `train.py`; None for the run's own place.
         manual_dir: as in `train.py`; None for the run's own.
         data_dir: as in `train.py`; None for the run's own.
 
@@ -44,23 +45,29 @@ def open_source(run, dataset=None, manual_dir=None, data_dir=None):
         A `data.sources.Source` with the run's labels, in the run's order.
 
     Raises:
-        UserError: the data is missing or has other classes than the run.
+        UserError: the data is missing, has changed since the run was trained, or has other classes.
     """
     config = run.config
-    own = dataset in (None, config["dataset"])
+    own = dataset is None or _is_own(dataset, run)
     source = sources.open_source(
         config["dataset"] if own else dataset,
         on_bad_image=config["on_bad_image"],
         manual_dir=manual_dir or config["manual_dir"],
         data_dir=data_dir or config["data_dir"],
         seed=config["seed"],
-        manifest=run.manifest if own and run.manifest.is_file() else None,
+        split=config["split"],
+        manifest=run.manifest if run.manifest.is_file() else None,
         label_map=config["label_map"] if own else None,
     )
     if set(source.labels) != set(run.labels):
         raise UserError(
             f"{dataset or config['dataset']}: its classes are {', '.join(source.labels)}, the run's are "
             f"{', '.join(run.labels)}"
+        )
+    if own and source.fingerprint != run.fingerprint:
+        raise UserError(
+            f"{run.path}: {config['dataset']} or its split has changed since the run was trained; the test "
+            "split may hold images that it was trained on"
         )
     index = np.array([run.labels.index(label) for label in source.labels])
     splits = {
@@ -89,7 +96,7 @@ def open_set(run, dataset=None, split=None, manual_dir=None, data_dir=None, igno
         UserError: the data is missing, has no such split, has a class that the run does not know, or has none
             of its classes.
     """
-    if dataset is None or dataset == run.config["dataset"]:
+    if dataset is None or _is_own(dataset, run):
         source = open_source(run, None, manual_dir, data_dir)
         name = split or "test"
         return EvaluationSet(source.name, name, source.splits[name], own=True)
@@ -101,6 +108,16 @@ def open_set(run, dataset=None, split=None, manual_dir=None, data_dir=None, igno
     )
     name = _choose_split(source, dataset, split)
     return _match(run, source, dataset, name, ignore_unknown)
+
+
+def _is_own(dataset, run):
+    """Whether a dataset is the run's own, also if its path is written in another way."""
+
+    def places(given):
+        found = map(paths.of_dataset, joining.names(given))
+        return [path.resolve() if path.exists() else path for path in found]
+
+    return places(dataset) == places(run.config["dataset"])
 
 
 def _choose_split(source, dataset, split):

@@ -10,6 +10,15 @@ from recycle_tf.data import cache, pipeline, sources
 from recycle_tf.errors import UserError
 from recycle_tf.training import distillation, multi_worker, phases
 
+_UNREADABLE = (
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    # A damaged record of a shard, and what Python functions of the pipeline raise.
+    tf.errors.DataLossError,
+    tf.errors.UnknownError,
+)
+"""How TensorFlow reports an image that cannot be read."""
+
 
 class Batches:
     """Batches of a dataset as a configuration wants them. Images are read by `load` or on first use.
@@ -142,10 +151,10 @@ class Batches:
         """
         try:
             yield
-        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
+        except _UNREADABLE:
             for split in self.source.splits.values():
-                if sources.first_unreadable(split):
-                    raise cache.unreadable(split) from None
+                if damaged := cache.unreadable(split):
+                    raise damaged from None
             raise
 
 

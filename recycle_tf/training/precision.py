@@ -33,10 +33,14 @@ _CPU_FLAGS = {"amx_bf16", "avx512_bf16"}
 _GRAPH_OPTION = "auto_mixed_precision_onednn_bfloat16"
 
 
-def set_up(config, run, strategy, source):
-    """Sets the precision in which a run computes; see `choose`, which has the same arguments and result."""
+def set_up(config, run, strategy, source, stack):
+    """Sets the precision in which a run computes, until `stack`, a `contextlib.ExitStack`, ends.
+
+    The other arguments and the result are those of `choose`.
+    """
     chosen = choose(config, run, strategy, source)
     set_policy(chosen)
+    stack.callback(set_policy, "off")
     return chosen
 
 
@@ -86,7 +90,9 @@ def _fastest(config, source, compare):
         supported = all(found.get("compute_capability", (0, 0)) >= (8, 0) for found in details)
         return "bfloat16" if supported else "off"
     per_epoch = steps_per_epoch(source.splits["train"], config.batch_size)
-    if not compare or not cpu_has_bfloat16() or in_steps(config.epochs, per_epoch) < WORTHWHILE_STEPS:
+    worthwhile = compare and in_steps(config.epochs, per_epoch) >= WORTHWHILE_STEPS
+    # The comparison would need the memory that recomputation saves.
+    if not worthwhile or config.remat or not cpu_has_bfloat16():
         return CPU_WAYS[0]
     speeds = {name: _images_per_second(name, config, len(source.labels)) for name in CPU_WAYS}
     print("precision", ", ".join(f"{name} {speed:.0f}" for name, speed in speeds.items()), "images/s")
@@ -112,12 +118,11 @@ def cpu_has_bfloat16():
 def _images_per_second(name, config, classes):
     """Speed of training steps of the run's network in a precision, on random images."""
     rng = np.random.default_rng(0)
-    shape = (config.batch_size, config.image_size, config.image_size, 3)
-    labels = np.eye(classes, dtype="float32")[rng.integers(0, classes, config.batch_size)]
-    policy = keras.config.dtype_policy()
-    with graph_option(name):
-        set_policy(name)
+    examples = config.batch_size // config.accumulate
+    labels = np.eye(classes, dtype="float32")[rng.integers(0, classes, examples)]
+    with graph_option(name), _policy(name):
         model = create_model(config.arch, classes, config.image_size, **config.model_overrides())
+        images = rng.uniform(0, 255, (examples, *model.input_shape[1:])).astype("float32")
         fuse_batch_norm(model)
         model.compile(
             make_optimizer(config.optimizer, config.learning_rate, config.weight_decay),
@@ -125,7 +130,15 @@ def _images_per_second(name, config, classes):
             jit_compile=config.jit == "on",
         )
         model.optimizer.build(model.trainable_variables)
-        images = rng.uniform(0, 255, shape).astype("float32")
-        speed = preflight.training_speed(model, (images, labels))
-    keras.config.set_dtype_policy(policy)
-    return speed
+        return preflight.training_speed(model, (images, labels))
+
+
+@contextlib.contextmanager
+def _policy(name):
+    """Within this context, Keras' dtype policy is that of the precision `name`."""
+    before = keras.config.dtype_policy()
+    set_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

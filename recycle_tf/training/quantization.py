@@ -90,6 +90,8 @@ def find_ranges(config, source, model, run):
     if reason := fake_quantization.why_not(model):
         raise UserError(f"`quantize={config.quantize}`: {reason}")
     if run:
+        if run.trained_ranges is None:
+            raise UserError(f"{run.path}: its quantization.json is missing; start again in another `run_dir`")
         return run.trained_ranges
     images = ranges.representative_images(
         source.splits["train"], model.input_shape[1], config.resize, config.seed

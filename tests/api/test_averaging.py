@@ -50,10 +50,9 @@ def test_of_two_runs_the_better_end_wins(two, tmp_path):
     assert list(run.classes) == two[0].labels
 
 
-def test_of_three_runs_the_bad_one_is_left_out(two, tmp_path):
-    run, tried = averaging.average(paths([two[1], two[0], two[0]]), tmp_path / "new")
-    assert tried[0].proportions[0] == 0
-    assert sum(tried[0].proportions) == pytest.approx(1)
+def test_of_three_runs_the_bad_ones_are_left_out(two, tmp_path):
+    run, tried = averaging.average(paths([two[1], two[0], two[1]]), tmp_path / "new")
+    assert tried[0].proportions == (0, 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -87,3 +86,24 @@ def test_candidates_are_judged_by_both_accuracies():
     one = averaging.Candidate((1.0, 0.0), 0.9, 0.5)
     assert one.score == pytest.approx(0.7)
     assert dataclasses.replace(one, shifted=0.9).score > one.score
+
+
+def test_runs_with_another_split_or_unfinished_ones_are_refused(two, tmp_path):
+    path = two[1].config_file
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "fingerprint": "0" * 16}))
+    with pytest.raises(UserError, match="split"):
+        averaging.average(paths(two), tmp_path / "new")
+    path.write_text(json.dumps(record))
+    two[1].checkpoints.mkdir()
+    with pytest.raises(UserError, match="not ended"):
+        averaging.average(paths(two), tmp_path / "new")
+
+
+def test_of_equally_good_averages_the_largest_is_taken():
+    def judge(proportions):
+        return averaging.Candidate(tuple(proportions), 0.9, 0.9)
+
+    first, *others = averaging._greedy(judge, 3)
+    assert first.proportions == (1 / 3, 1 / 3, 1 / 3)
+    assert len(others) == 4

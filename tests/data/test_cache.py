@@ -1,10 +1,12 @@
 """Where decoded images are cached."""
 
+import dataclasses
 import shutil
 import types
 
 import psutil
 import pytest
+import tensorflow as tf
 
 from recycle_tf.data import cache, sources
 from recycle_tf.errors import UserError
@@ -44,3 +46,21 @@ def test_a_damaged_image_is_named(tmp_path):
     for place in ("memory", "disk"):
         with pytest.raises(UserError, match=r"jar/jar3\.png: "):
             cache.reader(damaged, 16, "stretch", place)
+
+
+def test_no_image_is_blamed_for_an_error_that_is_gone(photos):
+    split = sources.open_source(photos).splits["train"]
+    reads = []
+
+    def encoded(index):
+        reads.append(index)
+        if len(reads) == 1:
+            raise ConnectionError("reset by peer")
+        return split.encoded(index)
+
+    flaky = dataclasses.replace(
+        split, encoded=lambda index: tf.ensure_shape(tf.py_function(encoded, [index], tf.string), [])
+    )
+    with pytest.raises(tf.errors.OpError, match="reset by peer"):
+        cache.decode_all(flaky, 16)
+    assert len(reads) > len(split)

@@ -229,3 +229,10 @@ def test_a_source_without_training_images_has_no_turn(photos):
     groups = np.where(source.splits["train"].labels == 1, 2, 0)
     drawn = batches_of(source, groups=groups, turns=(1, 5, 3))
     np.testing.assert_allclose(np.bincount(groups[drawn.ravel()]) / drawn.size, (0.25, 0, 0.75))
+
+
+def test_short_names_are_unique(tmp_path):
+    folders = [tmp_path / "x" / "photos-2", tmp_path / "y" / "photos", tmp_path / "z" / "photos"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    assert joining.short_names(map(str, folders)) == ["photos-2", "photos", "photos-3"]

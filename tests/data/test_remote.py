@@ -12,7 +12,7 @@ import tensorflow as tf
 from recycle_tf import options, paths, remote
 from recycle_tf.commands import audit as audit_command
 from recycle_tf.commands import train
-from recycle_tf.data import audit, joining, pipeline, sources, splits
+from recycle_tf.data import audit, fetched, joining, pipeline, sources, splits
 from recycle_tf.errors import UserError
 from tests.conftest import check_refused, run_main, run_python, tiny_training, write_photos
 
@@ -226,3 +226,26 @@ def test_addresses():
     assert (remote.path("gs://b/x.y.csv").stem, remote.path("gs://b/x.y.csv").suffix) == ("x.y", ".csv")
     assert not remote.is_remote("trashnet+gs://bucket/photos")
     assert not remote.is_remote("C://photos")
+
+
+def test_a_folder_that_is_named_like_an_image(photos, monkeypatch):
+    listdir = tf.io.gfile.listdir
+
+    def marking_folders(url):
+        """As Google's storage lists."""
+        return [name + "/" * tf.io.gfile.isdir(f"{url}/{name}") for name in listdir(url)]
+
+    monkeypatch.setattr(tf.io.gfile, "listdir", marking_folders)
+    (photos / "jar" / "set.jpg").mkdir()
+    (photos / "jar" / "jar1.png").rename(photos / "jar" / "set.jpg" / "jar1.png")
+    local, other = (sources.open_source(place, seed=1) for place in (str(photos), copied(photos)))
+    assert other.manifest() == local.manifest()
+
+
+def test_a_disk_that_is_full_after_all_keeps_nothing_more(photos):
+    kept = fetched.Fetched(remote.path(copied(photos)))
+    kept._file.close()
+    with open("/dev/full", "wb", buffering=0) as kept._file:
+        for _ in range(2):
+            assert kept.read("jar/jar1.png") == (photos / "jar" / "jar1.png").read_bytes()
+    assert not kept._places

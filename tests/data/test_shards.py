@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+import re
 import shutil
 import types
 import uuid
@@ -13,9 +14,11 @@ import tensorflow as tf
 
 from recycle_tf import options
 from recycle_tf.commands import train
+from recycle_tf.config import TrainConfig
 from recycle_tf.data import audit, cache, checks, pipeline, shards, sources, splits
 from recycle_tf.errors import UserError
 from recycle_tf.runs import open_run
+from recycle_tf.training.batches import Batches
 from tests.conftest import run_main, tiny_training, write_photos
 from tests.training.test_resume import killed_at
 
@@ -246,6 +249,11 @@ def test_a_damaged_image_is_named(pair, tmp_path):
         cache.decode_all(source.splits["train"], 16)
     name = str(error.value).partition(":")[0]
     assert name in source.splits["train"].ids[:8]
+    # Without a cache, images are read during training.
+    config = TrainConfig(batch_size=8, cache="off", image_size=32)
+    built = Batches(source, config, 32, tf.distribute.get_strategy())
+    with pytest.raises(UserError, match=re.escape(name)), built.naming_damaged_images():
+        list(built.training_from(0))
     skipped = sources.open_source(str(tmp_path / "shards"), on_bad_image="skip")
     assert skipped.ignored[0].startswith(f"{name}: ")
     assert skipped.num_examples == 35
@@ -334,3 +342,19 @@ def test_settings_that_would_have_no_effect(pair, tmp_path):
     (tmp_path / "map.yaml").write_text("jar: glass\n")
     with pytest.raises(UserError, match="`label_map=.*when they are written"):
         sources.open_source(str(tmp_path / "shards"), label_map=str(tmp_path / "map.yaml"))
+
+
+@pytest.mark.parametrize("number", [1, 5, 10])
+def test_the_training_split_has_as_many_files_as_wanted(photos, tmp_path, number):
+    source = sources.open_source(str(photos))
+    shards.write(source, tmp_path / "many", number)
+    assert len(list((tmp_path / "many").glob("train-*.tfrecord"))) == number
+    check_same(source, sources.open_source(str(tmp_path / "many")))
+
+
+def test_files_of_others_are_never_replaced(pair, tmp_path):
+    notes = tmp_path / "shards" / "notes.txt"
+    notes.write_text("mine")
+    with pytest.raises(UserError, match="notes.txt"):
+        shards.write(pair[0], tmp_path / "shards")
+    assert notes.read_text() == "mine"

@@ -1,5 +1,7 @@
 """Other people's photographs: classes are matched by name."""
 
+import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -89,3 +91,29 @@ def test_the_bytes_are_those_of_the_matched_class(run, tmp_path):
     images = datasets.open_set(run, str(photos), ignore_unknown=True)
     found = [images.split.encoded(np.int64(index)).numpy() for index in range(2)]
     assert found == [(photos / "jar" / f"jar{n}.png").read_bytes() for n in range(2)]
+
+
+def test_the_runs_own_data_under_another_spelling(run, monkeypatch):
+    own = pathlib.Path(run.config["dataset"])
+    monkeypatch.chdir(own.parent)
+    for spelling in (f"{own}/", own.name, f"./{own.name}"):
+        images = datasets.open_set(run, spelling)
+        assert (images.own, images.split_name) == (True, "test")
+
+
+def test_a_copy_keeps_the_split_of_the_run(run, tmp_path):
+    copy = shutil.copytree(run.config["dataset"], tmp_path / "copy")
+    shutil.copy(copy / "can" / "can0.png", copy / "can" / "later.png")
+    expected = datasets.open_source(run).splits
+    found = datasets.open_source(run, str(copy)).splits
+    assert {name: split.ids for name, split in found.items()} == {
+        name: split.ids for name, split in expected.items()
+    }
+
+
+def test_data_that_has_changed_is_not_tested_on(finished_run, tmp_path):
+    run = runs.open_run(shutil.copytree(finished_run, tmp_path / "run"))
+    record = json.loads(run.config_file.read_text())
+    run.config_file.write_text(json.dumps({**record, "fingerprint": "0" * 16}))
+    with pytest.raises(UserError, match="has changed since the run was trained"):
+        datasets.open_set(runs.open_run(run.path))

@@ -157,3 +157,16 @@ def test_most_confident_flips_come_first(network):
     indices, margins = gates.find_flips(found, expected)
     assert indices.tolist() == [0, 3, 2]
     np.testing.assert_allclose(margins, [0.8, 0.4, 0.2])
+
+
+def test_a_file_that_calls_other_images_unlike_is_rejected(network):
+    logits, labels = network
+    expected = softmax(logits)
+    found = expected.copy()
+    found[:20] *= 0.3
+    verdict = judge("tflite_int8", found, expected, labels)
+    assert verdict.flips == verdict.confident_flips == 20
+    assert "at most 4 may" in verdict.failure
+    assert verdict.max_shift == pytest.approx(0.7)
+    # One that Keras calls unlike too is right.
+    assert judge("tflite_int8", found, found, labels).failure is None

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import train
 from recycle_tf.config import TrainConfig
+from recycle_tf.evaluation import temperature
 from recycle_tf.training import precision
 from tests.conftest import tiny_settings
 from tests.training.test_resume import killed_at
@@ -60,9 +61,16 @@ def test_every_way_is_measured_on_the_network_itself(monkeypatch):
 
     monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: True)
     monkeypatch.setattr(precision.preflight, "training_speed", speed)
-    assert choose(arch="test_resnet", image_size=32) == "off"
+    assert choose(arch="test_resnet", image_size=32, accumulate=2) == "off"
     kinds = [("float32", False), ("float32", True), ("bfloat16", False)]
-    assert seen == [("test_resnet", *kind, (10, 32, 32, 3)) for kind in kinds]
+    assert seen == [("test_resnet", *kind, (5, 32, 32, 3)) for kind in kinds]
+    seen.clear()
+    # The image size is the architecture's where none is given.
+    assert choose(arch="lenet5") == "off"
+    assert [shape for *_, shape in seen] == 3 * [(10, 32, 32, 3)]
+    seen.clear()
+    assert choose(arch="test_resnet", image_size=32, remat=True) == "off"
+    assert not seen
     assert keras.config.dtype_policy().name == "float32"
 
 
@@ -94,3 +102,19 @@ def test_a_resumed_run_keeps_its_precision(photos, tmp_path, measured, monkeypat
     run = train.train(settings)
     assert (run.config["mixed_precision"], run.precision) == ("auto", "onednn_bfloat16")
     assert not tf.config.optimizer.get_experimental_options()["auto_mixed_precision_onednn_bfloat16"]
+
+
+def test_reports_are_computed_in_float32_and_nothing_stays_set(photos, tmp_path, monkeypatch):
+    policies = []
+
+    def calibrate(*arguments):
+        policies.append(keras.config.dtype_policy().name)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(temperature, "calibrate_run", calibrate)
+    settings = TrainConfig(
+        **tiny_settings(photos), epochs="1", mixed_precision="bfloat16", run_dir=str(tmp_path / "run")
+    )
+    with pytest.raises(ZeroDivisionError):
+        train.train(settings)
+    assert policies == ["float32"] == [keras.config.dtype_policy().name]

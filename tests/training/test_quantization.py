@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import types
 
 import keras
 import numpy as np
@@ -216,3 +217,10 @@ def test_ranges_of_another_version_are_one_line(shallow):
 
     with pytest.raises(UserError, match="stem_conv"):
         int8.simulate(shallow, None, {"operation1": (0.0, 1.0)})
+
+
+def test_ranges_that_are_lost_are_not_replaced_by_none(shallow):
+    lost = types.SimpleNamespace(path="runs/lost", trained_ranges=None)
+    config = TrainConfig(quantize="int8", weights="x.keras")
+    with pytest.raises(UserError, match=r"runs/lost: .*quantization\.json"):
+        quantization.find_ranges(config, None, shallow, lost)

@@ -1,7 +1,9 @@
 """Devices."""
 
+import numpy as np
 import pytest
 
+from recycle_tf import runs
 from recycle_tf.config import TrainConfig
 from recycle_tf.errors import UserError
 from recycle_tf.training import strategy
@@ -50,3 +52,21 @@ def test_training_on_two_logical_cpus(photos, tmp_path, precision):
     assert (run / "model.keras").is_file()
     events = read(run / "tensorboard")
     assert steps(events, "recall/jar") == steps(events, "gradient_norm/stage1") == [0]
+
+
+def test_a_teacher_and_integers_on_two_devices_change_the_weights_as_on_one(finished_run, tmp_path):
+    flags = (f"--from_run={finished_run}", f"--teacher={finished_run}", "--quantize=int8", "--epochs=3steps")
+    flags += ("--optimizer=sgd", "--learning_rate=0.05", "--augment=none", "--mix=none")
+    places = {
+        "two": ("--strategy=mirrored", "--logical_cpus=2"),
+        "one": ("--strategy=one_device",),
+    }
+    for name, devices in places.items():
+        result = run_python("train.py", *flags, *devices, f"--run_dir={tmp_path / name}")
+        assert result.returncode == 0, result.stderr
+    found = [runs.open_run(path).load_model() for path in (finished_run, tmp_path / "one", tmp_path / "two")]
+    before, one, two = (np.concatenate([w.ravel() for w in model.get_weights()]) for model in found)
+    change = np.linalg.norm(one - before)
+    assert change > 1e-3 * np.linalg.norm(before)
+    # Not to the last bit: a value between two integers is rounded to either.
+    assert np.linalg.norm(two - one) < 0.02 * change
