@@ -214,7 +214,7 @@ def evaluate_shifts(run, model_path, images, names, progress=iter):
     pixels = cache.decode_all(images.split, predictor.image_size, predictor.resize)
     found = shifts.measure(predictor.probabilities, pixels, images.split.labels, names, progress=progress)
     directory = run.path / f"report-shifts-{pathlib.Path(model_path).stem}"
-    report.write_shifts(directory, found, pixels[0])
+    report.write_shifts(directory, found, shifts.example(pixels))
     return found, directory
 
 

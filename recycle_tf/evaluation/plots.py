@@ -119,21 +119,32 @@ def history(axes, rows):
     axes.legend()
 
 
-def shifts(axes, robustness, strengths):
-    """Accuracy over the strength of each simulated shift.
+def shifts(robustness, strengths):
+    """A figure with the accuracy over the strength of each simulated shift; without a shift, it is dashed.
 
     Args:
-        axes: of matplotlib.
         robustness: a `shifts.Robustness`.
         strengths: of its figures.
+
+    Returns:
+        A matplotlib `Figure`.
     """
-    for name, row in robustness.accuracy.items():
-        axes.plot((0, *strengths), (robustness.clean, *row), marker=".", label=name.replace("_", " "))
-    axes.set(xlabel="strength (0: the images as they are)", ylabel="accuracy", ylim=(0, 1))
-    axes.set_xticks((0, *strengths))
-    axes.set_title(f"simulated shifts, {robustness.examples} images")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, ncols=2)
+    columns = min(4, len(robustness.accuracy))
+    lines = -(-len(robustness.accuracy) // columns)
+    low = max(0.0, min(map(min, robustness.accuracy.values())) - 0.1)
+    with figure(lines, columns, figsize=(2.2 * columns, 1.9 * lines), squeeze=False) as (canvas, grid):
+        for axes in grid.flat[len(robustness.accuracy) :]:
+            axes.set_visible(False)
+        for axes, (name, row) in zip(grid.flat, robustness.accuracy.items(), strict=False):
+            axes.axhline(robustness.clean, color=GRAY, linestyle="--", linewidth=1)
+            axes.plot(strengths, row, marker=".", color=BLUE)
+            axes.set_title(name.replace("_", " "), fontsize=9)
+            axes.set(ylim=(low, 1.0), xticks=strengths)
+            axes.tick_params(labelsize=8)
+            axes.grid(alpha=0.3)
+        canvas.supxlabel("strength", fontsize=9)
+        canvas.supylabel(f"accuracy of {robustness.examples} images", fontsize=9)
+        return canvas
 
 
 def trade_off(axes, rows, cost, unit, title):

@@ -74,9 +74,7 @@ def write_shifts(directory, robustness, image):
             "mean_at_strength_3": robustness.mean(3),
         }
         (partial / "shifts.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        plots.save(
-            partial / "shifts.png", lambda axes: plots.shifts(axes, robustness, shifts.STRENGTHS), (7, 5)
-        )
+        plots.shifts(robustness, shifts.STRENGTHS).savefig(partial / "shifts.png", dpi=120)
         rows = {
             name: [image, *(shifts.shift(name, image[None], s)[0] for s in shifts.STRENGTHS)]
             for name in robustness.accuracy

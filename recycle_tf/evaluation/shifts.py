@@ -185,6 +185,17 @@ def measure(predict, images, labels, names=tuple(SHIFTS), seed=0, progress=iter)
     return Robustness(accuracy(images), rows, len(images))
 
 
+def example(images):
+    """The first image in which another background shows, whose mask is certain; else the first image.
+
+    Args:
+        images: uint8 RGB, `[examples, height, width, 3]`.
+    """
+    masks = (cutout.masks(images[index : index + 1])[0] for index in range(len(images)))
+    chosen = next((index for index, mask in enumerate(masks) if not mask.all()), 0)
+    return images[chosen]
+
+
 def table(robustness):
     """One row per shift, one column per strength, in percent; below, their means."""
     width = max(map(len, robustness.accuracy))

@@ -76,3 +76,9 @@ def test_measure_counts_what_a_predictor_gets_right(images):
     assert found.mean(5) == pytest.approx(np.mean([found.accuracy[n][-1] for n in ("noise", "small")]))
     lines = shifts.table(found).splitlines()
     assert [line.split()[0] for line in lines] == ["shift", "noise", "small", "mean", "clean"]
+
+
+def test_the_example_is_an_image_whose_background_can_be_replaced(images):
+    noise = np.random.default_rng(0).integers(0, 256, images[:1].shape, dtype=np.uint8)
+    assert np.array_equal(shifts.example(np.concatenate([noise, images])), images[0])
+    assert np.array_equal(shifts.example(noise), noise[0])
