@@ -28,9 +28,10 @@ def write(folder, format_name, split, names, found, expected):
     if not len(indices):
         return
     folder.mkdir(parents=True)
+    answers = gates.answers(expected), gates.answers(found)
     for number, index in enumerate(indices[:MAX_IMAGES], start=1):
         file = pathlib.PurePath(split.ids[index])
-        keras, other = (_answer(row[index], names) for row in (expected, found))
+        keras, other = (_answer(row[index], [*names, "unlike"]) for row in answers)
         name = f"{number:02d}_keras-{keras}_{format_name}-{other}_{_short(file.stem)}{file.suffix}"
         (folder / name).write_bytes(split.encoded(tf.constant(index, tf.int64)).numpy())
 

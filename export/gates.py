@@ -87,8 +87,24 @@ class Verdict:
     failure: str | None
 
 
+def answers(probabilities):
+    """All that can be answered: the classes, and last "unlike the training images".
+
+    Args:
+        probabilities: of the classes, `[examples, num_classes]`; what is missing to a sum of 1 is the
+            probability that an image is unlike the training images.
+
+    Returns:
+        `[examples, num_classes + 1]`.
+    """
+    missing = np.maximum(1 - probabilities.sum(axis=1, keepdims=True), 0)
+    return np.concatenate([probabilities, missing], axis=1)
+
+
 def find_flips(found, expected):
     """Images that an artifact answers differently from Keras, most confident first.
+
+    An image that one of them calls unlike the training images is a flip too.
 
     Args:
         found: probabilities of the artifact, `[examples, num_classes]`.
@@ -98,6 +114,7 @@ def find_flips(found, expected):
         Indices of the images, and the margin of each: how much both prefer their own answer to that of the
         other, as a difference of probabilities; the smaller of the two.
     """
+    found, expected = answers(found), answers(expected)
     own, other = expected.argmax(axis=1), found.argmax(axis=1)
     at = np.flatnonzero(own != other)
     own, other = own[at], other[at]
@@ -137,8 +154,7 @@ def judge(found, expected, labels, names, max_drop, precision):
     """Compares the probabilities of an artifact with those of Keras.
 
     Args:
-        found: probabilities of the artifact, `[examples, num_classes]`. What is missing to a sum of 1 is the
-            probability that an image is unlike the training images.
+        found: probabilities of the artifact, `[examples, num_classes]`; see `answers`.
         expected: those of Keras, for the same images.
         labels: true classes, `[examples]`.
         names: of the classes.
@@ -154,10 +170,8 @@ def judge(found, expected, labels, names, max_drop, precision):
     change = right.astype(int) - right_before
     lost, won = int((change < 0).sum()), int((change > 0).sum())
     drop = -float(change.mean())
-    # "Unlike the training images" is an answer too.
-    answers, expected_answers = _with_unlike(found), _with_unlike(expected)
-    _, margins = find_flips(answers, expected_answers)
-    gap = np.abs(answers - expected_answers)
+    _, margins = find_flips(found, expected)
+    gap = np.abs(answers(found) - answers(expected))
     verdict = Verdict(
         accuracy=float(right.mean()),
         drop=100 * drop,
@@ -206,11 +220,6 @@ def _failure(verdict, precision, max_drop):
             f"{MAX_SHIFT[precision]:g}"
         )
     return None
-
-
-def _with_unlike(probabilities):
-    missing = np.maximum(1 - probabilities.sum(axis=1, keepdims=True), 0)
-    return np.concatenate([probabilities, missing], axis=1)
 
 
 def _logits(probabilities):

@@ -307,7 +307,7 @@ def _blend(pixels, ground, opaque, shade, color):
 
 @tf.function(jit_compile=True, autograph=False)
 def blur(images, deviation, axis):
-    """Images blurred along one axis.
+    """Images blurred along one axis; Keras' Gaussian has one standard deviation for a whole batch.
 
     Args:
         images: float32 `[batch, size, size, 3]`.

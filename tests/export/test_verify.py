@@ -63,3 +63,11 @@ def test_evaluate_measures_a_file_as_the_gate_does(exported, tmp_path):
         assert f"--model={model}" in (report / "report.html").read_text(encoding="utf-8")
     own = [(place / "report" / "metrics.json").read_bytes() for place in (run, folder.parent)]
     assert own[0] == own[1]
+
+
+def test_an_image_that_is_called_unlike_is_saved_as_such(tmp_path):
+    split = types.SimpleNamespace(ids=["a.png"], encoded=lambda index: tf.constant(b"bytes"))
+    expected, found = np.float32([[0.9, 0.1]]), np.float32([[0.3, 0.05]])
+    flips.write(tmp_path / "flips", "tflite_int8", split, ["can", "jar"], found, expected)
+    (file,) = (tmp_path / "flips").iterdir()
+    assert file.name == "01_keras-can-0.90_tflite_int8-unlike-0.65_a.png"
