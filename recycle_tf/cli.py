@@ -104,8 +104,14 @@ def no_positionals(positionals):
         raise UserError(f"{positionals[0]}: not a flag; write --name=value")
 
 
-def define_flags(dataclass, flag_values):
-    """Makes a flag of every field of a dataclass whose metadata hold a `help` text."""
+def define_flags(dataclass, flag_values, names=None):
+    """Makes flags of the fields of a dataclass whose metadata hold a `help` text.
+
+    Args:
+        dataclass: such as `TrainConfig`.
+        flag_values: where the flags are defined.
+        names: of the fields; default: all.
+    """
     define = {
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
@@ -114,6 +120,8 @@ def define_flags(dataclass, flag_values):
     }
     hints = typing.get_type_hints(dataclass)
     for field in dataclasses.fields(dataclass):
+        if names is not None and field.name not in names:
+            continue
         hint = hints[field.name]
         kind = typing.get_args(hint)[0] if isinstance(hint, types.UnionType) else hint
         define[kind](field.name, field.default, field.metadata["help"], flag_values=flag_values)

@@ -123,7 +123,7 @@ class TrainConfig:
     mix: str = _setting("both", "Mixing of two images: none, mixup, cutmix or both.", choices=options.MIXES)
     on_bad_image: str = _setting(
         "error",
-        "What to do with an image that cannot be used: error, or skip (and list it in config.json).",
+        "What to do with an image that cannot be used: error, or skip: leave it out and list it.",
         choices=options.ON_BAD_IMAGE,
     )
     cache: str = _setting(

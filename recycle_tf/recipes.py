@@ -40,10 +40,12 @@ RECIPES = {
         "mixed_precision": "off",
     },
     # From a trained network, for photographs of another place beside those it was trained on: every source
-    # counts the same, and the early stages, which see edges and textures, hardly change.
+    # counts the same, and the early stages, which see edges and textures, hardly change. The head is trained
+    # already, so it is not trained alone first, even if the earlier run did that.
     "adapt": {
         "epochs": "10",
         "warmup": "1",
+        "head_epochs": 0,
         "learning_rate": 5e-4,
         "layer_decay": 0.5,
         "freeze_norms": True,

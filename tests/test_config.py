@@ -130,9 +130,11 @@ def test_a_run_that_cannot_be_repeated(tmp_path):
 
 def test_adapting_starts_from_the_weights_of_the_run(tmp_path):
     given = {"from_run": str(tmp_path), "recipe": "adapt", "dataset": "trashnet+own"}
-    found = training_config.resolve(given, earlier={"weights": "imagenet", "image_size": 160, "epochs": "60"})
+    earlier = {"weights": "imagenet", "image_size": 160, "epochs": "60", "head_epochs": 3}
+    found = training_config.resolve(given, earlier=earlier)
     assert found.weights == str(tmp_path / "model.keras")
     assert (found.image_size, found.epochs, found.source_weights) == (160, "10", "even")
+    assert found.head_epochs == 0
     assert training_config.resolve({**given, "weights": "other.keras"}).weights == "other.keras"
     with pytest.raises(UserError, match="recipe=adapt"):
         TrainConfig(recipe="adapt")

@@ -13,7 +13,7 @@ import shlex
 from absl import flags
 
 import recycle_tf
-from recycle_tf import cli, options, paths
+from recycle_tf import cli, paths
 from recycle_tf.config import TrainConfig
 
 DATA = ("dataset", "label_map", "manual_dir", "data_dir", "split", "seed")
@@ -62,13 +62,7 @@ def _flags(argv):
         "A folder with one subfolder per class, a .csv, a name, or several with + between them.",
         flag_values=values,
     )
-    flags.DEFINE_string("label_map", None, "As in train.py.", flag_values=values)
-    flags.DEFINE_string("manual_dir", None, "As in train.py.", flag_values=values)
-    flags.DEFINE_string("data_dir", None, "As in train.py.", flag_values=values)
-    flags.DEFINE_enum(
-        "split", TrainConfig.split, options.SPLIT_METHODS, "As in train.py.", flag_values=values
-    )
-    flags.DEFINE_integer("seed", TrainConfig.seed, "Seed of the split, as in train.py.", flag_values=values)
+    cli.define_flags(TrainConfig, values, DATA[1:])
     flags.DEFINE_string("out", None, "Folder for the report. Default: audit/DATASET.", flag_values=values)
     flags.DEFINE_string(
         "labels", None, "Run whose network also searches for label errors.", flag_values=values

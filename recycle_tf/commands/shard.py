@@ -14,18 +14,19 @@ import shlex
 from absl import flags
 
 import recycle_tf
-from recycle_tf import cli, options
+from recycle_tf import cli
 from recycle_tf.config import TrainConfig
 
-DATA = ("label_map", "manual_dir", "data_dir", "split", "seed", "on_bad_image", "shards")
-"""Flags that are passed on."""
+SETTINGS = ("label_map", "manual_dir", "data_dir", "split", "seed", "on_bad_image")
+"""Flags of train.py that this command has too."""
 
 
 @cli.command
 def main(argv):
     """Writes the files and says how many."""
     values = _parse(argv)
-    written = recycle_tf.shard(values.dataset, values.dir, **{name: values[name].value for name in DATA})
+    how = {name: values[name].value for name in (*SETTINGS, "shards")}
+    written = recycle_tf.shard(values.dataset, values.dir, **how)
     counts = ", ".join(f"{number:,} {name}" for name, number in written.counts.items())
     print(f"shards    {written.directory}: {written.files} files, {written.bytes / 1e9:.2f} GB, {counts}")
     if written.ignored:
@@ -39,22 +40,13 @@ def _parse(argv):
         "dataset", None, "A folder, a .csv, a name, or several with + between them.", flag_values=values
     )
     flags.DEFINE_string("dir", None, "Folder to write; shards in it are replaced.", flag_values=values)
+    cli.define_flags(TrainConfig, values, SETTINGS)
     flags.DEFINE_integer(
         "shards",
         None,
         "Number of files for the training split. Default: files of about 256 MB.",
         1,
         flag_values=values,
-    )
-    flags.DEFINE_string("label_map", None, "As in train.py.", flag_values=values)
-    flags.DEFINE_string("manual_dir", None, "As in train.py.", flag_values=values)
-    flags.DEFINE_string("data_dir", None, "As in train.py.", flag_values=values)
-    flags.DEFINE_enum(
-        "split", TrainConfig.split, options.SPLIT_METHODS, "As in train.py.", flag_values=values
-    )
-    flags.DEFINE_integer("seed", TrainConfig.seed, "Seed of the split, as in train.py.", flag_values=values)
-    flags.DEFINE_enum(
-        "on_bad_image", TrainConfig.on_bad_image, options.ON_BAD_IMAGE, "As in train.py.", flag_values=values
     )
     cli.no_positionals(cli.parse(argv, values, __doc__))
     for name in ("dataset", "dir"):

@@ -113,7 +113,7 @@ def channels_last_rows(kernel, shape):
 
 
 def _to_keras(value):
-    value = value.astype(np.float32)
+    value = value.astype(np.float32, casting="same_kind")  # not complex numbers
     if value.ndim == 2:
         return value.transpose(_DENSE_KERNEL)
     if value.ndim == 4:

@@ -146,3 +146,26 @@ def test_gates_lie_apart_where_classes_differ(program):
     gates = program("gates")
     assert gates.apart(np.array([[0.5, 0.5], [0.5, 0.5]])) == 0
     assert gates.apart(np.array([[0.0, 0.5], [1.0, 0.5]])) == 0.25
+
+
+def test_dilation_is_that_of_the_offsets(program, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "datasets")
+    sampling = program("sampling")
+    model = create_model("test_deformable", 6, image_size=64, deformed_stages=(3,))
+    shown = [sampling.laid(model, "glass", seed, 0.8, 30) for seed in (1, 2)]
+    np.testing.assert_allclose(sampling.dilations(model, shown), 1, rtol=1e-4)
+
+    (offsets,) = (layer for layer in model.layers if layer.name.endswith("_offset"))
+    spread = 0.5 * np.stack(np.meshgrid([-1, 0, 1], [-1, 0, 1], indexing="ij"), axis=-1)
+    offsets.bias.assign(spread.reshape(-1))
+    np.testing.assert_allclose(sampling.dilations(model, shown), 1.5, rtol=1e-4)
+
+
+def test_an_object_is_laid_smaller(program, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "datasets")
+    sampling = program("sampling")
+    model = create_model("test_deformable", 6, image_size=64)
+    (_, whole), (image, half) = (sampling.laid(model, "metal", 1, scale, 0) for scale in (1, 0.5))
+    assert 0.15 < half.sum() / whole.sum() < 0.4
+    assert image.shape == (64, 64, 3)
+    assert np.ptp(image[~half].astype(int), axis=0).max() < 60  # a floor of one color, but for the edge

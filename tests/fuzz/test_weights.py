@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from recycle_tf import create_model
 from recycle_tf.errors import UserError
-from recycle_tf.models import weights
+from recycle_tf.models import tensors, weights
 from tests.fuzz.mutations import (
     DEEP,
     answer_or_user_error,
@@ -147,6 +147,13 @@ def test_a_safetensors_file_of_an_unusual_type(tmp_path, dtype):
     count = int(np.prod(shape)) * size // (2 if dtype == "F4" else 1)
     path.write_bytes(safetensors_bytes({"conv1.weight": (dtype, shape, bytes(count))}))
     assert isinstance(load(path), UserError)
+
+
+def test_complex_weights_are_not_made_real(tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(safetensors_bytes({"fc.bias": ("C64", [6], bytes(6 * 8))}))
+    with pytest.raises(TypeError, match="complex64"):
+        tensors.read_safetensors(path)
 
 
 def test_a_safetensors_file_with_json_that_is_nested_too_deeply(tmp_path):
