@@ -9,6 +9,7 @@ PHOTOS is a folder with one subfolder of images per class. Ctrl-C stops; rerun t
 
 import contextlib
 import pathlib
+import shlex
 import sys
 
 from absl import flags
@@ -191,7 +192,7 @@ def print_results(run, summary):
     if summary["sources"]:
         print(metrics.comparison({f"{name} test": row for name, row in summary["sources"].items()}))
     print(f"report    {run.report / 'report.html'}")
-    print(f"next      python -m export --run={run.path}")
+    print(f"next      {cli.program('export')} {shlex.quote(f'--run={run.path}')}")
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def serve(argv):
     page = runs.open_run(values.run).export / "web"
     if not (page / "index.html").is_file():
         raise UserError(
-            f"{page}: page not found; `python -m export --run={values.run} --formats=web` writes it"
+            f"{page}: page not found; `{cli.program('export')} --run={values.run} --formats=web` writes it"
         )
     with open_server(page, values.port) as server:
         print(f"http://127.0.0.1:{server.server_port}   (stop with Ctrl-C)", flush=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 import re
 import sys
 import textwrap
@@ -42,6 +43,17 @@ def command(main):
             return 130
 
     return program
+
+
+def program(name):
+    """How a program is started: `python train.py` in a checkout, `recycle-tf train` where there is none.
+
+    Args:
+        name: train or export.
+    """
+    checkout = (pathlib.Path(__file__).parents[1] / "train.py").is_file()
+    in_checkout = {"train": "python train.py", "export": "python -m export"}
+    return in_checkout[name] if checkout else f"recycle-tf {name}"
 
 
 def as_flags(message):

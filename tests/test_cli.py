@@ -59,6 +59,12 @@ def test_defects_are_not_hidden():
         main([])
 
 
+def test_programs_are_named_as_they_can_be_started(monkeypatch, tmp_path):
+    assert (cli.program("train"), cli.program("export")) == ("python train.py", "python -m export")
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "recycle_tf" / "cli.py"))
+    assert (cli.program("train"), cli.program("export")) == ("recycle-tf train", "recycle-tf export")
+
+
 def test_a_renamed_flag_still_works(capsys):
     values = flags.FlagValues()
     cli.define_flags(TrainConfig, values)

@@ -85,7 +85,7 @@ def _next(values, report):
     """The command to run next, or what prevents it."""
     blocking = report.blocking
     if values.manifest:
-        return _command("python train.py", {"dataset": values.manifest})
+        return _command(cli.program("train"), {"dataset": values.manifest})
     if blocking:
         return f"fix {blocking} problem{'s' * (blocking > 1)}: training would not start"
     given = {name: values[name].value for name in DATA}
@@ -94,4 +94,4 @@ def _next(values, report):
     drawn = folder.is_dir() and not divided
     if drawn and report.leaking:
         given["split"] = "grouped"
-    return _command("python train.py", given)
+    return _command(cli.program("train"), given)

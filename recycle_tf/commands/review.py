@@ -40,7 +40,7 @@ def main(argv):
             print()
         rows = sum(1 for _ in decided.rows())
         print(f"manifest  {values.out}: {rows:,} images, {len(decided):,} decided")
-        print(f"next      python train.py {shlex.quote(f'--dataset={values.out}')}")
+        print(f"next      {cli.program('train')} {shlex.quote(f'--dataset={values.out}')}")
 
 
 def _parse(argv):

@@ -31,7 +31,7 @@ def main(argv):
     print(f"shards    {written.directory}: {written.files} files, {written.bytes / 1e9:.2f} GB, {counts}")
     if written.ignored:
         print(f"          {len(written.ignored)} file(s) ignored, for example {written.ignored[0]}")
-    print(f"next      python train.py {shlex.quote(f'--dataset={values.dir}')}")
+    print(f"next      {cli.program('train')} {shlex.quote(f'--dataset={values.dir}')}")
 
 
 def _parse(argv):
