@@ -51,4 +51,7 @@ def import_tensorflow():
             import keras  # noqa: F401
             import tensorflow as tf
         tf.get_logger().setLevel("ERROR")
+    # Otherwise GPUs round the inputs of float32 convolutions to 10 bits (TensorFloat-32): files in float32,
+    # which a processor runs, would not answer like the network. Training has bfloat16 for speed.
+    sys.modules["tensorflow"].config.experimental.enable_tensor_float_32_execution(False)
     return sys.modules["tensorflow"]

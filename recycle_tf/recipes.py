@@ -26,6 +26,8 @@ RECIPES = {
     "quantize": {
         "epochs": "5",
         "warmup": "0",
+        "optimizer": "adamw",
+        "weight_decay": 0.05,
         "learning_rate": 5e-5,
         "schedule": "cosine",
         "head_epochs": 0,
@@ -46,14 +48,22 @@ RECIPES = {
         "epochs": "10",
         "warmup": "1",
         "head_epochs": 0,
+        "optimizer": "adamw",
+        "weight_decay": 0.05,
         "learning_rate": 5e-4,
+        "schedule": "cosine",
         "layer_decay": 0.5,
         "freeze_norms": True,
+        "class_balance": "none",
         "source_weights": "even",
+        "time_limit": None,
     },
     # As the architecture's authors trained it; see `paper`.
     "paper": {"augment": "upright", "mix": "none"},
 }
+
+FROM_WEIGHTS = ("finetune", "robust")
+"""Recipes that start from published weights, or those of another dataset."""
 
 MOMENTUM = 0.9
 """Momentum of all published recipes that use one, and of our optimizers."""
@@ -76,3 +86,20 @@ def paper(published, batch_size):
     settings["weight_decay"] /= 1 - MOMENTUM
     # Milestones are fractions of the training; `epochs` stays the run's own.
     return settings
+
+
+_PUBLISHED = (
+    "learning_rate",
+    "weight_decay",
+    "optimizer",
+    "schedule",
+    "decay",
+    "decay_at",
+    "warmup",
+    "label_smoothing",
+)
+
+SET_BY_RECIPES = frozenset(_PUBLISHED).union(
+    *(RECIPES[name] for name in RECIPES.keys() - {"adapt", "quantize"})
+)
+"""Settings of the recipes for a new training, one of which another one replaces."""

@@ -110,3 +110,10 @@ def test_a_logger_reports_only_errors_for_a_while(caplog):
         logger.error("an error")
     logger.warning("shown")
     assert caplog.messages == ["an error", "shown"]
+
+
+def test_float32_is_not_rounded_on_a_gpu():
+    cli.import_tensorflow()
+    import tensorflow as tf
+
+    assert not tf.config.experimental.tensor_float_32_execution_enabled()

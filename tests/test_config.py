@@ -11,7 +11,8 @@ from recycle_tf import config as training_config
 from recycle_tf.config import TrainConfig
 from recycle_tf.data import augment
 from recycle_tf.errors import UserError
-from recycle_tf.recipes import RECIPES
+from recycle_tf.models import registry
+from recycle_tf.recipes import RECIPES, paper
 
 
 def parse(*arguments):
@@ -138,3 +139,43 @@ def test_adapting_starts_from_the_weights_of_the_run(tmp_path):
     assert training_config.resolve({**given, "weights": "other.keras"}).weights == "other.keras"
     with pytest.raises(UserError, match="recipe=adapt"):
         TrainConfig(recipe="adapt")
+
+
+def test_a_recipe_for_a_new_training_forgets_what_the_earlier_one_set(tmp_path):
+    earlier = dataclasses.asdict(
+        TrainConfig(recipe="robust", weights="imagenet", image_size=160, time_limit="5m")
+    )
+    given = {"from_run": str(tmp_path)}
+    found = training_config.resolve({**given, "recipe": "scratch"}, earlier=earlier)
+    assert found == TrainConfig(image_size=160, time_limit="5m", from_run=str(tmp_path))
+    found = training_config.resolve({**given, "recipe": "finetune"}, earlier=earlier)
+    assert (found.weights, found.augment, found.head_epochs) == ("imagenet", "trivial", 3)
+    adapted = training_config.resolve({**given, "recipe": "adapt"}, earlier=earlier)
+    assert (adapted.augment, adapted.time_limit) == ("wild", None)
+    assert adapted.continues
+    assert not found.continues
+
+
+def test_what_a_paper_published_does_not_outlast_its_recipe(tmp_path):
+    published = registry.find("resnet50").recipe
+    earlier = {"arch": "resnet50", "batch_size": 128, "recipe": "paper", "class_balance": "sampler"}
+    earlier |= paper(published, 128) | {"weights": None}
+    given = {"from_run": str(tmp_path)}
+    for recipe in ({"recipe": "adapt", "dataset": "a+b"}, {"quantize": "int8"}):
+        found = training_config.resolve({**given, **recipe}, published, earlier)
+        assert (found.optimizer, found.schedule, found.weight_decay) == ("adamw", "cosine", 0.05)
+    again = training_config.resolve({**given, "recipe": "paper"}, published, earlier)
+    assert again.learning_rate == pytest.approx(0.1 * 128 / 256)
+    assert again.class_balance == "sampler"
+
+
+def test_another_dataset_is_split_as_it_says_itself():
+    earlier = {"dataset": "photos", "split": "grouped"}
+    assert training_config.resolve({}, earlier=earlier).split == "grouped"
+    assert training_config.resolve({"dataset": "photos.csv"}, earlier=earlier).split == "stratified"
+
+
+def test_an_empty_flag_takes_a_setting_back():
+    earlier = {"teacher": "runs/teacher", "weights": "imagenet"}
+    found = training_config.resolve({"teacher": "", "weights": ""}, earlier=earlier)
+    assert (found.teacher, found.weights, found.overrides) == (None, None, "")

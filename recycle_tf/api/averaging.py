@@ -83,8 +83,10 @@ def average(paths, run_dir, proportions=None, progress=iter):
     config = TrainConfig(**{**runs[0].config, **own})
     if from_user(run_dir, "run_dir").exists():
         raise UserError(f"`run_dir={run_dir}`: exists; choose another folder")
-    model = runs[0].load_model()
-    weights = [model.get_weights(), *(run.load_model().get_weights() for run in runs[1:])]
+    model, *others = (run.load_model() for run in runs)
+    for run, other in zip(runs[1:], others, strict=True):
+        _require_same_pixels(model, other, runs[0], run)
+    weights = [one.get_weights() for one in (model, *others)]
     if any([w.shape for w in one] != [w.shape for w in weights[0]] for one in weights):
         raise UserError(
             f"{runs[0].path}: the other runs have layers of other sizes; average runs of one network"
@@ -101,6 +103,16 @@ def average(paths, run_dir, proportions=None, progress=iter):
     model.set_weights(judge.mean(tried[0].proportions))
     parts = {str(run.path): share for run, share in zip(runs, tried[0].proportions, strict=True)}
     return Run(_write(model, config, source, parts)), tried
+
+
+def _require_same_pixels(model, other, run, other_run):
+    """Raises a `UserError` if two networks normalize pixels in different ways, which no weight shows."""
+    ours, theirs = (one.get_layer("preprocess") for one in (model, other))
+    if not (np.allclose(ours.scale, theirs.scale) and np.allclose(ours.offset, theirs.offset)):
+        raise UserError(
+            f"{other_run.path}: normalizes pixels in another way than {run.path}, as its published weights "
+            "do; average runs that started from the same weights"
+        )
 
 
 class _Judge:

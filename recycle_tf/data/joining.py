@@ -40,6 +40,19 @@ def names(dataset):
     return found
 
 
+def places(dataset):
+    """Where the sources of a dataset are: a resolved path for each, or the name of a builder.
+
+    The same for the same sources, however their paths are written.
+    """
+    return [_place(name) for name in names(dataset)]
+
+
+def _place(name):
+    path = paths.of_dataset(name)
+    return path.resolve() if path.exists() else path
+
+
 def short_names(datasets):
     """A name of each source for tables: that of the folder, file or builder; a number makes it unique."""
     found = []
@@ -129,13 +142,14 @@ def stored_splits(datasets, part_names, manifest, earlier_splits):
         datasets: what `names` returned.
         part_names: a unique name of each; `[None]` for one.
         manifest: a CSV with the splits of all of them, or None.
-        earlier_splits: without a manifest, of several sources: `{dataset: (CSV, the name in it or None)}`.
+        earlier_splits: without a manifest, of several sources: `{place: (CSV, the name in it or None)}`, with
+            places as of `places`.
 
     Returns:
         For each source `(CSV or None, the name in it or None)`.
     """
     if len(datasets) > 1 and not manifest:
-        return [(earlier_splits or {}).get(one, (None, None)) for one in datasets]
+        return [(earlier_splits or {}).get(_place(one), (None, None)) for one in datasets]
     return [(manifest, part) for part in part_names]
 
 

@@ -58,7 +58,7 @@ def open_source(
         split: one of `options.SPLIT_METHODS`, how the split is drawn.
         manifest: a CSV with the split and with mapped labels, written by an earlier run.
         label_map: file of `label_maps.read`.
-        earlier_splits: `{one of several sources: (CSV of an earlier run, the source's name in it or None)}`.
+        earlier_splits: `{place of one of several sources: (CSV of an earlier run, its name in it or None)}`.
         compare: whether `audit.leaks` will be called; None for yes, unless the split is a stored one.
         keep: whether images on another machine are kept in a temporary file; see `fetched`.
 

@@ -1,11 +1,12 @@
 """The data that a run is evaluated on: its own, with the split it was trained with, or another dataset."""
 
 import dataclasses
+import sys
 
 import numpy as np
 
-from recycle_tf import paths
 from recycle_tf.data import joining, sources
+from recycle_tf.data import splits as manifests
 from recycle_tf.errors import UserError
 
 
@@ -107,17 +108,36 @@ def open_set(run, dataset=None, split=None, manual_dir=None, data_dir=None, igno
         data_dir=data_dir or run.config["data_dir"],
     )
     name = _choose_split(source, dataset, split)
+    seen, of = _trained_on(run, source.splits[name])
+    if seen == of > 0:
+        # The folder has moved, or is a copy.
+        source = open_source(run, dataset, manual_dir, data_dir)
+        name = split or "test"
+        return EvaluationSet(source.name, name, source.splits[name], own=True)
+    if seen:
+        print(
+            f"warning: {dataset}: the run was trained on {seen} of these {len(source.splits[name])} images; "
+            "the accuracy is too high",
+            file=sys.stderr,
+        )
     return _match(run, source, dataset, name, ignore_unknown)
+
+
+def _trained_on(run, split):
+    """How many of the run's training images a split has, by their content, and how many there are.
+
+    Both are 0 for data of TFDS: only of folders and CSV files a run stores what it has been trained on.
+    """
+    if not run.manifest.is_file():
+        return 0, 0
+    rows = manifests.read_manifest(run.manifest).values()
+    trained = {digest for _, _, name, digest in rows if name == "train" and digest}
+    return len(trained.intersection(split.hashes)), len(trained)
 
 
 def _is_own(dataset, run):
     """Whether a dataset is the run's own, also if its path is written in another way."""
-
-    def places(given):
-        found = map(paths.of_dataset, joining.names(given))
-        return [path.resolve() if path.exists() else path for path in found]
-
-    return places(dataset) == places(run.config["dataset"])
+    return joining.places(dataset) == joining.places(run.config["dataset"])
 
 
 def _choose_split(source, dataset, split):

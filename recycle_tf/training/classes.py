@@ -28,7 +28,8 @@ def keep(model, config, labels):
 
     The head's kernel and bias have a column per class: those of the classes that remain are kept, by name.
     Nothing happens for a network of another architecture, or if the run is to start from other `weights`
-    than the earlier one did.
+    than the earlier one did or its own. A run that continues the earlier one may also have the classes in
+    another order.
 
     Args:
         model: a model of `create_model`.
@@ -45,8 +46,11 @@ def keep(model, config, labels):
         return None
     run = open_run(config.from_run, "from_run")
     remaining = tuple(label for label in labels if label in run.labels)
-    same = all(run.config[name] == getattr(config, name) for name in ("arch", "overrides", "weights"))
-    if not same or not remaining or set(labels) == set(run.labels):
+    same = all(run.config[name] == getattr(config, name) for name in ("arch", "overrides"))
+    if not same or not (config.continues or config.weights == run.config["weights"]):
+        return None
+    order = list if config.continues else set
+    if not remaining or order(labels) == order(run.labels):
         return None
     head = model.get_layer("logits")
     initial = head.get_weights()

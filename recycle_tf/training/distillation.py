@@ -87,7 +87,7 @@ def load(config, source):
         UserError: a teacher does not exist, is still in training, answers other classes, or expects images
             resized in another way.
     """
-    if config.teacher is None:
+    if not config.teacher:
         return None
     teachers = open_teachers(config)
     for path, teacher in teachers.items():

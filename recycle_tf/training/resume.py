@@ -235,8 +235,11 @@ def _repeated(config):
     if config.from_run is None:
         return None
     run = open_run(config.from_run, "from_run")
-    data = ("dataset", "label_map", "split", "seed", "on_bad_image")
-    if not all(run.config[name] == getattr(config, name) for name in data):
+    # What the network has been trained on must not be tested on, whatever seed is given now.
+    drawn = () if config.continues else ("split", "seed")
+    data = ("label_map", "on_bad_image", *drawn)
+    same = joining.places(run.config["dataset"]) == joining.places(config.dataset)
+    if not same or not all(run.config[name] == getattr(config, name) for name in data):
         return None
     classes = None if config.label_map else sources.class_names(config.dataset)
     return run if classes is None or set(classes) == set(run.labels) else None
@@ -264,7 +267,8 @@ def _earlier_splits(config):
         return {}
     names = joining.names(run.config["dataset"])
     parts = joining.short_names(names) if len(names) > 1 else [None]
-    return {name: (run.manifest, part) for name, part in zip(names, parts, strict=True)}
+    places = joining.places(run.config["dataset"])
+    return {place: (run.manifest, part) for place, part in zip(places, parts, strict=True)}
 
 
 def _locked(run):

@@ -107,3 +107,13 @@ def test_of_equally_good_averages_the_largest_is_taken():
     first, *others = averaging._greedy(judge, 3)
     assert first.proportions == (1 / 3, 1 / 3, 1 / 3)
     assert len(others) == 4
+
+
+def test_networks_that_normalize_pixels_in_different_ways(two, tmp_path):
+    model = two[1].load_model()
+    layer = model.get_layer("preprocess")
+    layer.offset = [one + 0.5 for one in np.ravel(layer.offset)]
+    model.save(two[1].model_file)
+    with pytest.raises(UserError, match=f"{two[1].path}: normalizes pixels"):
+        averaging.average(paths(two), tmp_path / "new")
+    assert not (tmp_path / "new").exists()

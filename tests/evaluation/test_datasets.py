@@ -117,3 +117,21 @@ def test_data_that_has_changed_is_not_tested_on(finished_run, tmp_path):
     run.config_file.write_text(json.dumps({**record, "fingerprint": "0" * 16}))
     with pytest.raises(UserError, match="has changed since the run was trained"):
         datasets.open_set(runs.open_run(run.path))
+
+
+def test_the_runs_own_data_at_another_place(run, tmp_path):
+    """Also from a folder where the run's relative path leads nowhere."""
+    copy = shutil.copytree(run.config["dataset"], tmp_path / "copy")
+    images = datasets.open_set(run, str(copy))
+    assert (images.own, images.split_name) == (True, "test")
+    assert images.split.ids == datasets.open_set(run).split.ids
+
+
+def test_some_images_that_the_run_was_trained_on(run, tmp_path, capsys):
+    (tmp_path / "some" / "can").mkdir(parents=True)
+    trained = datasets.open_set(run, split="train").split.ids
+    can = next(one for one in trained if one.startswith("can/"))
+    shutil.copy(pathlib.Path(run.config["dataset"]) / can, tmp_path / "some" / "can")
+    write_photos(tmp_path / "some", classes=("jar",), count=3, seed=8)
+    assert not datasets.open_set(run, str(tmp_path / "some")).own
+    assert "trained on 1 of these 4 images" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """`--from_run` with other classes: what was learned about those that remain is kept, by name."""
 
+import json
 import shutil
 
 import keras
@@ -114,3 +115,16 @@ def test_it_is_said(earlier, tmp_path, capsys):
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("classes")]
     for part in ("can, tube remain", "box are new", "jar are gone", str(earlier.path)):
         assert part in line
+
+
+def test_a_run_that_continues_keeps_classes_in_another_order(earlier, start, tmp_path):
+    """As the network of a builder that lists its classes in another order than a folder."""
+    run = runs.Run(shutil.copytree(earlier.path, tmp_path / "run"))
+    record = json.loads(run.config_file.read_text())
+    run.config_file.write_text(json.dumps({**record, "labels": ["tube", "can", "jar"]}))
+    more = write_photos(tmp_path / "more", seed=9)
+    model, config = start(run, recipe="adapt", dataset=f"{earlier.config['dataset']}+{more}")
+    assert config.continues
+    before = dict(zip(run.labels, columns(run.load_model()), strict=True))
+    for name, column in zip(("can", "jar", "tube"), columns(model), strict=True):
+        np.testing.assert_array_equal(column, before[name])

@@ -10,10 +10,11 @@ import tensorflow as tf
 import train
 from recycle_tf import runs
 from recycle_tf.commands import evaluate
-from recycle_tf.config import TrainConfig
+from recycle_tf.config import TrainConfig, resolve
 from recycle_tf.data import sources
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import datasets
+from recycle_tf.training import resume
 from recycle_tf.training.batches import Batches
 from tests.conftest import run_main, tiny_settings, write_photos
 from tests.training.test_resume import as_flags
@@ -137,3 +138,16 @@ def test_batches_resume_at_any_step(run):
         for step in (0, 3)
     )
     np.testing.assert_array_equal(np.stack(whole[3:]), np.stack(later))
+
+
+def test_the_split_of_a_source_does_not_depend_on_how_its_path_is_written(run, place, tmp_path):
+    third = write_photos(tmp_path / "third", ("can", "tube"), count=5, seed=3)
+    before = datasets.open_source(run).splits
+    for own in (f"{place / 'photos'}/", f"{place}/kitchen/../photos"):
+        config = resolve(
+            {"from_run": str(run.path), "dataset": f"{own}+{third}", "recipe": "adapt", "seed": 7},
+            earlier=runs.settings_to_repeat(run.path),
+        )
+        after = resume.open_source(config, None, tf.distribute.get_strategy()).splits
+        mine = {one.removeprefix("photos/") for one in before["test"].ids if one.startswith("photos/")}
+        assert mine <= {one.removeprefix("photos/") for one in after["test"].ids}
