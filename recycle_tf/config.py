@@ -10,7 +10,7 @@ import re
 
 from recycle_tf import options
 from recycle_tf.errors import UserError, did_you_mean
-from recycle_tf.recipes import FROM_WEIGHTS, RECIPES, SET_BY_RECIPES, paper
+from recycle_tf.recipes import RECIPES, paper
 
 LONGEST = 1e12
 """Largest number of a duration, in its unit."""
@@ -318,14 +318,13 @@ class TrainConfig:
             if name not in fields:
                 raise UserError(f"{name}: no such setting, {did_you_mean(name, fields)}")
         for name, value in {**fields, **_recipe_settings(given), **given}.items():
-            # An empty flag takes back what an earlier run or a recipe set: `--teacher=`.
-            object.__setattr__(self, name, None if value == "" and fields[name] is None else value)
+            object.__setattr__(self, name, value)
         self._validate()
 
     @property
     def continues(self):
         """Whether training starts from the network of the run in `from_run`."""
-        return self.from_run is not None and self.weights == _model_of(self.from_run)
+        return self.from_run is not None and self.weights == model_of(self.from_run)
 
     def _validate(self):
         for field in dataclasses.fields(self):
@@ -493,9 +492,9 @@ def resolve(given, published=None, earlier=None):
     recipe = _recipe_settings(
         {"batch_size": earlier.get("batch_size", TrainConfig.batch_size), **given}, published
     )
-    settings = {**_repeated(earlier, given), **recipe}
+    settings = {**earlier, **recipe}
     if given.get("from_run") and _continues(given):
-        settings["weights"] = _model_of(given["from_run"])
+        settings["weights"] = model_of(given["from_run"])
     return TrainConfig(**{**settings, **given})
 
 
@@ -503,21 +502,9 @@ def _continues(given):
     return given.get("recipe") == "adapt" or given.get("quantize", "none") != "none"
 
 
-def _model_of(run):
+def model_of(run):
+    """The setting `weights` that stands for the network of a run, given as in `from_run`."""
     return str(pathlib.PurePath(run, "model.keras"))
-
-
-def _repeated(earlier, given):
-    """The settings of the run to repeat, but those that belong to another dataset or another recipe."""
-    replaced = set()
-    if given.get("dataset", earlier.get("dataset")) != earlier.get("dataset"):
-        # Another dataset may have a split, and then none is drawn.
-        replaced.add("split")
-    if "recipe" in given and not _continues(given):
-        replaced |= SET_BY_RECIPES
-        if given["recipe"] not in FROM_WEIGHTS:
-            replaced.add("weights")
-    return {name: value for name, value in earlier.items() if name not in replaced}
 
 
 def _recipe_settings(given, published=None):

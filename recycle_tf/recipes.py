@@ -62,9 +62,6 @@ RECIPES = {
     "paper": {"augment": "upright", "mix": "none"},
 }
 
-FROM_WEIGHTS = ("finetune", "robust")
-"""Recipes that start from published weights, or those of another dataset."""
-
 MOMENTUM = 0.9
 """Momentum of all published recipes that use one, and of our optimizers."""
 
@@ -86,20 +83,3 @@ def paper(published, batch_size):
     settings["weight_decay"] /= 1 - MOMENTUM
     # Milestones are fractions of the training; `epochs` stays the run's own.
     return settings
-
-
-_PUBLISHED = (
-    "learning_rate",
-    "weight_decay",
-    "optimizer",
-    "schedule",
-    "decay",
-    "decay_at",
-    "warmup",
-    "label_smoothing",
-)
-
-SET_BY_RECIPES = frozenset(_PUBLISHED).union(
-    *(RECIPES[name] for name in RECIPES.keys() - {"adapt", "quantize"})
-)
-"""Settings of the recipes for a new training, one of which another one replaces."""

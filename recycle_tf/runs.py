@@ -11,7 +11,7 @@ import subprocess
 import typing
 
 from recycle_tf import files, options
-from recycle_tf.config import TrainConfig
+from recycle_tf.config import TrainConfig, model_of
 from recycle_tf.errors import UserError
 from recycle_tf.paths import from_user
 
@@ -118,6 +118,12 @@ class Run:
     def fingerprint(self):
         """Fingerprint of the dataset it was trained on."""
         return self._record()["fingerprint"]
+
+    @property
+    def continued(self):
+        """Whether its training started from the network of the run in its `from_run`."""
+        config = self.config
+        return config["from_run"] is not None and config["weights"] == model_of(config["from_run"])
 
     @property
     def inputs(self):

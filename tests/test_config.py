@@ -141,19 +141,13 @@ def test_adapting_starts_from_the_weights_of_the_run(tmp_path):
         TrainConfig(recipe="adapt")
 
 
-def test_a_recipe_for_a_new_training_forgets_what_the_earlier_one_set(tmp_path):
-    earlier = dataclasses.asdict(
-        TrainConfig(recipe="robust", weights="imagenet", image_size=160, time_limit="5m")
-    )
+def test_a_run_is_adapted_with_its_augmentation_and_without_its_limit(tmp_path):
+    earlier = dataclasses.asdict(TrainConfig(recipe="robust", weights="imagenet", time_limit="5m"))
     given = {"from_run": str(tmp_path)}
-    found = training_config.resolve({**given, "recipe": "scratch"}, earlier=earlier)
-    assert found == TrainConfig(image_size=160, time_limit="5m", from_run=str(tmp_path))
-    found = training_config.resolve({**given, "recipe": "finetune"}, earlier=earlier)
-    assert (found.weights, found.augment, found.head_epochs) == ("imagenet", "trivial", 3)
     adapted = training_config.resolve({**given, "recipe": "adapt"}, earlier=earlier)
     assert (adapted.augment, adapted.time_limit) == ("wild", None)
     assert adapted.continues
-    assert not found.continues
+    assert not training_config.resolve(given, earlier=earlier).continues
 
 
 def test_what_a_paper_published_does_not_outlast_its_recipe(tmp_path):
@@ -166,16 +160,3 @@ def test_what_a_paper_published_does_not_outlast_its_recipe(tmp_path):
         assert (found.optimizer, found.schedule, found.weight_decay) == ("adamw", "cosine", 0.05)
     again = training_config.resolve({**given, "recipe": "paper"}, published, earlier)
     assert again.learning_rate == pytest.approx(0.1 * 128 / 256)
-    assert again.class_balance == "sampler"
-
-
-def test_another_dataset_is_split_as_it_says_itself():
-    earlier = {"dataset": "photos", "split": "grouped"}
-    assert training_config.resolve({}, earlier=earlier).split == "grouped"
-    assert training_config.resolve({"dataset": "photos.csv"}, earlier=earlier).split == "stratified"
-
-
-def test_an_empty_flag_takes_a_setting_back():
-    earlier = {"teacher": "runs/teacher", "weights": "imagenet"}
-    found = training_config.resolve({"teacher": "", "weights": ""}, earlier=earlier)
-    assert (found.teacher, found.weights, found.overrides) == (None, None, "")

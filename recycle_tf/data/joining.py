@@ -49,8 +49,12 @@ def places(dataset):
 
 
 def _place(name):
-    path = paths.of_dataset(name)
-    return path.resolve() if path.exists() else path
+    try:
+        path = paths.of_dataset(name)
+        return path.resolve() if path.exists() else path
+    except (UserError, OSError):
+        # What an earlier run was trained on need not be within reach now.
+        return name
 
 
 def short_names(datasets):
@@ -142,13 +146,13 @@ def stored_splits(datasets, part_names, manifest, earlier_splits):
         datasets: what `names` returned.
         part_names: a unique name of each; `[None]` for one.
         manifest: a CSV with the splits of all of them, or None.
-        earlier_splits: without a manifest, of several sources: `{place: (CSV, the name in it or None)}`, with
-            places as of `places`.
+        earlier_splits: without a manifest: `{place: (CSV, the name in it or None)}`, with places as of
+            `places`.
 
     Returns:
         For each source `(CSV or None, the name in it or None)`.
     """
-    if len(datasets) > 1 and not manifest:
+    if not manifest:
         return [(earlier_splits or {}).get(_place(one), (None, None)) for one in datasets]
     return [(manifest, part) for part in part_names]
 

@@ -298,15 +298,14 @@ def shareable(num_examples, batch_size, replicas):
     """The largest batch size, at most `batch_size`, in which replicas can share a split.
 
     Under MirroredStrategy Keras fails if the first batch cannot be divided into equal parts, or if a
-    replica gets no part of the last one. TensorFlow gives all replicas but the last one the same number,
-    rounded up, as long as there are images: of 5 images, four replicas get 2, 2, 1 and 0.
+    replica gets no part of the last one.
 
     Raises:
         UserError: the split is too small for any batch size.
     """
     for size in range(batch_size, 0, -replicas):
         first, last = min(size, num_examples), num_examples % size
-        if first % replicas == 0 and (last == 0 or -(-last // replicas) * (replicas - 1) < last):
+        if first % replicas == 0 and (last == 0 or last >= replicas):
             return size
     raise UserError(
         f"`strategy=mirrored`: {replicas} devices cannot share {num_examples} validation images; use "

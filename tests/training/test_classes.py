@@ -128,3 +128,14 @@ def test_a_run_that_continues_keeps_classes_in_another_order(earlier, start, tmp
     before = dict(zip(run.labels, columns(run.load_model()), strict=True))
     for name, column in zip(("can", "jar", "tube"), columns(model), strict=True):
         np.testing.assert_array_equal(column, before[name])
+
+
+def test_a_new_class_of_a_run_that_continues_has_no_column_of_another(earlier, start, tmp_path):
+    more = write_photos(tmp_path / "more", ("box", "can", "tube"))
+    other = write_photos(tmp_path / "other", ("box", "can", "tube"), seed=9)
+    model, _ = start(earlier, recipe="adapt", dataset=f"{more}+{other}")
+    before = dict(zip(earlier.labels, columns(earlier.load_model()), strict=True))
+    box, can, tube = columns(model)
+    np.testing.assert_array_equal([can, tube], [before["can"], before["tube"]])
+    assert not any(np.allclose(box, column) for column in before.values())
+    assert box[-1] == 0  # the bias

@@ -151,3 +151,15 @@ def test_the_split_of_a_source_does_not_depend_on_how_its_path_is_written(run, p
         after = resume.open_source(config, None, tf.distribute.get_strategy()).splits
         mine = {one.removeprefix("photos/") for one in before["test"].ids if one.startswith("photos/")}
         assert mine <= {one.removeprefix("photos/") for one in after["test"].ids}
+
+
+def test_a_network_that_continues_is_not_tested_on_what_it_has_seen(run, place):
+    """With another seed, and with one source of several."""
+    before = datasets.open_source(run).splits
+    for dataset in (run.config["dataset"], str(place / "photos")):
+        given = {"from_run": str(run.path), "dataset": dataset, "recipe": "adapt", "seed": 7}
+        given |= {"source_weights": "size", "label_map": None} if dataset != run.config["dataset"] else {}
+        config = resolve(given, earlier=runs.settings_to_repeat(run.path))
+        after = resume.open_source(config, None, tf.distribute.get_strategy()).splits
+        seen = {one.removeprefix("photos/") for one in before["train"].ids if one.startswith("photos/")}
+        assert not seen & {one.removeprefix("photos/") for one in after["test"].ids}
