@@ -50,8 +50,7 @@ def open_source(
             `trashnet/clean`, `cifar10`), or several of these with + between them; see `joining.join`.
         on_bad_image: one of `options.ON_BAD_IMAGE`. `"error"` raises an error for the first file that cannot
             be used; damage that its header does not show is found when it is decoded. `"skip"` decodes every
-            image; unusable files are left out and listed in `Source.ignored`. `REPORT`, for an audit, decodes
-            every image too and leaves nothing out.
+            image and lists unusable files in `Source.ignored`. `REPORT`, for an audit, leaves nothing out.
         manual_dir: files for a builder that the user downloaded; default: `$RECYCLE_TF_MANUAL_DIR`.
         data_dir: folder of prepared datasets; default: that of TFDS.
         seed: seed of the split, if it is drawn.
