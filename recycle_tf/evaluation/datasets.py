@@ -108,13 +108,14 @@ def open_set(run, dataset=None, split=None, manual_dir=None, data_dir=None, igno
         data_dir=data_dir or run.config["data_dir"],
     )
     name = _choose_split(source, dataset, split)
+    found = _match(run, source, dataset, name, ignore_unknown)
     if seen := _trained_on(run, source.splits[name]):
         print(
             f"warning: {dataset}: the run was trained on {seen} of these {len(source.splits[name])} images; "
             "the accuracy is too high",
             file=sys.stderr,
         )
-    return _match(run, source, dataset, name, ignore_unknown)
+    return found
 
 
 def _trained_on(run, split):

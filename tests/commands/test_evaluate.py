@@ -59,7 +59,7 @@ def test_one_simulated_shift(recycle_tf, run):
 
 def test_a_damaged_report(rejected, run, tmp_path):
     (run / "report" / "metrics.json").write_text("[")
-    photos = write_photos(tmp_path / "other", count=2)
+    photos = write_photos(tmp_path / "other", count=2, seed=5)
     rejected(("evaluate", f"--run={run}", f"--dataset={photos}"), "metrics.json", "damaged")
 
 
