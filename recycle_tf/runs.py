@@ -219,12 +219,12 @@ class Run:
         Raises:
             UserError: there is no model yet, or the file is damaged.
         """
-        from recycle_tf.models import weights
+        from recycle_tf.models import inference, weights
 
         if not self.model_file.is_file():
             raise UserError(f"{self.path}: no model yet; it is saved at the end of the first epoch")
         with files.reading(self.model_file):
-            return _in_float32(weights.open_model(self.model_file))
+            return inference.without_xla(_in_float32(weights.open_model(self.model_file)))
 
     def history_rows(self):
         """The rows of `history.csv` as dicts of numbers; `[]` before the end of the first epoch."""

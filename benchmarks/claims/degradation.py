@@ -1,7 +1,7 @@
 """Claim 1: deeper plain networks have a higher training error, and residual ones do not.
 
     python benchmarks/claims/degradation.py --quick --cifar=cifar10.zip
-    python benchmarks/claims/degradation.py --cifar=cifar10.zip
+    python benchmarks/claims/degradation.py --cifar=cifar10.zip --seeds=1
 
 He et al., arXiv 1512.03385, figures 1 and 6: plain-20 against plain-56, ResNet-20 against ResNet-56, on
 CIFAR-10. It is the training error that rises, so it is not overfitting. Section 4.1 adds that it is not
@@ -20,8 +20,9 @@ def main():
     """Trains what was not trained before, prints the errors and draws the curves."""
     parser = experiment.parser(__doc__)
     parser.add_argument("--cifar", required=True, help="zip or folder with train/CLASS/*.jpg and test/")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each network")
     values = experiment.parse(parser)
-    per_class, epochs, seeds = (100, 3, 1) if values.quick else (3000, 40, 3)
+    per_class, epochs, seeds = (100, 3, 1) if values.quick else (3000, 40, values.seeds)
     data = (
         *training.load_images(values.cifar, "train", per_class),
         *training.load_images(values.cifar, "test", min(per_class, 500)),
@@ -91,7 +92,7 @@ def report(found, out, examples, epochs):
         spread = f" ({min(errors):.1f} to {max(errors):.1f})" if len(errors) > 1 else ""
         return f"{np.mean(errors):.1f}{spread}"
 
-    print(f"{examples} training images, {epochs} epochs, {len(found[ARCHS[0]])} seeds")
+    print(f"{examples} training images, {epochs} epochs, {len(found[ARCHS[0]])} seed(s)")
     titles = ["network", "training error, %", "test error, %", "smallest gradient norm at the end / largest"]
     lines = []
     for arch in ARCHS:

@@ -33,7 +33,7 @@ SHIFTED, STRENGTH = ("background", "small", "dim", "blur"), 3
 STEPS = 10
 """Between two runs, proportions are tried in steps of 1 over this."""
 
-_SAME = ("arch", "overrides", "image_size", "resize", "dataset")
+_SAME = ("arch", "overrides", "resize", "dataset")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def average(paths, run_dir, proportions=None, progress=iter):
         raise UserError(f"`run_dir={run_dir}`: exists; choose another folder")
     model, *others = (run.load_model() for run in runs)
     for run, other in zip(runs[1:], others, strict=True):
-        _require_same_pixels(model, other, runs[0], run)
+        _require_same_images(model, other, runs[0], run)
     weights = [one.get_weights() for one in (model, *others)]
     if any([w.shape for w in one] != [w.shape for w in weights[0]] for one in weights):
         raise UserError(
@@ -105,8 +105,15 @@ def average(paths, run_dir, proportions=None, progress=iter):
     return Run(_write(model, config, source, parts)), tried
 
 
-def _require_same_pixels(model, other, run, other_run):
-    """Raises a `UserError` if two networks normalize pixels in different ways, which no weight shows."""
+def _require_same_images(model, other, run, other_run):
+    """Raises a `UserError` if two networks take images differently, which no weight shows."""
+    # The networks, because `image_size` may be the default of the architecture or its very number.
+    size, other_size = (one.input_shape[1] for one in (model, other))
+    if size != other_size:
+        raise UserError(
+            f"{other_run.path}: takes images of {other_size} pixels, {run.path} of {size}; average runs with "
+            "one `image_size`"
+        )
     ours, theirs = (one.get_layer("preprocess") for one in (model, other))
     if not (np.allclose(ours.scale, theirs.scale) and np.allclose(ours.offset, theirs.offset)):
         raise UserError(

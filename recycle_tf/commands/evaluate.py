@@ -107,7 +107,7 @@ def _parse(argv):
     flags.DEFINE_string(
         "model",
         None,
-        "An exported .tflite of the run, instead of its model.",
+        "An exported file of the run (.tflite, .onnx or a SavedModel), instead of its model.",
         flag_values=values,
     )
     flags.DEFINE_float(

@@ -16,6 +16,7 @@ from recycle_tf.data import cache
 from recycle_tf.evaluation import inputs, metrics, plots, temperature
 from recycle_tf.files import replacing
 from recycle_tf.layers import DeformableConv2D
+from recycle_tf.models import inference
 
 BATCH = 32
 ROWS = 12
@@ -79,7 +80,7 @@ def grad_cam(model, images, classes):
         float32 `[examples, size, size]`, each with a maximum of 1, or 0 where nothing speaks for the class.
     """
     outputs = [model.get_layer("features").output, keras.tree.flatten(model.output)[0]]
-    both, found = keras.Model(model.inputs[0], outputs), []
+    both, found = inference.with_outputs(model, outputs), []
     for start in range(0, len(images), BATCH):
         part = tf.cast(images[start : start + BATCH], tf.float32)
         with tf.GradientTape() as tape:
@@ -97,7 +98,7 @@ def grad_cam(model, images, classes):
 def features(model, images):
     """Mean of the last feature map, `[examples, channels]`."""
     pooled = keras.ops.mean(model.get_layer("features").output, axis=(1, 2))
-    return keras.Model(model.inputs[0], pooled).predict(images, batch_size=BATCH, verbose=0)
+    return inference.with_outputs(model, pooled).predict(images, batch_size=BATCH, verbose=0)
 
 
 def nearest(found, known, count):
@@ -131,7 +132,7 @@ def sampling_points(model, images):
         return None
     layer = deformable[-1]
     feature_map, offsets = layer.input
-    found = keras.Model(model.inputs[0], offsets).predict(images, batch_size=BATCH, verbose=0)
+    found = inference.with_outputs(model, offsets).predict(images, batch_size=BATCH, verbose=0)
     return (layer.positions(found) + 0.5) / np.float32(feature_map.shape[1:3])
 
 
@@ -152,9 +153,8 @@ def gates(model, images, labels, num_classes):
     if not excited:
         return {}
     # Feature map and gate, in this order; see `layers.squeeze_excite`.
-    found = keras.Model(model.inputs[0], [layer.input[1] for layer in excited]).predict(
-        images, batch_size=BATCH, verbose=0
-    )
+    squeezed = inference.with_outputs(model, [layer.input[1] for layer in excited])
+    found = squeezed.predict(images, batch_size=BATCH, verbose=0)
     return {
         layer.name.removesuffix("_excite"): np.stack([_mean(gate, labels == c) for c in range(num_classes)])
         for layer, gate in zip(excited, keras.tree.flatten(found), strict=True)

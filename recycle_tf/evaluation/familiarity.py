@@ -19,6 +19,7 @@ import numpy as np
 
 from recycle_tf.errors import UserError
 from recycle_tf.files import reading, replacing
+from recycle_tf.models import inference
 
 COMPONENTS, PER_CLASS = 16, 2
 """Principal components, and how many per class there are at least: classes differ in directions of their own.
@@ -133,7 +134,7 @@ def with_features(model):
     Args:
         model: a functional model with the layers `features` and `logits`.
     """
-    return keras.Model(model.input, [_logits(model), _pooled(model)], name=model.name)
+    return inference.with_outputs(model, [_logits(model), _pooled(model)])
 
 
 def attach(model, familiarity):
@@ -146,7 +147,7 @@ def attach(model, familiarity):
     if familiarity is None:
         return model
     outputs = [_logits(model), FamiliarityLayer(familiarity)(_pooled(model))]
-    return keras.Model(model.input, outputs, name=model.name)
+    return inference.with_outputs(model, outputs)
 
 
 def probabilities(outputs):

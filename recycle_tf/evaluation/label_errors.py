@@ -34,7 +34,7 @@ from recycle_tf import runs
 from recycle_tf.data import audit, decode
 from recycle_tf.data.parallel import without_autotune
 from recycle_tf.errors import UserError
-from recycle_tf.models import registry
+from recycle_tf.models import inference, registry
 from recycle_tf.options import SPLITS
 
 KIND = "label_error"
@@ -164,7 +164,7 @@ def open_extractor(run, weights=None):
         features = keras.layers.GlobalAveragePooling2D()(features)
     else:
         features = keras.layers.Flatten()(features)
-    return keras.Model(model.inputs, features), run.config["resize"]
+    return inference.with_outputs(model, features), run.config["resize"]
 
 
 def extract(source, places, model, resize):

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
-from recycle_tf import runs
+from recycle_tf import create_model, runs
 from recycle_tf.api import averaging
 from recycle_tf.errors import UserError
 
@@ -57,7 +57,7 @@ def test_of_three_runs_the_bad_ones_are_left_out(two, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "names"),
-    [({"image_size": 48}, ("image_size", "48", "32")), ({"arch": "test_lenet"}, ("arch", "test_lenet"))],
+    [({"resize": "crop"}, ("resize", "crop", "stretch")), ({"arch": "test_lenet"}, ("arch", "test_lenet"))],
 )
 def test_runs_that_differ_are_refused(two, tmp_path, change, names):
     path = two[1].config_file
@@ -107,6 +107,22 @@ def test_of_equally_good_averages_the_largest_is_taken():
     first, *others = averaging._greedy(judge, 3)
     assert first.proportions == (1 / 3, 1 / 3, 1 / 3)
     assert len(others) == 4
+
+
+def test_networks_for_images_of_another_size(two, tmp_path):
+    create_model(two[1].config["arch"], len(two[1].labels), image_size=48).save(two[1].model_file)
+    with pytest.raises(UserError, match=rf"{two[1].path}: .* 48 pixels.* of 32; .*image_size"):
+        averaging.average(paths(two), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_size_of_images_may_be_given_or_be_the_default(two, tmp_path):
+    path = two[1].config_file
+    record = json.loads(path.read_text())
+    assert record["config"]["image_size"] == 32
+    path.write_text(json.dumps({**record, "config": {**record["config"], "image_size": None}}))
+    run, _ = averaging.average(paths(two), tmp_path / "new", proportions=(1, 1))
+    assert run.folder.complete
 
 
 def test_networks_that_normalize_pixels_in_different_ways(two, tmp_path):
