@@ -40,15 +40,17 @@ MEASURED = """The Keras model on the {examples} images of the test split of {sou
 
 ```
 {table}
-```
+```"""
 
-Each exported file on the same images; flips are answers that differ from those of the Keras model:
+FILES = """Each exported file on the images of the test split; flips are answers that differ from those of the
+Keras model:
 
 | file | bytes | accuracy | points lost | flips | largest difference of a probability | verdict |
 | --- | --- | --- | --- | --- | --- | --- |
 {artifacts}"""
 
 NOT_MEASURED = "Nothing was measured: the dataset was not available when the files were exported."
+NOT_MEASURED_AGAIN = "The Keras model was not measured: the dataset was not available for the last export."
 
 CALIBRATED = """The logits are divided by a temperature of {temperature:.3f}, found on the {examples} images
 of the validation split. There, log loss went from {log_loss_before:.3f} to {log_loss_after:.3f}, and expected
@@ -111,7 +113,7 @@ def make_card(spec, rows, source=None, summary=None, elsewhere=None):
         labels="\n".join(
             f"| {' | '.join([str(index), *map(escape, column)])} |" for index, column in enumerate(columns)
         ),
-        measured=_measured(rows, source, summary) if summary else NOT_MEASURED,
+        measured=_measured(rows, source, summary),
         calibration=_calibration(spec),
         strangers=STRANGERS.format(**spec["unlike"]) if "unlike" in spec else NO_STRANGERS,
         elsewhere=_elsewhere(escape(spec["dataset"]), elsewhere or {}),
@@ -131,12 +133,16 @@ def _bins(place):
 
 
 def _measured(rows, source, summary):
-    return MEASURED.format(
-        examples=summary["examples"],
-        source=escape(source),
-        table=metrics.table(summary),
-        artifacts="\n".join(map(_artifact, rows)),
-    )
+    """The accuracy of the Keras model, and of each file; some may have been verified by an earlier export."""
+    if not (summary or any(row["verification"] for row in rows)):
+        return NOT_MEASURED
+    found = NOT_MEASURED_AGAIN
+    if summary:
+        found = MEASURED.format(
+            examples=summary["examples"], source=escape(source), table=metrics.table(summary)
+        )
+    files = FILES.format(artifacts="\n".join(map(_artifact, rows)))
+    return f"{found}\n\n{files}"
 
 
 def _artifact(row):

@@ -159,8 +159,14 @@ class _Process:
             stdout=subprocess.PIPE,
             stderr=self.messages,
             text=True,
-            # It finds this package wherever this process did.
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TF_CPP_MIN_LOG_LEVEL": "2"},
+            env={
+                **os.environ,
+                # It finds this package wherever this process did.
+                "PYTHONPATH": os.pathsep.join(sys.path),
+                "TF_CPP_MIN_LOG_LEVEL": "2",
+                # It computes on the CPU, and would take the memory of a GPU that this process needs.
+                "CUDA_VISIBLE_DEVICES": "-1",
+            },
         )
 
     def _reason(self):

@@ -47,7 +47,7 @@ from .settings import ALL
 REJECTED = "rejected"
 """Folder of the files that failed their gates."""
 
-WRITTEN_EACH_TIME = (record.FILE, "spec.json", "card.md", "labels*.txt", "golden")
+WRITTEN_EACH_TIME = (record.FILE, "spec.json", "card.md", "labels*.txt")
 """What is not copied from the earlier export."""
 
 
@@ -115,12 +115,18 @@ def export(settings):
         validation = source and needed_validation(settings, formats, model, source, spec)
 
         with files.replacing_folder(run.export) as folder:
-            staging.copy(run.export, folder, without=WRITTEN_EACH_TIME)
+            network = record.network_of(run, spec)
+            earlier, outdated = record.by_network(earlier, network)
+            keep_golden = not test and not outdated
+            staging.copy(
+                run.export, folder, WRITTEN_EACH_TIME if keep_golden else (*WRITTEN_EACH_TIME, "golden")
+            )
+            remove_outdated(folder, outdated)
             write = functools.partial(write_format, spec, model, inputs, folder, settings)
             exported = [write(target, validation, test) for target in formats]
             write_golden(folder, exported, model, test, spec, earlier_answers)
             write_flips(folder, exported, test, spec)
-            rows = make_rows(exported, folder, test)
+            rows = [{**row, "network": network} for row in make_rows(exported, folder, test)]
             names = {row["format"] for row in rows}
             kept = [row for row in earlier if row["format"] not in names]
             write_beside(folder, spec, kept + rows, source, test, evaluate.elsewhere(run))
@@ -317,6 +323,16 @@ def _move(artifact, folder, rejected):
     path.parent.mkdir(exist_ok=True)
     shutil.move(artifact.path, path)
     return dataclasses.replace(artifact, path=path)
+
+
+def remove_outdated(folder, rows):
+    """Removes the files of rows that are of another network, and says so."""
+    for row in rows:
+        _remove(folder / row["path"])
+        _remove(folder / "flips" / row["format"])
+    if rows:
+        names = ", ".join(row["path"] for row in rows)
+        print(f"removed   {names}: exported before the network was trained further; export them again")
 
 
 def _remove(path):

@@ -1,6 +1,7 @@
 """`export.json`: what was exported and how well it agrees with the Keras model; and its table."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import platform
@@ -30,6 +31,27 @@ def read(folder):
         return [row for row in rows if (folder / row["path"]).exists()]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{path}: damaged, cannot be read; delete {folder} and rerun the command") from error
+
+
+def network_of(run, spec):
+    """Identifies the network that is exported: a hash of its file, and the temperature of its logits.
+
+    Args:
+        run: a `runs.Run`.
+        spec: of `artifact.make_spec`.
+    """
+    digest = hashlib.sha256(run.model_file.read_bytes())
+    digest.update(repr(spec.get("temperature")).encode())
+    return digest.hexdigest()[:16]
+
+
+def by_network(rows, network):
+    """The rows of a network, and those of another one that the run had before.
+
+    A row of an earlier version does not say; it counts among the first.
+    """
+    same = [row for row in rows if row.get("network", network) == network]
+    return same, [row for row in rows if row not in same]
 
 
 def make_row(exported, folder, latency, peak_memory):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 import pathlib
 import re
 import sys
@@ -29,10 +30,16 @@ def command(main):
     @functools.wraps(main)
     def program(argv=None):
         try:
-            return main(sys.argv[1:] if argv is None else argv) or 0
+            status = main(sys.argv[1:] if argv is None else argv) or 0
+            sys.stdout.flush()
+            return status
         except UserError as error:
             print(f"error: {printable(as_flags(str(error)))}", file=sys.stderr)
             return 2
+        except BrokenPipeError:
+            # What reads our output, for example `head`, has enough. Python would complain when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except OSError as error:
             if error.filename is None:
                 raise

@@ -5,8 +5,12 @@ The command line makes a flag from every field (`recycle_tf.cli.define_flags`).
 
 import ast
 import dataclasses
+import functools
+import numbers
+import os
 import pathlib
 import re
+import typing
 
 from recycle_tf import options
 from recycle_tf.errors import UserError, did_you_mean
@@ -517,10 +521,30 @@ def _recipe_settings(given, published=None):
     return {**RECIPES[recipe], "recipe": recipe} if quantized else RECIPES[recipe]
 
 
+@functools.cache
+def _kinds(name):
+    """The types that a setting's value may have."""
+    hint = typing.get_type_hints(TrainConfig)[name]
+    return typing.get_args(hint) or (hint,)
+
+
+def _validate_type(field, value):
+    kinds = _kinds(field.name)
+    # A path is a text, and so is a number of epochs.
+    texts = (str, os.PathLike, *((numbers.Real,) if field.metadata["units"] else ()))
+    allowed = {str: texts, int: numbers.Integral, float: numbers.Real, bool: bool, type(None): type(None)}
+    fits = any(isinstance(value, allowed[kind]) for kind in kinds)
+    if not fits or (isinstance(value, bool) and bool not in kinds):
+        words = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}
+        expected = " or ".join(words.get(kind, "None") for kind in kinds)
+        raise UserError(f"`{field.name}={value}`: expected {expected}, not {type(value).__name__}")
+
+
 def _validate_value(field, value):
     rules = field.metadata
     if rules["choices"] and value not in rules["choices"]:
         raise UserError(f"`{field.name}={value}`: {did_you_mean(value, rules['choices'])}")
+    _validate_type(field, value)
     if value is None:
         return
     if rules["range"]:

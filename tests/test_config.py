@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import pathlib
 
+import numpy as np
 import pytest
 from absl import flags
 
@@ -160,3 +162,26 @@ def test_what_a_paper_published_does_not_outlast_its_recipe(tmp_path):
         assert (found.optimizer, found.schedule, found.weight_decay) == ("adamw", "cosine", 0.05)
     again = training_config.resolve({**given, "recipe": "paper"}, published, earlier)
     assert again.learning_rate == pytest.approx(0.1 * 128 / 256)
+
+
+@pytest.mark.parametrize(
+    ("setting", "kind"),
+    [
+        ({"overrides": {"filters": 32}}, "a text"),
+        ({"freeze": ["stem"]}, "a text"),
+        ({"epochs": None}, "a text"),
+        ({"image_size": 160.0}, "a whole number or None"),
+        ({"batch_size": True}, "a whole number"),
+        ({"learning_rate": "1e-3"}, "a number"),
+        ({"deterministic": "no"}, "True or False"),
+    ],
+)
+def test_values_of_another_type(setting, kind):
+    (name,) = setting
+    with pytest.raises(UserError, match=f"`{name}=.*expected {kind}, not "):
+        TrainConfig(**setting)
+
+
+def test_numbers_of_numpy_and_paths_are_taken():
+    config = TrainConfig(image_size=np.int64(64), learning_rate=1, run_dir=pathlib.Path("runs/a"), epochs=3)
+    assert config.image_size == 64

@@ -215,6 +215,7 @@ async function classify(file, read) {
     if (number !== requests) return;
     show({state: "answered", probabilities, order, milliseconds, verdict});
   } catch {
+    if (number !== requests) return;
     photo.removeAttribute("src");
     show({state: "unreadable"});
   }
@@ -227,12 +228,17 @@ function classifyFile(file) {
 async function startCamera() {
   // Browsers allow a live camera only over https or on localhost; otherwise the camera app is opened.
   if (!navigator.mediaDevices) return find("snapshot").click();
+  // Two clicks before permission is given would open two cameras, of which one is never stopped.
+  const camera = find("camera");
+  camera.disabled = true;
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({
       video: {facingMode: "environment", width: {ideal: 1280}, height: {ideal: 1280}},
     });
   } catch {
     return show({state: "noCamera"});
+  } finally {
+    camera.disabled = false;
   }
   await video.play();
   show({state: "live"});

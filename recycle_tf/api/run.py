@@ -237,11 +237,13 @@ class Run:
         return export.exporting.export(export.settings.ExportSettings(**given))
 
     def _open(self, dataset, split=None, manual_dir=None, data_dir=None, ignore_unknown=False):
+        label_map = None
         if isinstance(dataset, Dataset):
             manual_dir = manual_dir or dataset.settings["manual_dir"]
             data_dir = data_dir or dataset.settings["data_dir"]
+            label_map = dataset.settings["label_map"]
             dataset = dataset.settings["dataset"]
-        return datasets.open_set(self.folder, dataset, split, manual_dir, data_dir, ignore_unknown)
+        return datasets.open_set(self.folder, dataset, split, manual_dir, data_dir, ignore_unknown, label_map)
 
     def __repr__(self):
         found, rows = self.settings, self.folder.history_rows()
@@ -278,8 +280,12 @@ def train(dataset, **settings):
     given = {name: _as_setting(name, value) for name, value in settings.items()}
     if isinstance(dataset, Dataset):
         defaults = TrainConfig()
-        how = {name: value for name, value in dataset.settings.items() if value != getattr(defaults, name)}
-        given = {**how, "dataset": dataset.settings["dataset"], **given}
+        how = {
+            name: _as_setting(name, value)
+            for name, value in dataset.settings.items()
+            if value != getattr(defaults, name)
+        }
+        given = {**how, "dataset": _as_setting("dataset", dataset.settings["dataset"]), **given}
     else:
         given["dataset"] = os.fspath(dataset)
     run = training.train(training.resolve(given))

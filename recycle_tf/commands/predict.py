@@ -10,6 +10,7 @@ the bin of least expected cost follows, with advice and what may change it.
     find photos -name '*.jpg' | python -m recycle_tf predict --model=runs/mine --jsonl=bins.jsonl -
 """
 
+import os
 import sys
 
 from absl import flags
@@ -29,7 +30,8 @@ def main(argv):
     """Prints image, label and probability, one line per image."""
     values, places = _parse(argv)
     if places == ["-"]:
-        places = [line for line in sys.stdin.read().splitlines() if line]
+        # Names of files are bytes, which need not be text.
+        places = [os.fsdecode(line) for line in sys.stdin.buffer.read().split(b"\n") if line]
         if not places:
             raise cli.UserError("-: no paths on standard input")
     predictor = recycle_tf.load(values.model, values.rules)
@@ -77,13 +79,23 @@ def _parse(argv):
         raise cli.UserError("--model: missing; give a run folder or an exported file")
     if not places:
         raise cli.UserError("no images given; name files or folders after the flags")
-    if values.sheet and not values.sheet.endswith(".png"):
-        raise cli.UserError(f"--sheet={values.sheet}: expected a .png")
     for name in WRITTEN:
-        path = values[name].value
-        if path and not from_user(path, name, utf8=False).parent.is_dir():
-            raise cli.UserError(f"--{name}={path}: its folder does not exist")
+        if values[name].value:
+            _check_output(name, values[name].value, places)
     return values, places
+
+
+def _check_output(name, value, places):
+    """Raises a `UserError` for a file of answers that cannot be written, or that may be a photograph."""
+    path, suffix = from_user(value, name, utf8=False), ".png" if name == "sheet" else f".{name}"
+    if path.suffix.lower() != suffix:
+        raise cli.UserError(f"--{name}={value}: expected a name ending in {suffix}")
+    if not path.parent.is_dir():
+        raise cli.UserError(f"--{name}={value}: its folder does not exist")
+    # `--sheet *.png` names the first photograph as the sheet.
+    among = {from_user(place, utf8=False).parent.resolve() for place in places if place != "-"}
+    if name == "sheet" and path.exists() and path.parent.resolve() in among:
+        raise cli.UserError(f"--sheet={value}: exists, among the images; choose another name or folder")
 
 
 def _print(answer, width, top):

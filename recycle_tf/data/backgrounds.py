@@ -8,7 +8,6 @@ each other (Lee, Mumford, Huang, 2001). Baradad et al., Learning to See by Looki
 """
 
 import math
-import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from recycle_tf.data import decode
 from recycle_tf.errors import UserError
+from recycle_tf.paths import from_user
 
 PALETTES = {
     "asphalt": [(40, 40, 44), (90, 90, 92), (150, 148, 145)],
@@ -55,7 +55,7 @@ def load(folder, size, seed):
     """
     if folder is None:
         return bank(COUNT, size, seed)
-    paths = sorted(path for path in pathlib.Path(folder).rglob("*") if path.suffix.lower() in decode.SUFFIXES)
+    paths = sorted(decode.images_in(from_user(folder, "backgrounds")))
     if not paths:
         raise UserError(f"`backgrounds={folder}`: no image ({', '.join(decode.SUFFIXES)}) found there")
     order = np.random.default_rng(seed).permutation(len(paths))

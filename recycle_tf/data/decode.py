@@ -56,6 +56,18 @@ class ImageError(Exception):
         self.detail = detail
 
 
+def images_in(folder):
+    """Paths of the images in a folder and its subfolders, by their suffix; hidden ones are left out.
+
+    Args:
+        folder: a `pathlib.Path`.
+    """
+    for path in folder.rglob("*"):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES and not hidden:
+            yield path
+
+
 def open_header(encoded):
     """Opens an image with Pillow and checks its header. No pixel is decoded.
 

@@ -136,6 +136,50 @@ def subset(split, chosen):
     )
 
 
+def concatenated(splits):
+    """Function from an index to the bytes of an example of several splits, one after another."""
+    sizes = np.array([len(split) for split in splits], np.int64)
+    ends = tf.constant(np.cumsum(sizes))
+    begins = ends - tf.constant(sizes)
+
+    def encoded(index):
+        part = tf.searchsorted(ends, [index], side="right")[0]
+        within = index - tf.gather(begins, part)
+        return tf.switch_case(part, [functools.partial(split.encoded, within) for split in splits])
+
+    return encoded
+
+
+def with_training_images(source, hashes):
+    """Moves the validation and test images with some content hashes to the training images.
+
+    Args:
+        source: a `Source` with train, validation and test.
+        hashes: a set of content hashes.
+
+    Returns:
+        A `Source`; the same if there are no such images.
+    """
+    kept, moved = {}, [source.splits["train"]]
+    for name in ("validation", "test"):
+        split = source.splits[name]
+        found = np.array([digest in hashes for digest in split.hashes], bool)
+        kept[name] = subset(split, np.flatnonzero(~found)) if found.any() else split
+        if found.any():
+            moved.append(subset(split, np.flatnonzero(found)))
+    if len(moved) == 1:
+        return source
+    train = dataclasses.replace(
+        moved[0],
+        ids=tuple(example for split in moved for example in split.ids),
+        labels=np.concatenate([split.labels for split in moved]),
+        hashes=tuple(digest for split in moved for digest in split.hashes),
+        encoded=concatenated(moved),
+        parts=None if moved[0].parts is None else np.concatenate([split.parts for split in moved]),
+    )
+    return dataclasses.replace(source, splits={**source.splits, "train": train, **kept})
+
+
 def first_unreadable(split):
     """Name of the first example that cannot be read or decoded, or None."""
     for index, example in enumerate(split.ids):

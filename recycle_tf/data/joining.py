@@ -1,15 +1,13 @@
 """Several sources in one dataset: `trashnet+photos+more.csv`."""
 
 import dataclasses
-import functools
 import itertools
 
 import numpy as np
-import tensorflow as tf
 
 from recycle_tf import options, paths
 from recycle_tf.data import checks, near_duplicates
-from recycle_tf.data.examples import subset
+from recycle_tf.data.examples import concatenated, subset
 from recycle_tf.errors import UserError
 
 SEPARATOR = "+"
@@ -66,9 +64,13 @@ def short_names(datasets):
             name = path.stem if path.suffix == ".csv" else path.resolve().name
         else:
             name = dataset.strip("/").replace("/", "-")
-        numbered = (f"{name}-{number}" for number in itertools.count(2))
-        found.append(next(one for one in itertools.chain([name], numbered) if one not in found))
+        found.append(next(one for one in numbered(name) if one not in found))
     return found
+
+
+def numbered(name):
+    """A name, then `name-2`, `name-3`, …, to choose the first that nothing else has."""
+    return itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
 
 
 def join(sources, part_names):
@@ -119,24 +121,11 @@ def _join_splits(splits, sources, part_names, labels):
                 for source, split in zip(sources, splits, strict=True)
             ]
         ),
-        encoded=_encoded(splits, sizes),
+        encoded=concatenated(splits),
         hashes=tuple(digest for split in splits for digest in split.hashes),
         parts=np.repeat(np.arange(len(splits)), sizes),
         part_names=tuple(part_names),
     )
-
-
-def _encoded(splits, sizes):
-    """Function from an index to the bytes of an example."""
-    ends = tf.constant(np.cumsum(sizes), tf.int64)
-    begins = ends - tf.constant(sizes, tf.int64)
-
-    def encoded(index):
-        part = tf.searchsorted(ends, [index], side="right")[0]
-        within = index - tf.gather(begins, part)
-        return tf.switch_case(part, [functools.partial(split.encoded, within) for split in splits])
-
-    return encoded
 
 
 def stored_splits(datasets, part_names, manifest, earlier_splits):

@@ -156,6 +156,29 @@ def from_manifest(path, root, unsplit=False, partial=False, source=None):
     return Listing(root, rows, tuple(faults), (), path, lines, hashes)
 
 
+def with_split(found, stored, seed):
+    """Gives the images of a listing the split that an earlier run has stored.
+
+    Images that are new since then are split as those of a folder are, unless they have a split of their own.
+
+    Args:
+        found: a `Listing`.
+        stored: rows of the run's manifest, `{image: (label, split)}`.
+        seed: of the split of new images.
+
+    Returns:
+        A `Listing`.
+    """
+    rows = {
+        image: (label, stored[image][1] if image in stored else split)
+        for image, (label, split) in found.rows.items()
+    }
+    new = [image for image, (_, split) in rows.items() if split == ALL]
+    drawn = splits.stratified([rows[image][0] for image in new], seed, strict=False)
+    rows |= {image: (rows[image][0], split) for image, split in zip(new, drawn, strict=True)}
+    return dataclasses.replace(found, rows=rows)
+
+
 def _split_folders(root, unsplit):
     """`(folder, split)` of the folders that hold class folders."""
     found = {name: root / name for name in _SPLIT_OF_FOLDER if (root / name).is_dir()}
@@ -228,7 +251,8 @@ def _files(folder, name, inside):
             if not (is_file and within):
                 problem = A_FOLDER if remote else _problem(folder / entry.name, inside)
             yield path, problem or (None if is_image_name else "not named like an image")
-        if not is_file and entry.is_dir(follow_symlinks=False):
+        # Thumbnails and deleted photographs, for example, are in hidden folders.
+        if not entry.name.startswith(".") and not is_file and entry.is_dir(follow_symlinks=False):
             yield from _files(folder / entry.name, path, inside)
 
 

@@ -73,12 +73,14 @@ def open_source(
     parts = joining.short_names(datasets) if len(datasets) > 1 else [None]
     stored = joining.stored_splits(datasets, parts, manifest, earlier_splits)
     partial = stored != [(manifest, None)]  # one of several, here or in an earlier run
-    found = [_find(one, *csv, partial=partial) for one, csv in zip(datasets, stored, strict=True)]
-    _require_effect(dataset, found, split if not manifest else "stratified", label_map)
+    found = [
+        _find_again(one, *csv, partial, manifest, seed) for one, csv in zip(datasets, stored, strict=True)
+    ]
+    _require_effect(dataset, found, "stratified" if any(csv for csv, _ in stored) else split, label_map)
     mapping = label_maps.read(label_map) if label_map and not manifest else label_maps.LabelMap()
     how = {"seed": seed, "split": split, "compare": compare, "keep": keep}, (manual_dir, data_dir)
     opened = [
-        _open(one, what, *csv, mapping, on_bad_image, *how)
+        _open(one, what, *csv, None if manifest else mapping, on_bad_image, *how)
         for one, what, csv in zip(datasets, found, stored, strict=True)
     ]
     if not any(csv for csv, _ in stored):
@@ -86,6 +88,19 @@ def open_source(
     if on_bad_image == "skip":
         opened = [opening.without_unusable(source, must_train=len(opened) == 1) for source in opened]
     return joining.as_one(opened, parts, mapping, complete=manifest or on_bad_image == REPORT)
+
+
+def _find_again(dataset, csv, part, partial, manifest, seed):
+    """What `_find` returns, with the split that an earlier run has stored in `csv`.
+
+    Images that were added later are left out if that is the `manifest` of all sources, else split.
+    """
+    if manifest:
+        return _find(dataset, csv, part, partial=partial)
+    found = _find(dataset, partial=partial)
+    if csv and isinstance(found, listing.Listing):
+        return listing.with_split(found, splits.stored(csv, part), seed)
+    return found
 
 
 def _require_effect(dataset, found, split, label_map):
@@ -99,7 +114,7 @@ def _require_effect(dataset, found, split, label_map):
 def _open(dataset, found, csv, part, mapping, on_bad_image, how, places):
     """The `Source` of a dataset that `_find` found; `csv` and `part` as `joining.stored_splits` has them."""
     if isinstance(found, listing.Listing):
-        return opening.from_listing(found, on_bad_image, mapping=None if csv else mapping, **how)
+        return opening.from_listing(found, on_bad_image, mapping=mapping, **how)
     rows = splits.stored(csv, part)
     if found:
         # Shards have their split; of one of several sources, an earlier run may have left images out.
@@ -121,7 +136,7 @@ def class_names(dataset):
     return found and tuple(sorted({label for label, _ in found.rows.values()}))
 
 
-def open_unsplit(dataset, *, manual_dir=None, data_dir=None, on_bad_image="error"):
+def open_unsplit(dataset, *, manual_dir=None, data_dir=None, on_bad_image="error", label_map=None):
     """Opens a dataset for evaluation, with the splits that it has: none is drawn.
 
     A single class is enough.
@@ -134,23 +149,27 @@ def open_unsplit(dataset, *, manual_dir=None, data_dir=None, on_bad_image="error
         manual_dir: as in `open_source`.
         data_dir: as in `open_source`.
         on_bad_image: one of `options.ON_BAD_IMAGE`, as in `open_source`.
+        label_map: as in `open_source`.
 
     Returns:
         A `Source`.
 
     Raises:
-        UserError: no such dataset, or a file that cannot be used.
+        UserError: no such dataset, or a file or class that cannot be used.
     """
     _check_choice("on_bad_image", on_bad_image, options.ON_BAD_IMAGE)
     found = _find(dataset, unsplit=True)
+    _require_effect(dataset, [found], "stratified", label_map)
+    mapping = label_maps.read(label_map) if label_map else label_maps.LabelMap()
     if isinstance(found, listing.Listing):
-        source = opening.unsplit(found, on_bad_image)
+        source = opening.unsplit(dataclasses.replace(found, rows=mapping.rows(found.rows)), on_bad_image)
     elif found:
         source = opening.from_shards(found, on_bad_image)
         present = {name: split for name, split in source.splits.items() if len(split)}
         source = dataclasses.replace(source, splits=present)
     else:
-        source = opening.from_builder(str(dataset), on_bad_image, manual_dir=manual_dir, data_dir=data_dir)
+        source = opening.from_builder(str(dataset), on_bad_image, manual_dir, data_dir, mapping)
+    mapping.require_met()
     return opening.without_unusable(source) if on_bad_image == "skip" else source
 
 

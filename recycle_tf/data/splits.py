@@ -240,6 +240,17 @@ def stored(manifest, part=None):
     return {example: (label, split) for example, label, split, _ in rows}
 
 
+def hashes(manifest, *names):
+    """Content hashes of the images of some splits of a manifest; none if there is no such file.
+
+    A run on data of TFDS has none: its split is its own.
+    """
+    if not manifest.is_file():
+        return frozenset()
+    rows = read_manifest(manifest).values()
+    return frozenset(digest for _, _, name, digest in rows if digest and name in names)
+
+
 def _check_row(place, image, label, split, digest, valid_splits):
     if not (image and label and split):
         raise UserError(f"{place}: image, label or split is empty")

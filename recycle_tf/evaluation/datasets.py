@@ -5,8 +5,7 @@ import sys
 
 import numpy as np
 
-from recycle_tf.data import joining, sources
-from recycle_tf.data import splits as manifests
+from recycle_tf.data import joining, sources, splits
 from recycle_tf.errors import UserError
 
 
@@ -71,13 +70,15 @@ def open_source(run, dataset=None, manual_dir=None, data_dir=None):
             "split may hold images that it was trained on"
         )
     index = np.array([run.labels.index(label) for label in source.labels])
-    splits = {
+    matched = {
         name: dataclasses.replace(split, labels=index[split.labels]) for name, split in source.splits.items()
     }
-    return dataclasses.replace(source, labels=tuple(run.labels), splits=splits)
+    return dataclasses.replace(source, labels=tuple(run.labels), splits=matched)
 
 
-def open_set(run, dataset=None, split=None, manual_dir=None, data_dir=None, ignore_unknown=False):
+def open_set(
+    run, dataset=None, split=None, manual_dir=None, data_dir=None, ignore_unknown=False, label_map=None
+):
     """Opens the images that a run is evaluated on.
 
     Classes are matched by name, so another dataset may list them in any order or have only some of them.
@@ -89,6 +90,7 @@ def open_set(run, dataset=None, split=None, manual_dir=None, data_dir=None, igno
         manual_dir: as in `train.py`; None for the run's own.
         data_dir: as in `train.py`; None for the run's own.
         ignore_unknown: leave out the images of classes that the run does not know.
+        label_map: as in `train.py`, of another dataset.
 
     Returns:
         An `EvaluationSet`.
@@ -106,28 +108,30 @@ def open_set(run, dataset=None, split=None, manual_dir=None, data_dir=None, igno
         on_bad_image=run.config["on_bad_image"],
         manual_dir=manual_dir or run.config["manual_dir"],
         data_dir=data_dir or run.config["data_dir"],
+        label_map=label_map,
     )
     name = _choose_split(source, dataset, split)
     found = _match(run, source, dataset, name, ignore_unknown)
-    if seen := _trained_on(run, source.splits[name]):
-        print(
-            f"warning: {dataset}: the run was trained on {seen} of these {len(source.splits[name])} images; "
-            "the accuracy is too high",
-            file=sys.stderr,
-        )
+    warn_of_training_images(run, source.splits[name], dataset)
     return found
 
 
-def _trained_on(run, split):
-    """How many images of a split the run was trained on, by their content.
+def warn_of_training_images(run, split, place):
+    """Warns if a run was trained on images of a split, which are known by their content.
 
-    0 for data of TFDS: only of folders and CSV files a run stores what it has been trained on.
+    Args:
+        run: a `runs.Run`.
+        split: a `sources.Split` on which it is evaluated.
+        place: name of the dataset, for the message.
     """
-    if not run.manifest.is_file():
-        return 0
-    rows = manifests.read_manifest(run.manifest).values()
-    trained = {digest for _, _, name, digest in rows if name == "train" and digest}
-    return sum(digest in trained for digest in split.hashes)
+    # Of images that are in two splits of the run's own data, training has warned.
+    trained = splits.hashes(run.manifest, "train") - splits.hashes(run.manifest, "validation", "test")
+    if seen := sum(digest in trained for digest in split.hashes):
+        print(
+            f"warning: {place}: {run.path} was trained on {seen} of these {len(split)} images; its accuracy "
+            "is too high",
+            file=sys.stderr,
+        )
 
 
 def _is_own(dataset, run):

@@ -8,9 +8,10 @@ import pathlib
 import numpy as np
 
 from recycle_tf.data import cache, pipeline
+from recycle_tf.data.joining import numbered
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import comparing, metrics, notebook, plots, report, rules, shifts, temperature
-from recycle_tf.evaluation.datasets import EvaluationSet
+from recycle_tf.evaluation.datasets import EvaluationSet, warn_of_training_images
 from recycle_tf.evaluation.predictor import open_predictor
 
 
@@ -127,7 +128,7 @@ def evaluate(run, sets, place=None, model_path=None):
         UserError: there is no model yet, the artifact cannot be opened or has other classes, or a report
             cannot be written.
     """
-    predict = _predictions(run, model_path)
+    predict, sets = _predictions(run, model_path), _distinct(sets)
     directories = _directories(run, sets, model_path)
     found = [
         _evaluate(run, predict, images, directory, model_path, place)
@@ -236,6 +237,8 @@ def against(run, other, images):
         raise UserError(
             f"{other.path}: its classes are {', '.join(other.labels)}, not {', '.join(run.labels)}"
         )
+    for each in (run, other):
+        warn_of_training_images(each, images.split, images.name)
     order = [other.labels.index(label) for label in run.labels]
     own, others = (_predictions(each)(images) for each in (run, other))
     return comparing.compare(others[:, order], own, images.split.labels)
@@ -270,7 +273,9 @@ def elsewhere(run):
     for path in sorted(run.path.glob("report-*/metrics.json")):
         summary = _read(path)
         if summary.get("own") is False and not summary.get("model"):
-            found[f"{summary.get('dataset')} {summary.get('split')}"] = summary
+            names = numbered(str(summary.get("dataset")))
+            keys = (f"{name} {summary.get('split')}" for name in names)
+            found[next(key for key in keys if key not in found)] = summary
     return found
 
 
@@ -279,12 +284,26 @@ def _directories(run, sets, model_path):
     prefix = "report" if model_path is None else f"report-{pathlib.Path(model_path).stem}"
     found = []
     for images in sets:
-        name = f"{prefix}-{images.name}-{images.split_name}"
         own = images.own and images.split_name == "test" and model_path is None
-        path = run.report if own else run.path / name
-        # Two folders may have the same name.
-        same = sum(path == earlier or earlier.name.startswith(f"{name}-") for earlier in found)
-        found.append(path.with_name(f"{name}-{same + 1}") if same else path)
+        paths = (run.path / f"{prefix}-{name}-{images.split_name}" for name in numbered(images.name))
+        free = (path for path in paths if path not in found and not _of_another_set(path, images))
+        found.append(run.report if own else next(free))
+    return found
+
+
+def _of_another_set(directory, images):
+    """Whether a folder holds the report of a dataset at another place, which may have the same name."""
+    path = directory / "metrics.json"
+    return path.is_file() and _read(path).get("location", images.location) != images.location
+
+
+def _distinct(sets):
+    """The sets, with a number after a name that another one has too."""
+    names, found = set(), []
+    for images in sets:
+        name = next(one for one in numbered(images.name) if (one, images.split_name) not in names)
+        names.add((name, images.split_name))
+        found.append(dataclasses.replace(images, name=name))
     return found
 
 

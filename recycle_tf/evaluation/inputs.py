@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from recycle_tf import files
 from recycle_tf.data import decode
 from recycle_tf.errors import UserError
 from recycle_tf.paths import from_user
@@ -70,7 +71,8 @@ def read(image, image_size, resize):
         except OSError as error:
             raise UserError(f"{image}: cannot be read ({error.strerror})") from error
     if isinstance(image, Image.Image):
-        image = np.asarray(image.convert("RGB"))
+        with files.reading("image"):
+            image = np.asarray(image.convert("RGB"))
     pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
         raise UserError(f"array of shape {list(pixels.shape)}: expected [height, width, 3]")
@@ -103,7 +105,7 @@ def _decoder(image_size, resize):
 def _files(place):
     path = from_user(place, utf8=False)
     if path.is_dir():
-        found = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in decode.SUFFIXES)
+        found = sorted(decode.images_in(path))
         if not found:
             raise UserError(f"{place}: no images in this folder")
         return found

@@ -98,8 +98,14 @@ def without(probabilities, temperature):
     Args:
         probabilities: `[examples, num_classes]`.
         temperature: above 0.
+
+    Returns:
+        `[examples, num_classes]`; of an image so unlike the training images that all its probabilities are 0,
+        the same for every class.
     """
-    powers = np.float64(probabilities) ** temperature
+    # In logarithms: a power of small probabilities may be 0.
+    logits = temperature * np.log(np.maximum(np.float64(probabilities), np.finfo(np.float64).tiny))
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 

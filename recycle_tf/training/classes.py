@@ -46,11 +46,7 @@ def keep(model, config, labels):
         return None
     run = open_run(config.from_run, "from_run")
     remaining = tuple(label for label in labels if label in run.labels)
-    same = all(run.config[name] == getattr(config, name) for name in ("arch", "overrides"))
-    if not same or not (config.continues or config.weights == run.config["weights"]):
-        return None
-    order = list if config.continues else set
-    if order(labels) == order(run.labels):
+    if not differ(config, run, labels):
         return None
     head = model.get_layer("logits")
     if config.continues:
@@ -65,6 +61,21 @@ def keep(model, config, labels):
     head.set_weights([_with_columns(*pair, to, of) for pair in zip(initial, earlier, strict=True)])
     new = tuple(label for label in labels if label not in remaining)
     return Kept(remaining, new, tuple(label for label in run.labels if label not in remaining))
+
+
+def differ(config, run, labels):
+    """Whether a network for these classes gets the weights of a run with other classes; see `keep`.
+
+    Args:
+        config: a `TrainConfig`.
+        run: the `Run` in `from_run`.
+        labels: names of the classes of the data.
+    """
+    same = all(run.config[name] == getattr(config, name) for name in ("arch", "overrides"))
+    if not same or not (config.continues or config.weights == run.config["weights"]):
+        return False
+    order = list if config.continues else set
+    return order(labels) != order(run.labels)
 
 
 def _untrained(head):

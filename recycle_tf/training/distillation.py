@@ -115,7 +115,10 @@ def open_teachers(config):
     Raises:
         UserError: a teacher does not exist, or is still in training.
     """
-    found = {path: open_run(path, "teacher") for path in (config.teacher or "").split(",") if path}
+    paths = config.teacher.split(",") if config.teacher else []
+    if not all(paths):
+        raise UserError(f"`teacher={config.teacher}`: expected runs with commas between them")
+    found = {path: open_run(path, "teacher") for path in paths}
     for path, teacher in found.items():
         if not teacher.complete:
             raise UserError(f"`teacher={path}`: its training has not ended; resume it first")

@@ -12,12 +12,12 @@ import sys
 import tensorflow as tf
 
 from recycle_tf import files
-from recycle_tf.data import joining, sources, splits
+from recycle_tf.data import examples, joining, label_maps, sources, splits
 from recycle_tf.errors import UserError
 from recycle_tf.files import PARTIAL
 from recycle_tf.paths import from_user
 from recycle_tf.runs import Run, open_run
-from recycle_tf.training import distillation, multi_worker
+from recycle_tf.training import classes, distillation, multi_worker
 
 FREE_SETTINGS = ("run_dir", "data_dir", "manual_dir", "checkpoint_every", "profile")
 """Settings that do not affect what is computed: they may differ when a run is resumed."""
@@ -167,6 +167,9 @@ def open_source(config, run, strategy):
     if earlier and earlier.changed_versions:
         versions = ", ".join(earlier.changed_versions)
         print(f"warning: started with {versions}: results may differ slightly", file=sys.stderr)
+    if run is None:
+        # Also what was moved to another class, whose name no stored split knows.
+        source = examples.with_training_images(source, _seen_by_the_network(config, source.labels))
     multi_worker.check_same_data(strategy, source)
     return source
 
@@ -235,9 +238,12 @@ def _repeated(config):
     if config.from_run is None:
         return None
     run = open_run(config.from_run, "from_run")
+    if config.continues and run.manifest.is_file():
+        # Images may have been added or moved to another class; see `_earlier_splits`.
+        return None
     # What the network has been trained on must not be tested on, whatever seed is given now. That holds for a
-    # run that repeats one which continued another, too.
-    started = config.continues or config.weights == run.config["weights"] and run.continued
+    # run that repeats one which started from the network of another, too.
+    started = config.continues or config.weights == run.config["weights"] and _run_of(config.weights)
     drawn = () if started else ("split", "seed")
     data = ("label_map", "on_bad_image", *drawn)
     same = joining.places(run.config["dataset"]) == joining.places(config.dataset)
@@ -262,17 +268,51 @@ def _inputs(config):
 def _earlier_splits(config):
     """The splits of the sources of the run in `from_run`, for `sources.open_source`.
 
-    So that what that run has been tested on is not trained on when other sources are added to its own.
+    So that what that run has been tested on is not trained on when its network is trained further, or when
+    other sources are added to its own.
     """
     run = open_run(config.from_run, "from_run") if config.from_run else None
     if not run or not run.manifest.is_file():
         return {}
-    if len(joining.names(config.dataset)) == 1 and not config.continues:
+    several = len(joining.names(config.dataset)) > 1
+    if not (several or config.continues or _has_other_classes(config, run)):
         return {}
     names = joining.names(run.config["dataset"])
     parts = joining.short_names(names) if len(names) > 1 else [None]
     places = joining.places(run.config["dataset"])
     return {place: (run.manifest, part) for place, part in zip(places, parts, strict=True)}
+
+
+def _has_other_classes(config, run):
+    """Whether a run starts from the network of another because its classes differ."""
+    names = sources.class_names(config.dataset)
+    if names is None:
+        return False
+    mapping = label_maps.read(config.label_map) if config.label_map else label_maps.LabelMap()
+    mapped = mapping.rows({name: (name, "train") for name in names}).values()
+    return classes.differ(config, run, sorted({label for label, _ in mapped}))
+
+
+def _run_of(weights):
+    """The `Run` whose model a file of weights is; None for any other file."""
+    path = weights and from_user(weights, "weights")
+    run = path and Run(path.parent)
+    return run if run and path == run.model_file and run.config_file.is_file() else None
+
+
+def _seen_by_the_network(config, labels):
+    """Content hashes of the images that the initial network of a run has been trained, not tested, on."""
+    started = [_run_of(config.weights)]
+    if config.from_run:
+        run = open_run(config.from_run, "from_run")
+        started += [run] if classes.differ(config, run, labels) else []
+    return frozenset().union(
+        *(
+            splits.hashes(run.manifest, "train") - splits.hashes(run.manifest, "validation", "test")
+            for run in started
+            if run
+        )
+    )
 
 
 def _locked(run):

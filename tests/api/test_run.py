@@ -7,6 +7,7 @@ import pytest
 
 import recycle_tf as rt
 from tests.api.conftest import LABELS, TINY
+from tests.conftest import write_photos
 
 RULES = """
 name: {en: Here}
@@ -127,3 +128,19 @@ def test_paths_with_a_slash_and_lists(run, here):
 
 def test_an_array_is_explained_without_the_dataset(run):
     assert run.explain(np.full((40, 50, 3), 200, np.uint8), nearest=0).axes
+
+
+def test_classes_of_other_photographs_are_mapped(run, tmp_path):
+    photos = write_photos(tmp_path / "photos", ("tin", LABELS[1], LABELS[2]), count=4, seed=3)
+    label_map = tmp_path / "map.yaml"
+    label_map.write_text(f"tin: {LABELS[0]}\n")
+    found = run.evaluate(rt.open_dataset(photos, label_map=label_map))
+    assert found.summary["per_class"][LABELS[0]]["examples"] == 4
+
+
+def test_paths_of_a_dataset_are_stored_as_text(tmp_path):
+    photos = write_photos(tmp_path / "photos", ("tin", "jar"), count=8)
+    (tmp_path / "map.yaml").write_text("tin: can\n")
+    data = rt.open_dataset(photos, label_map=tmp_path / "map.yaml")
+    trained = rt.train(data, **TINY, epochs=1, run_dir=tmp_path / "run")
+    assert trained.settings["label_map"] == str(tmp_path / "map.yaml")

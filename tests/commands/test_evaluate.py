@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 
+from recycle_tf import runs
+from recycle_tf.evaluation import evaluate
 from tests.conftest import write_photos
 
 
@@ -168,3 +170,37 @@ def test_a_full_disk(rejected, small_disk, finished_run, tmp_path):
 )
 def test_mistakes(rejected, arguments, names):
     rejected(arguments, *names)
+
+
+def test_datasets_of_one_name_have_rows_and_reports_of_their_own(recycle_tf, run, tmp_path):
+    places = [
+        write_photos(tmp_path / part / "photos", count=3, seed=seed) for seed, part in ((7, "a"), (8, "b"))
+    ]
+    result = recycle_tf("evaluate", f"--run={run}", f"--dataset={places[0]},{places[1]}")
+    assert result.status == 0, result.err
+    rows = [line.split()[0] for line in result.out.splitlines() if line.startswith("photos")]
+    assert rows == ["photos", "photos-2"]
+    # In another call too.
+    third = write_photos(tmp_path / "c" / "photos", count=4, seed=9)
+    assert recycle_tf("evaluate", f"--run={run}", f"--dataset={third}").status == 0
+    found = {
+        json.loads(path.read_text())["location"]: path.parent.name
+        for path in run.glob("report-photos*-all/metrics.json")
+    }
+    assert set(found) == {str(place) for place in (*places, third)}
+    # The same dataset again takes its own folder.
+    assert recycle_tf("evaluate", f"--run={run}", f"--dataset={places[1]}").status == 0
+    assert len(list(run.glob("report-photos*-all"))) == 3
+    assert len(evaluate.elsewhere(runs.Run(run))) == 3
+
+
+def test_a_run_that_was_trained_on_the_images_of_the_other(recycle_tf, run, finished_run, tmp_path):
+    other = shutil.copytree(finished_run, tmp_path / "other")
+    manifest = other / "split.csv"
+    exchanged = manifest.read_text().replace(",test,", ",TRAIN,").replace(",train,", ",test,")
+    manifest.write_text(exchanged.replace(",TRAIN,", ",train,"))
+    result = recycle_tf("evaluate", f"--run={run}", f"--against={other}")
+    assert result.status == 0, result.err
+    (line,) = result.err.strip().splitlines()
+    for part in (str(other), "trained on 9 of these 9"):
+        assert part in line

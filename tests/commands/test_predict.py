@@ -2,12 +2,20 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
 
-from tests.conftest import write_photos
+from tests.conftest import ROOT, write_photos
+
+
+def standard_input(content):
+    """What takes the place of `sys.stdin`."""
+    return io.TextIOWrapper(io.BytesIO(content if isinstance(content, bytes) else content.encode()), "utf-8")
 
 
 def test_the_label_of_each_image(recycle_tf, finished_run, tmp_path):
@@ -73,7 +81,7 @@ def test_a_sheet_on_a_full_disk(rejected, small_disk, finished_run, tmp_path):
 def test_paths_from_standard_input_into_a_table(recycle_tf, finished_run, tmp_path, monkeypatch):
     photos = write_photos(tmp_path / "new", count=2)
     paths = sorted(map(str, photos.rglob("*.png")))
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(paths) + "\n"))
+    monkeypatch.setattr("sys.stdin", standard_input("\n".join(paths) + "\n"))
     table = tmp_path / "bins.csv"
     result = recycle_tf("predict", f"--model={finished_run}", f"--csv={table}", "--top=2", "-")
     assert result.status == 0, result.err
@@ -82,7 +90,7 @@ def test_paths_from_standard_input_into_a_table(recycle_tf, finished_run, tmp_pa
 
 
 def test_nothing_on_standard_input(rejected, finished_run, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    monkeypatch.setattr("sys.stdin", standard_input("\n"))
     rejected(("predict", f"--model={finished_run}", "-"), "standard input")
 
 
@@ -110,3 +118,37 @@ def test_a_file_that_is_not_an_image(recycle_tf, finished_run):
     result = recycle_tf("predict", f"--model={finished_run}", "setup.py")
     assert result.status == 1
     assert "setup.py" in result.err
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("csv", ".csv"), ("json", ".json"), ("jsonl", ".jsonl"), ("sheet", "")]
+)
+def test_photographs_are_not_taken_for_the_file_of_answers(rejected, finished_run, tmp_path, name, suffix):
+    """`--csv *.png` names the first photograph."""
+    photos = sorted(write_photos(tmp_path / "new", classes=("can",), count=3).rglob("*.png"))
+    before = photos[0].read_bytes()
+    rejected(
+        ["predict", f"--model={finished_run}", f"--{name}={photos[0]}", *photos[1:]], f"--{name}", suffix
+    )
+    assert photos[0].read_bytes() == before
+
+
+def test_names_on_standard_input_that_are_not_utf8(recycle_tf, finished_run, tmp_path, monkeypatch):
+    (photo,) = write_photos(tmp_path / "new", classes=("can",), count=1).rglob("*.png")
+    odd = os.fsencode(photo.parent) + b"/caf\xe9.png"
+    os.rename(photo, odd)
+    monkeypatch.setattr("sys.stdin", standard_input(odd + b"\n"))
+    result = recycle_tf("predict", f"--model={finished_run}", "-")
+    assert result.status == 0, result.err
+    assert "can" in result.out
+
+
+def test_a_reader_that_has_enough(finished_run, tmp_path):
+    photos = write_photos(tmp_path / "new", count=2)
+    command = f"'{sys.executable}' -m recycle_tf predict --model={finished_run} --top=3 {photos} | head -n 0"
+    result = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Broken pipe" not in result.stderr

@@ -12,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from recycle_tf import options
-from recycle_tf.data import audit, checks, sources, splits, tfds_builders
+from recycle_tf.data import audit, checks, decode, sources, splits, tfds_builders
 from recycle_tf.errors import UserError
 from tests.conftest import write_photos
 
@@ -505,3 +505,13 @@ def test_no_network_and_no_manual_dir(tmp_path, monkeypatch):
     (tmp_path / "manual").mkdir()
     check_error("trashnet", "`dataset=trashnet`", data_dir=tmp_path, manual_dir=tmp_path / "manual")
     check_error("trashnet", "`manual_dir=FOLDER`", "recyclables_synth", data_dir=tmp_path)
+
+
+def test_hidden_folders_are_left_out(photos):
+    hidden = photos / "can" / ".thumbnails"
+    hidden.mkdir()
+    shutil.copy(photos / "can" / "can0.png", hidden / "can0.png")
+    source = sources.open_source(photos)
+    assert source.num_examples == 36
+    assert not source.ignored
+    assert len(list(decode.images_in(photos))) == 36

@@ -139,3 +139,12 @@ def test_a_rank_counts_equal_probabilities_in_order():
     probabilities = np.full((4, 4), 0.25)
     assert metrics.top_k(probabilities, np.arange(4), 1) == 0.25
     assert metrics.top_k(probabilities, np.arange(4), 3) == 0.75
+
+
+def test_without_the_temperature_of_an_image_that_nothing_resembles():
+    found = metrics.without(np.float32([[0, 0, 0], [0.2, 0.3, 0.5], [1e-30, 2e-30, 0]]), 30.0)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    np.testing.assert_allclose(found[0], 1 / 3)
+    assert found[2].argmax() == 1
+    metrics.summarise(np.float32([[0, 0], [0.4, 0.6]]), np.array([0, 1]), ("a", "b"), temperature=2.0)

@@ -1,6 +1,7 @@
 """The process that converts: it answers, its failures are one line, and it does not outlive its parent."""
 
 import os
+import pathlib
 import signal
 import time
 
@@ -108,3 +109,9 @@ def test_it_does_not_outlive_a_parent_that_is_killed():
     while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not os.path.exists(f"/proc/{child}")
+
+
+def test_it_leaves_a_gpu_to_the_process_that_needs_it(saved, alone):
+    converter.convert(saved, EXACT)
+    environment = pathlib.Path(f"/proc/{alone.child.pid}/environ").read_bytes().split(b"\0")
+    assert b"CUDA_VISIBLE_DEVICES=-1" in environment

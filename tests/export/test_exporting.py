@@ -323,3 +323,30 @@ def test_the_rules_travel_with_every_file(copy, tmp_path):
     model = copy / "export" / "model_float32.tflite"
     result = run_command(predict.main, f"--model={model}", photos)
     assert result.output.count("-> Yellow bin. Empty it. Is it greasy? If yes: Gray bin.") == 3
+
+
+def test_files_of_a_network_that_was_trained_further_are_removed(exported, tmp_path):
+    copy = shutil.copytree(exported[0].parent, tmp_path / "run")
+    run = runs.Run(copy)
+    model = run.load_model()
+    head = model.get_layer("logits")
+    head.set_weights([weight * 1.01 for weight in head.get_weights()])
+    model.save(run.model_file)
+    output = succeed(copy, "--formats=tflite_float32")
+    (line,) = [line for line in output.splitlines() if line.startswith("removed")]
+    assert set(rows_of(copy)) == {"tflite_float32"}
+    check_whole(copy)
+    for name in ("tflite_float16", "tflite_int8"):
+        assert FILES[name] in line
+        assert not (run.export / FILES[name]).exists()
+
+
+def test_an_unverified_export_keeps_what_was_measured(exported, tmp_path):
+    copy = shutil.copytree(exported[0].parent, tmp_path / "run")
+    before = sorted(path.name for path in (copy / "export" / "golden").iterdir())
+    succeed(copy, "--formats=tflite_float16", "--unverified")
+    assert sorted(path.name for path in (copy / "export" / "golden").iterdir()) == before
+    card = (copy / "export" / "card.md").read_text()
+    assert "not verified" in card
+    assert FILES["tflite_int8"] in card
+    assert "Nothing was measured" not in card

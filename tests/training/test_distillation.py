@@ -191,3 +191,10 @@ def test_teachers_that_do_not_fit(taught, finished_run, tmp_path, capsys):
     distillation.load(config, sources.open_source(config.dataset))
     assert str(others) in capsys.readouterr().err
     assert runs.Run(finished_run).inputs == {}
+
+
+@pytest.mark.parametrize("teacher", [",", "{run},", ",{run}"])
+def test_a_teacher_that_is_missing_in_a_list(finished_run, photos, teacher):
+    config = TrainConfig(**tiny_settings(photos), teacher=teacher.format(run=finished_run))
+    with pytest.raises(UserError, match="`teacher=.*commas"):
+        distillation.open_teachers(config)

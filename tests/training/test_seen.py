@@ -1,0 +1,120 @@
+"""What a network has been trained on is never what it is tested on, however its run is trained further."""
+
+import json
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from recycle_tf import runs
+from recycle_tf.config import resolve
+from recycle_tf.data import splits
+from recycle_tf.evaluation import datasets
+from recycle_tf.training import resume
+from tests.conftest import write_photos
+
+STRATEGY = tf.distribute.get_strategy()
+
+
+@pytest.fixture
+def earlier(finished_run, tmp_path):
+    """A run, and the folder of its photographs beside it: both may be changed."""
+    photos = shutil.copytree(finished_run.parent / "photos", tmp_path / "photos")
+    return copied(finished_run, tmp_path / "run", dataset=str(photos))
+
+
+def copied(path, target, **changes):
+    """A copy of a run with other settings."""
+    run = runs.Run(shutil.copytree(path, target))
+    record = json.loads(run.config_file.read_text())
+    record["config"] |= changes
+    run.config_file.write_text(json.dumps(record))
+    return run
+
+
+def grow(photos, names, count, seed=5):
+    """Adds new photographs of some classes to a folder."""
+    for file in write_photos(photos.parent / f"more{seed}", names, count, seed).rglob("*.png"):
+        (photos / file.parent.name).mkdir(exist_ok=True)
+        shutil.copy(file, photos / file.parent.name / f"new_{file.name}")
+
+
+def opened(run, **given):
+    """The data of a run that is trained with `--from_run`."""
+    config = resolve({"from_run": str(run.path), **given}, earlier=runs.settings_to_repeat(run.path))
+    return resume.open_source(config, None, STRATEGY)
+
+
+def hashes(run, *names):
+    return splits.hashes(run.manifest, *names)
+
+
+def held_out(source):
+    return {digest for name in ("validation", "test") for digest in source.splits[name].hashes}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_new_class_in_the_folder(earlier, tmp_path, seed):
+    photos = tmp_path / "photos"
+    grow(photos, ("lid", "can"), count=20)
+    source = opened(earlier, seed=seed)
+    assert source.labels == ("can", "jar", "lid", "tube")
+    assert source.num_examples == 60 + 40
+    assert not held_out(source) & hashes(earlier, "train")
+    for name in ("validation", "test"):
+        assert hashes(earlier, name) <= set(source.splits[name].hashes)
+        assert source.counts[name]["lid"] == 3
+
+
+def test_classes_that_a_map_makes_one(earlier, tmp_path):
+    (tmp_path / "map.yaml").write_text("jar: vessel\ncan: vessel\n")
+    source = opened(earlier, label_map=str(tmp_path / "map.yaml"))
+    assert source.labels == ("tube", "vessel")
+    assert not held_out(source) & hashes(earlier, "train")
+
+
+@pytest.mark.parametrize("given", [{"recipe": "adapt", "source_weights": "size"}, {"quantize": "int8"}])
+def test_new_photographs_are_used_when_the_network_is_trained_further(earlier, tmp_path, given):
+    grow(tmp_path / "photos", ("lid", "can"), count=20)
+    source = opened(earlier, seed=3, **given)
+    assert source.labels == ("can", "jar", "lid", "tube")
+    assert source.num_examples == 60 + 40
+    assert hashes(earlier, "train") <= set(source.splits["train"].hashes)
+    assert hashes(earlier, "test") <= set(source.splits["test"].hashes)
+
+
+def test_a_photograph_that_is_moved_to_the_right_class_stays_in_train(earlier, tmp_path):
+    photos = tmp_path / "photos"
+    trained = [
+        image for image in datasets.open_source(earlier).splits["train"].ids if image.startswith("can")
+    ]
+    for image in trained:
+        (photos / image).rename(photos / "jar" / f"moved_{image.partition('/')[2]}")
+    source = opened(earlier, recipe="adapt", source_weights="size", seed=2)
+    train = source.splits["train"]
+    assert {f"jar/moved_{image.partition('/')[2]}" for image in trained} <= set(train.ids)
+    assert not held_out(source) & hashes(earlier, "train")
+    # Every image still has its own bytes.
+    for index, image in enumerate(train.ids):
+        assert train.encoded(tf.constant(index, tf.int64)).numpy() == (photos / image).read_bytes()
+
+
+def test_a_repetition_of_a_repetition_of_an_adapted_run(earlier, tmp_path):
+    model = str(earlier.model_file)
+    adapted = copied(
+        earlier.path, tmp_path / "adapted", from_run=str(earlier.path), weights=model, recipe="adapt"
+    )
+    again = copied(adapted.path, tmp_path / "again", from_run=str(adapted.path))
+    source = opened(again, seed=1)
+    assert not held_out(source) & hashes(earlier, "train")
+    assert set(source.splits["test"].hashes) == hashes(earlier, "test")
+
+
+def test_weights_of_a_run_with_another_seed(earlier):
+    source = opened(earlier, weights=str(earlier.model_file), learning_rate=1e-4, seed=4)
+    assert not held_out(source) & hashes(earlier, "train")
+
+
+def test_a_run_that_starts_from_scratch_draws_its_own_split(earlier):
+    source = opened(earlier, seed=1)
+    assert held_out(source) & hashes(earlier, "train")
