@@ -73,9 +73,7 @@ def open_source(
     parts = joining.short_names(datasets) if len(datasets) > 1 else [None]
     stored = joining.stored_splits(datasets, parts, manifest, earlier_splits)
     partial = stored != [(manifest, None)]  # one of several, here or in an earlier run
-    found = [
-        _find_again(one, *csv, partial, manifest, seed) for one, csv in zip(datasets, stored, strict=True)
-    ]
+    found = [_listed(one, *csv, partial, manifest, seed) for one, csv in zip(datasets, stored, strict=True)]
     _require_effect(dataset, found, "stratified" if any(csv for csv, _ in stored) else split, label_map)
     mapping = label_maps.read(label_map) if label_map and not manifest else label_maps.LabelMap()
     how = {"seed": seed, "split": split, "compare": compare, "keep": keep}, (manual_dir, data_dir)
@@ -90,7 +88,7 @@ def open_source(
     return joining.as_one(opened, parts, mapping, complete=manifest or on_bad_image == REPORT)
 
 
-def _find_again(dataset, csv, part, partial, manifest, seed):
+def _listed(dataset, csv, part, partial, manifest, seed):
     """What `_find` returns, with the split that an earlier run has stored in `csv`.
 
     Images that were added later are left out if that is the `manifest` of all sources, else split.
