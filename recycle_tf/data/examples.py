@@ -177,6 +177,9 @@ def with_training_images(source, hashes):
         encoded=concatenated(moved),
         parts=None if moved[0].parts is None else np.concatenate([split.parts for split in moved]),
     )
+    if train.parts is not None:
+        # Source after source, as a stored split is read.
+        train = subset(train, np.argsort(train.parts, kind="stable"))
     return dataclasses.replace(source, splits={**source.splits, "train": train, **kept})
 
 

@@ -3,12 +3,13 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
 from recycle_tf import runs
 from recycle_tf.config import resolve
-from recycle_tf.data import splits
+from recycle_tf.data import sources, splits
 from recycle_tf.evaluation import datasets
 from recycle_tf.training import resume
 from tests.conftest import write_photos
@@ -97,6 +98,32 @@ def test_a_photograph_that_is_moved_to_the_right_class_stays_in_train(earlier, t
     # Every image still has its own bytes.
     for index, image in enumerate(train.ids):
         assert train.encoded(tf.constant(index, tf.int64)).numpy() == (photos / image).read_bytes()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_resumed_run_reads_the_images_in_the_same_order(earlier, tmp_path, several):
+    photos = tmp_path / "photos"
+    grow(photos, ("lid", "can"), count=9)
+    for image in datasets.open_source(earlier).splits["train"].ids[:6]:
+        (photos / image).rename(photos / "lid" / image.replace("/", "_"))
+    dataset = earlier.config["dataset"]
+    if several:
+        dataset += f"+{write_photos(tmp_path / 'more', ('jar', 'tube'), count=9, seed=8)}"
+    started = opened(earlier, recipe="adapt", source_weights="size", dataset=dataset)
+    assert len(started.splits["train"]) > 42 + 6
+    manifest = tmp_path / "split.csv"
+    splits.write_manifest(manifest, started.manifest())
+    resumed = sources.open_source(dataset, manifest=manifest)
+    assert resumed.fingerprint == started.fingerprint
+    assert resumed.labels == started.labels
+    for name, split in started.splits.items():
+        again = resumed.splits[name]
+        assert again.ids == split.ids
+        assert again.hashes == split.hashes
+        np.testing.assert_array_equal(again.labels, split.labels)
+        for index in range(len(split)):
+            index = tf.constant(index, tf.int64)
+            assert again.encoded(index).numpy() == split.encoded(index).numpy()
 
 
 def test_a_repetition_of_a_repetition_of_an_adapted_run(earlier, tmp_path):
