@@ -115,8 +115,9 @@ def export(settings):
         validation = source and needed_validation(settings, formats, model, source, spec)
 
         with files.replacing_folder(run.export) as folder:
-            network = record.network_of(run, spec)
+            network = record.network_of(run)
             earlier, outdated = record.by_network(earlier, network)
+            earlier_answers = {} if outdated else earlier_answers
             keep_golden = not test and not outdated
             staging.copy(
                 run.export, folder, WRITTEN_EACH_TIME if keep_golden else (*WRITTEN_EACH_TIME, "golden")

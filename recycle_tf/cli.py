@@ -5,6 +5,7 @@ import functools
 import os
 import pathlib
 import re
+import signal
 import sys
 import textwrap
 import types
@@ -24,7 +25,7 @@ def command(main):
     """Makes `main(argv)` a program that returns its exit status, without a traceback for user errors.
 
     What `main` returns, or 0 for None; 2 after a `UserError` or an error of the file system (one line on
-    standard error), 130 after Ctrl-C.
+    standard error), 130 after Ctrl-C, 141 if nobody reads its output any more.
     """
 
     @functools.wraps(main)
@@ -39,7 +40,7 @@ def command(main):
         except BrokenPipeError:
             # What reads our output, for example `head`, has enough. Python would complain when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+            return 128 + signal.SIGPIPE
         except OSError as error:
             if error.filename is None:
                 raise

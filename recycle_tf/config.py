@@ -322,7 +322,7 @@ class TrainConfig:
             if name not in fields:
                 raise UserError(f"{name}: no such setting, {did_you_mean(name, fields)}")
         for name, value in {**fields, **_recipe_settings(given), **given}.items():
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, _plain(value))
         self._validate()
 
     @property
@@ -514,11 +514,22 @@ def model_of(run):
 def _recipe_settings(given, published=None):
     quantized = given.get("quantize", "none") != "none"
     recipe = given.get("recipe", "quantize" if quantized else TrainConfig.recipe)
-    if recipe not in RECIPES:
+    if not isinstance(recipe, str) or recipe not in RECIPES:
         raise UserError(f"`recipe={recipe}`: {did_you_mean(recipe, RECIPES)}")
     if recipe == "paper" and published:
         return {**RECIPES[recipe], **paper(published, given.get("batch_size", TrainConfig.batch_size))}
     return {**RECIPES[recipe], "recipe": recipe} if quantized else RECIPES[recipe]
+
+
+def _plain(value):
+    """Paths as text, and numbers of NumPy as Python's, so that a setting can be stored as JSON."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    kinds = {numbers.Integral: int, numbers.Real: float}
+    for kind, made in kinds.items():
+        if isinstance(value, kind) and not isinstance(value, bool | int | float):
+            return made(value)
+    return value
 
 
 @functools.cache
@@ -530,10 +541,10 @@ def _kinds(name):
 
 def _validate_type(field, value):
     kinds = _kinds(field.name)
-    # A path is a text, and so is a number of epochs.
-    texts = (str, os.PathLike, *((numbers.Real,) if field.metadata["units"] else ()))
-    allowed = {str: texts, int: numbers.Integral, float: numbers.Real, bool: bool, type(None): type(None)}
-    fits = any(isinstance(value, allowed[kind]) for kind in kinds)
+    # 30 epochs may be a number.
+    texts = (str, int, float) if field.metadata["units"] else str
+    allowed = {str: texts, float: (int, float)}
+    fits = any(isinstance(value, allowed.get(kind, kind)) for kind in kinds)
     if not fits or (isinstance(value, bool) and bool not in kinds):
         words = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}
         expected = " or ".join(words.get(kind, "None") for kind in kinds)

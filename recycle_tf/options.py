@@ -49,3 +49,6 @@ QUANTIZATIONS = ("none", "int8")
 
 RECIPES = ("scratch", "quick", "finetune", "robust", "adapt", "quantize", "paper")
 """Named sets of settings; see `recycle_tf.recipes`."""
+
+SHEET_TITLE = "answers of recycle_tf"
+"""Title of a PNG of images with their answers, by which it is known."""

@@ -8,6 +8,7 @@ import math
 import pathlib
 import platform
 import subprocess
+import types
 import typing
 
 from recycle_tf import files, options
@@ -113,6 +114,11 @@ class Run:
             **dataclasses.asdict(TrainConfig()),
             **{RENAMED_SETTINGS.get(name, name): value for name, value in stored.items()},
         }
+
+    @property
+    def settings(self):
+        """The run's settings as attributes, like a `TrainConfig`, which may no longer take all of them."""
+        return types.SimpleNamespace(**self.config, continues=self.continued)
 
     @property
     def fingerprint(self):

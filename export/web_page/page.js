@@ -235,12 +235,13 @@ async function startCamera() {
     video.srcObject = await navigator.mediaDevices.getUserMedia({
       video: {facingMode: "environment", width: {ideal: 1280}, height: {ideal: 1280}},
     });
+    await video.play();
   } catch {
+    if (video.srcObject) stopCamera();
     return show({state: "noCamera"});
   } finally {
     camera.disabled = false;
   }
-  await video.play();
   show({state: "live"});
   find("shutter").focus();
 }

@@ -14,10 +14,12 @@ import os
 import sys
 
 from absl import flags
+from PIL import Image
 
 import recycle_tf
 from recycle_tf import cli
 from recycle_tf.files import writing
+from recycle_tf.options import SHEET_TITLE
 from recycle_tf.paths import from_user, printable
 
 TABLES = ("csv", "json", "jsonl")
@@ -31,7 +33,7 @@ def main(argv):
     values, places = _parse(argv)
     if places == ["-"]:
         # Names of files are bytes, which need not be text.
-        places = [os.fsdecode(line) for line in sys.stdin.buffer.read().split(b"\n") if line]
+        places = [os.fsdecode(line) for line in sys.stdin.buffer.read().splitlines() if line]
         if not places:
             raise cli.UserError("-: no paths on standard input")
     predictor = recycle_tf.load(values.model, values.rules)
@@ -81,11 +83,11 @@ def _parse(argv):
         raise cli.UserError("no images given; name files or folders after the flags")
     for name in WRITTEN:
         if values[name].value:
-            _check_output(name, values[name].value, places)
+            _check_output(name, values[name].value)
     return values, places
 
 
-def _check_output(name, value, places):
+def _check_output(name, value):
     """Raises a `UserError` for a file of answers that cannot be written, or that may be a photograph."""
     path, suffix = from_user(value, name, utf8=False), ".png" if name == "sheet" else f".{name}"
     if path.suffix.lower() != suffix:
@@ -93,9 +95,17 @@ def _check_output(name, value, places):
     if not path.parent.is_dir():
         raise cli.UserError(f"--{name}={value}: its folder does not exist")
     # `--sheet *.png` names the first photograph as the sheet.
-    among = {from_user(place, utf8=False).parent.resolve() for place in places if place != "-"}
-    if name == "sheet" and path.exists() and path.parent.resolve() in among:
-        raise cli.UserError(f"--sheet={value}: exists, among the images; choose another name or folder")
+    if name == "sheet" and path.exists() and not _is_sheet(path):
+        raise cli.UserError(f"--sheet={value}: exists and is not an earlier sheet; choose another name")
+
+
+def _is_sheet(path):
+    """Whether a PNG was written by `--sheet`; that says so in its title."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get("Title") == SHEET_TITLE
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def _print(answer, width, top):

@@ -87,7 +87,8 @@ def _check(found, files, on_bad_image, compare):
     checked = checks.check_all(found.rows, files.read, compare=compare, thorough=on_bad_image != "error")
     faults = [*found.faults, *_faults(checked, found.lines)]
     for image, expected in found.hashes.items():
-        digest = checked[image].digest
+        # A mapping may have left its class out.
+        digest = checked[image].digest if image in checked else None
         if digest and digest != expected:
             detail = f"the file has changed (sha256 {digest}, not {expected})"
             faults.append(listing.Fault("changed", image, detail, found.lines[image]))

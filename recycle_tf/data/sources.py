@@ -73,12 +73,12 @@ def open_source(
     parts = joining.short_names(datasets) if len(datasets) > 1 else [None]
     stored = joining.stored_splits(datasets, parts, manifest, earlier_splits)
     partial = stored != [(manifest, None)]  # one of several, here or in an earlier run
-    found = [_listed(one, *csv, partial, manifest, seed) for one, csv in zip(datasets, stored, strict=True)]
+    how = {"seed": seed, "split": split, "compare": compare, "keep": keep}
+    found = [_listed(one, *csv, partial, manifest, how) for one, csv in zip(datasets, stored, strict=True)]
     _require_effect(dataset, found, "stratified" if any(csv for csv, _ in stored) else split, label_map)
     mapping = label_maps.read(label_map) if label_map and not manifest else label_maps.LabelMap()
-    how = {"seed": seed, "split": split, "compare": compare, "keep": keep}, (manual_dir, data_dir)
     opened = [
-        _open(one, what, *csv, None if manifest else mapping, on_bad_image, *how)
+        _open(one, what, *csv, None if manifest else mapping, on_bad_image, how, (manual_dir, data_dir))
         for one, what, csv in zip(datasets, found, stored, strict=True)
     ]
     if not any(csv for csv, _ in stored):
@@ -88,16 +88,17 @@ def open_source(
     return joining.as_one(opened, parts, mapping, complete=manifest or on_bad_image == REPORT)
 
 
-def _listed(dataset, csv, part, partial, manifest, seed):
+def _listed(dataset, csv, part, partial, manifest, how):
     """What `_find` returns, with the split that an earlier run has stored in `csv`.
 
-    Images that were added later are left out if that is the `manifest` of all sources, else split.
+    Images that were added to a folder since are split as well, if they can be: a run of several sources has
+    left images out on purpose, and in a grouped split they belong to groups.
     """
-    if manifest:
+    if manifest or part or how["split"] == "grouped":
         return _find(dataset, csv, part, partial=partial)
     found = _find(dataset, partial=partial)
-    if csv and isinstance(found, listing.Listing):
-        return listing.with_split(found, splits.stored(csv, part), seed)
+    if csv and isinstance(found, listing.Listing) and not found.manifest:
+        return listing.with_split(found, splits.stored(csv), how["seed"])
     return found
 
 

@@ -7,8 +7,7 @@ import pathlib
 
 import numpy as np
 
-from recycle_tf.data import cache, pipeline
-from recycle_tf.data.joining import numbered
+from recycle_tf.data import cache, joining, pipeline
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import comparing, metrics, notebook, plots, report, rules, shifts, temperature
 from recycle_tf.evaluation.datasets import EvaluationSet, warn_of_training_images
@@ -237,8 +236,7 @@ def against(run, other, images):
         raise UserError(
             f"{other.path}: its classes are {', '.join(other.labels)}, not {', '.join(run.labels)}"
         )
-    for each in (run, other):
-        warn_of_training_images(each, images.split, images.name)
+    warn_of_training_images(other, images.split, images.name)
     order = [other.labels.index(label) for label in run.labels]
     own, others = (_predictions(each)(images) for each in (run, other))
     return comparing.compare(others[:, order], own, images.split.labels)
@@ -273,7 +271,7 @@ def elsewhere(run):
     for path in sorted(run.path.glob("report-*/metrics.json")):
         summary = _read(path)
         if summary.get("own") is False and not summary.get("model"):
-            names = numbered(str(summary.get("dataset")))
+            names = joining.numbered(str(summary.get("dataset")))
             keys = (f"{name} {summary.get('split')}" for name in names)
             found[next(key for key in keys if key not in found)] = summary
     return found
@@ -285,7 +283,7 @@ def _directories(run, sets, model_path):
     found = []
     for images in sets:
         own = images.own and images.split_name == "test" and model_path is None
-        paths = (run.path / f"{prefix}-{name}-{images.split_name}" for name in numbered(images.name))
+        paths = (run.path / f"{prefix}-{name}-{images.split_name}" for name in joining.numbered(images.name))
         free = (path for path in paths if path not in found and not _of_another_set(path, images))
         found.append(run.report if own else next(free))
     return found
@@ -293,15 +291,19 @@ def _directories(run, sets, model_path):
 
 def _of_another_set(directory, images):
     """Whether a folder holds the report of a dataset at another place, which may have the same name."""
-    path = directory / "metrics.json"
-    return path.is_file() and _read(path).get("location", images.location) != images.location
+    try:
+        stored = _read(directory / "metrics.json").get("location", images.location)
+    except (UserError, OSError):
+        return False  # No report, or a damaged one, which is replaced.
+    known = [joining.places(one) if one else None for one in (stored, images.location)]
+    return known[0] != known[1]
 
 
 def _distinct(sets):
     """The sets, with a number after a name that another one has too."""
     names, found = set(), []
     for images in sets:
-        name = next(one for one in numbered(images.name) if (one, images.split_name) not in names)
+        name = next(one for one in joining.numbered(images.name) if (one, images.split_name) not in names)
         names.add((name, images.split_name))
         found.append(dataclasses.replace(images, name=name))
     return found

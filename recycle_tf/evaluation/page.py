@@ -14,6 +14,7 @@ from PIL import Image
 
 from recycle_tf.config import TrainConfig
 from recycle_tf.data import decode
+from recycle_tf.errors import UserError
 from recycle_tf.evaluation import metrics
 from recycle_tf.models import registry
 
@@ -143,9 +144,15 @@ def _embed(content, kind):
 
 def _other_reports(run):
     """Summaries of the evaluations on photographs of another origin."""
-    paths = sorted(run.path.glob("report-*/metrics.json"))
-    summaries = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    return [summary for summary in summaries if not summary.get("own", True)]
+    found = []
+    for path in sorted(run.path.glob("report-*/metrics.json")):
+        try:
+            summary = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}: damaged; delete {path.parent} and rerun the command") from error
+        if not summary.get("own", True):
+            found.append(summary)
+    return found
 
 
 def _shifts(run):

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from recycle_tf.data import checks, decode
 from recycle_tf.evaluation import metrics
 from recycle_tf.evaluation.style import BLUE
+from recycle_tf.options import SHEET_TITLE
 
 KOREAN_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "AppleGothic")
 WORST = 12
@@ -263,4 +264,4 @@ def save_answers(path, answers):
             axes.imshow(decode.decode_pixels(pathlib.Path(answer.image).read_bytes()))
             unsure = f"{answer.doubt}:\n" if answer.doubt else ""
             axes.set_title(f"{unsure}{answer.label} {answer.probability:.0%}", fontsize=11)
-        canvas.savefig(path, dpi=100)
+        canvas.savefig(path, dpi=100, metadata={"Title": SHEET_TITLE})

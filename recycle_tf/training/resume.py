@@ -11,7 +11,7 @@ import sys
 
 import tensorflow as tf
 
-from recycle_tf import files
+from recycle_tf import files, paths
 from recycle_tf.data import examples, joining, label_maps, sources, splits
 from recycle_tf.errors import UserError
 from recycle_tf.files import PARTIAL
@@ -168,8 +168,7 @@ def open_source(config, run, strategy):
         versions = ", ".join(earlier.changed_versions)
         print(f"warning: started with {versions}: results may differ slightly", file=sys.stderr)
     if run is None:
-        # Also what was moved to another class, whose name no stored split knows.
-        source = examples.with_training_images(source, _seen_by_the_network(config, source.labels))
+        source = _without_seen(source, config)
     multi_worker.check_same_data(strategy, source)
     return source
 
@@ -243,8 +242,9 @@ def _repeated(config):
         return None
     # What the network has been trained on must not be tested on, whatever seed is given now. That holds for a
     # run that repeats one which started from the network of another, too.
-    started = config.continues or config.weights == run.config["weights"] and _run_of(config.weights)
-    drawn = () if started else ("split", "seed")
+    origin = _run_of(config.weights) if config.weights == run.config["weights"] else None
+    same_images = origin and origin.fingerprint == run.fingerprint
+    drawn = () if config.continues or same_images else ("split", "seed")
     data = ("label_map", "on_bad_image", *drawn)
     same = joining.places(run.config["dataset"]) == joining.places(config.dataset)
     if not same or not all(run.config[name] == getattr(config, name) for name in data):
@@ -300,19 +300,58 @@ def _run_of(weights):
     return run if run and path == run.model_file and run.config_file.is_file() else None
 
 
-def _seen_by_the_network(config, labels):
-    """Content hashes of the images that the initial network of a run has been trained, not tested, on."""
-    started = [_run_of(config.weights)]
-    if config.from_run:
-        run = open_run(config.from_run, "from_run")
-        started += [run] if classes.differ(config, run, labels) else []
-    return frozenset().union(
+def _without_seen(source, config):
+    """The source without validation and test images that the initial network has been trained on.
+
+    They become training images, also those that were moved to another class, which no stored split knows. A
+    dataset with a split of its own keeps it, with a warning.
+
+    Raises:
+        UserError: no validation or no test image is left.
+    """
+    seen = frozenset().union(
         *(
             splits.hashes(run.manifest, "train") - splits.hashes(run.manifest, "validation", "test")
-            for run in started
-            if run
+            for run in _ancestors(config, source.labels)
         )
     )
+    held_out = [digest for name in ("validation", "test") for digest in source.splits[name].hashes]
+    number = sum(digest in seen for digest in held_out)
+    if not number:
+        return source
+    what = f"{number} of the {len(held_out)} validation and test images"
+    single = len(joining.names(config.dataset)) == 1
+    if single and (not source.root or paths.of_dataset(config.dataset).suffix == ".csv"):
+        print(
+            f"warning: {source.name}: the network was trained on {what}; its accuracy is too high",
+            file=sys.stderr,
+        )
+        return source
+    print(f"split     {what} were training images of the network's earlier run, and are again")
+    found = examples.with_training_images(source, seen)
+    for name in ("validation", "test"):
+        if not len(found.splits[name]):
+            raise UserError(
+                f"{source.name}: the network was trained on all of its {name} images; add photographs that "
+                "it has not seen, or start from other weights"
+            )
+    return found
+
+
+def _ancestors(config, labels):
+    """The runs whose networks a network comes from, one after another; each is one of those before it."""
+    found, waiting = [], [(config, labels)]
+    while waiting:
+        settings, labels = waiting.pop()
+        started = [_run_of(settings.weights)]
+        if settings.from_run and pathlib.Path(settings.from_run, "config.json").is_file():
+            run = Run(pathlib.Path(settings.from_run))
+            started += [run] if classes.differ(settings, run, labels) else []
+        for run in started:
+            if run and run.path not in [one.path for one in found]:
+                found.append(run)
+                waiting.append((run.settings, run.labels))
+    return found
 
 
 def _locked(run):

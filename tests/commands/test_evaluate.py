@@ -172,7 +172,7 @@ def test_mistakes(rejected, arguments, names):
     rejected(arguments, *names)
 
 
-def test_datasets_of_one_name_have_rows_and_reports_of_their_own(recycle_tf, run, tmp_path):
+def test_datasets_of_one_name_have_rows_and_reports_of_their_own(recycle_tf, rejected, run, tmp_path):
     places = [
         write_photos(tmp_path / part / "photos", count=3, seed=seed) for seed, part in ((7, "a"), (8, "b"))
     ]
@@ -192,6 +192,14 @@ def test_datasets_of_one_name_have_rows_and_reports_of_their_own(recycle_tf, run
     assert recycle_tf("evaluate", f"--run={run}", f"--dataset={places[1]}").status == 0
     assert len(list(run.glob("report-photos*-all"))) == 3
     assert len(evaluate.elsewhere(runs.Run(run))) == 3
+    # Also if its path is written in another way.
+    assert recycle_tf("evaluate", f"--run={run}", f"--dataset={third}/../photos/").status == 0
+    assert len(list(run.glob("report-photos*-all"))) == 3
+    damaged = run / found[str(third)]
+    (damaged / "metrics.json").write_text("{")
+    rejected(["evaluate", f"--run={run}", f"--dataset={third}"], f"delete {damaged}")
+    shutil.rmtree(damaged)
+    assert recycle_tf("evaluate", f"--run={run}", f"--dataset={third}").status == 0
 
 
 def test_a_run_that_was_trained_on_the_images_of_the_other(recycle_tf, run, finished_run, tmp_path):

@@ -43,8 +43,9 @@ def test_not_sure_below_the_threshold(recycle_tf, finished_run, tmp_path):
 def test_a_sheet(recycle_tf, finished_run, tmp_path):
     photos = write_photos(tmp_path / "new", count=2)
     sheet = tmp_path / "sheet.png"
-    result = recycle_tf("predict", f"--model={finished_run}", f"--sheet={sheet}", photos)
-    assert result.status == 0, result.err
+    for _ in range(2):  # An earlier sheet is replaced, also among the images.
+        result = recycle_tf("predict", f"--model={finished_run}", f"--sheet={sheet}", photos)
+        assert result.status == 0, result.err
     with Image.open(sheet) as image:
         assert image.size == (1200, 460)  # six images in two rows of five
 
@@ -149,6 +150,6 @@ def test_a_reader_that_has_enough(finished_run, tmp_path):
     result = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 141, result.stderr
     assert "Traceback" not in result.stderr
     assert "Broken pipe" not in result.stderr

@@ -335,6 +335,8 @@ def test_files_of_a_network_that_was_trained_further_are_removed(exported, tmp_p
     output = succeed(copy, "--formats=tflite_float32")
     (line,) = [line for line in output.splitlines() if line.startswith("removed")]
     assert set(rows_of(copy)) == {"tflite_float32"}
+    for image in json.loads((run.export / "golden" / "expected.json").read_text()):
+        assert set(image["probabilities"]) == {"keras", "tflite_float32"}
     check_whole(copy)
     for name in ("tflite_float16", "tflite_int8"):
         assert FILES[name] in line

@@ -1,4 +1,4 @@
-"""What a network has been trained on is never what it is tested on, however its run is trained further."""
+"""What a network has been trained on is not what it is tested on when its run is trained further."""
 
 import json
 import shutil
@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from recycle_tf import runs
 from recycle_tf.config import resolve
-from recycle_tf.data import sources, splits
+from recycle_tf.data import joining, sources, splits
+from recycle_tf.errors import UserError
 from recycle_tf.evaluation import datasets
 from recycle_tf.training import resume
 from tests.conftest import write_photos
@@ -145,3 +146,70 @@ def test_weights_of_a_run_with_another_seed(earlier):
 def test_a_run_that_starts_from_scratch_draws_its_own_split(earlier):
     source = opened(earlier, seed=1)
     assert held_out(source) & hashes(earlier, "train")
+
+
+def test_ancestors_count_too(earlier, tmp_path):
+    """A is trained further on other photographs, and the result on A's again."""
+    other = write_photos(tmp_path / "other", count=8, seed=21)
+    middle = copied(
+        earlier.path,
+        tmp_path / "middle",
+        dataset=str(other),
+        from_run=str(earlier.path),
+        weights=str(earlier.model_file),
+    )
+    splits.write_manifest(middle.manifest, sources.open_source(str(other)).manifest())
+    source = opened(middle, recipe="adapt", dataset=str(tmp_path / "photos"), seed=1)
+    assert not held_out(source) & hashes(earlier, "train")
+
+
+def test_a_grouped_split_stays_as_it_is(earlier, tmp_path):
+    run = copied(earlier.path, tmp_path / "grouped", split="grouped")
+    grow(tmp_path / "photos", ("can",), count=10)
+    source = opened(run, recipe="adapt", source_weights="size")
+    assert source.num_examples == 60
+    assert set(source.splits["test"].hashes) == hashes(earlier, "test")
+
+
+def test_a_csv_keeps_its_split_with_a_warning(earlier, tmp_path, capsys):
+    table = tmp_path / "photos" / "list.csv"
+    splits.write_manifest(table, sources.open_source(str(tmp_path / "photos"), seed=1).manifest())
+    source = opened(earlier, recipe="adapt", source_weights="size", dataset=str(table))
+    assert source.fingerprint == sources.open_source(str(table)).fingerprint
+    seen = len(held_out(source) & hashes(earlier, "train"))
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "trained on" in line]
+    assert f"{seen} of the 18" in line
+
+
+def test_nothing_is_left_to_test(earlier, tmp_path):
+    photos = tmp_path / "photos"
+    trained = datasets.open_source(earlier).splits["train"].ids
+    few = tmp_path / "few"
+    for image in trained:
+        (few / image).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / image, few / image)
+    with pytest.raises(UserError, match="few: the network was trained on all of its validation images"):
+        opened(earlier, recipe="adapt", source_weights="size", dataset=str(few))
+
+
+def test_a_run_of_several_sources_keeps_what_it_left_out(earlier, tmp_path):
+    more = write_photos(tmp_path / "more", count=12, seed=8)
+    for image in datasets.open_source(earlier).splits["test"].ids[:4]:
+        shutil.copy(tmp_path / "photos" / image, more / image.replace("/", "/again_"))
+    dataset = f"{tmp_path / 'photos'}+{more}"
+    source = sources.open_source(dataset)
+    run = copied(earlier.path, tmp_path / "both", dataset=dataset)
+    splits.write_manifest(run.manifest, source.manifest())
+    assert any(joining.REPEATED in file for file in source.ignored)
+    assert opened(run, quantize="int8").fingerprint == source.fingerprint
+
+
+def test_weights_of_a_run_on_other_photographs_let_the_seed_decide(earlier, tmp_path):
+    other = write_photos(tmp_path / "other", count=20, seed=21)
+    run = copied(earlier.path, tmp_path / "transfer", dataset=str(other), weights=str(earlier.model_file))
+    record = json.loads(run.config_file.read_text())
+    source = sources.open_source(str(other))
+    run.config_file.write_text(json.dumps({**record, "fingerprint": source.fingerprint}))
+    splits.write_manifest(run.manifest, source.manifest())
+    assert opened(run).fingerprint == source.fingerprint
+    assert opened(run, seed=1).fingerprint == sources.open_source(str(other), seed=1).fingerprint
