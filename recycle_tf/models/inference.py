@@ -6,8 +6,8 @@ import keras
 def without_xla(model):
     """Makes `predict` of a model that is not compiled run without XLA.
 
-    Keras uses XLA on a GPU unless told otherwise. A training step pays for it; here it does not: after each
-    training, the networks of the report took 100 seconds to translate on an H100 and some seconds to run.
+    On a GPU, Keras uses XLA unless told otherwise, which compiles a network for every size of a batch. That
+    pays for the thousands of steps of a training run, not for some hundred images.
 
     Args:
         model: a Keras model.
