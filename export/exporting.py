@@ -115,7 +115,7 @@ def export(settings):
         validation = source and needed_validation(settings, formats, model, source, spec)
 
         with files.replacing_folder(run.export) as folder:
-            network = record.network_of(run)
+            network = record.network_of(run, spec)
             earlier, outdated = record.by_network(earlier, network)
             earlier_answers = {} if outdated else earlier_answers
             keep_golden = not test and not outdated
@@ -333,7 +333,7 @@ def remove_outdated(folder, rows):
         _remove(folder / "flips" / row["format"])
     if rows:
         names = ", ".join(row["path"] for row in rows)
-        print(f"removed   {names}: exported before the network was trained further; export them again")
+        print(f"removed   {names}: of another network or temperature of this run; export them again")
 
 
 def _remove(path):

@@ -33,9 +33,16 @@ def read(folder):
         raise UserError(f"{path}: damaged, cannot be read; delete {folder} and rerun the command") from error
 
 
-def network_of(run):
-    """Identifies the network of a run: a hash of its file, which training replaces by a better one."""
-    return hashlib.sha256(run.model_file.read_bytes()).hexdigest()[:16]
+def network_of(run, spec):
+    """Identifies what is exported: a hash of the network's file, and the temperature of its logits.
+
+    Args:
+        run: a `runs.Run`.
+        spec: of `artifact.make_spec`.
+    """
+    digest = hashlib.sha256(run.model_file.read_bytes())
+    digest.update(repr(spec["temperature"]).encode())
+    return digest.hexdigest()[:16]
 
 
 def by_network(rows, network):

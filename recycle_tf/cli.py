@@ -5,7 +5,6 @@ import functools
 import os
 import pathlib
 import re
-import signal
 import sys
 import textwrap
 import types
@@ -40,7 +39,7 @@ def command(main):
         except BrokenPipeError:
             # What reads our output, for example `head`, has enough. Python would complain when it ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 128 + signal.SIGPIPE
+            return 141  # 128 + SIGPIPE, which not every system has
         except OSError as error:
             if error.filename is None:
                 raise

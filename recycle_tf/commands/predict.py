@@ -42,14 +42,15 @@ def main(argv):
     # What is only printed does not stay in memory.
     kept = any(values[name].value for name in WRITTEN)
     answers, failed = predictor.predict(images) if kept else predictor.stream(images), 0
+    if kept:
+        # First: whoever reads what is printed may end.
+        _write(values, answers)
     for answer in answers:
         if answer.error:
             failed += 1
             print(f"error: {printable(answer.error)}", file=sys.stderr)
         else:
             _print(answer, width, values.top)
-    if kept:
-        _write(values, answers)
     if failed:
         print(f"{failed} of {len(images)} images could not be read", file=sys.stderr)
         return 1
@@ -104,7 +105,7 @@ def _is_sheet(path):
     try:
         with Image.open(path) as image:
             return image.info.get("Title") == SHEET_TITLE
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
 
 

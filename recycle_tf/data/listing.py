@@ -156,14 +156,16 @@ def from_manifest(path, root, unsplit=False, partial=False, source=None):
     return Listing(root, rows, tuple(faults), (), path, lines, hashes)
 
 
-def with_split(found, stored, seed):
+def with_split(found, stored, method, seed):
     """Gives the images of a listing the split that an earlier run has stored.
 
     Images that are new since then are split as those of a folder are, unless they have a split of their own.
+    In a grouped split they are training images: they may belong to groups that are there already.
 
     Args:
         found: a `Listing`.
         stored: rows of the run's manifest, `{image: (label, split)}`.
+        method: one of `options.SPLIT_METHODS`.
         seed: of the split of new images.
 
     Returns:
@@ -174,7 +176,8 @@ def with_split(found, stored, seed):
         for image, (label, split) in found.rows.items()
     }
     new = [image for image, (_, split) in rows.items() if split == ALL]
-    drawn = splits.stratified([rows[image][0] for image in new], seed, strict=False)
+    wanted = tuple(splits.SHARES) if method == "stratified" else ()
+    drawn = splits.stratified([rows[image][0] for image in new], seed, wanted, strict=False)
     rows |= {image: (rows[image][0], split) for image, split in zip(new, drawn, strict=True)}
     return dataclasses.replace(found, rows=rows)
 

@@ -42,15 +42,14 @@ def open_source(
 ):
     """Opens a dataset for training, with three splits.
 
-    A split that a folder does not have is drawn from its training images: 15 % of every class. Of several
-    sources, the classes of the first count: others must be in `label_map`.
+    What a folder lacks is drawn from its training images: 15 % of every class. The first source decides on
+    the classes; others must be in `label_map`.
 
     Args:
-        dataset: a folder, also of `shards`, a `.csv`, the name of a TFDS builder (`trashnet`,
-            `trashnet/clean`, `cifar10`), or several of these with + between them; see `joining.join`.
-        on_bad_image: one of `options.ON_BAD_IMAGE`. `"error"` raises an error for the first file that cannot
-            be used; damage that its header does not show is found when it is decoded. `"skip"` decodes every
-            image and lists unusable files in `Source.ignored`. `REPORT`, for an audit, leaves nothing out.
+        dataset: a folder, also of `shards`, a `.csv`, the name of a TFDS builder, or several of these with +
+            between them; see `joining.join`.
+        on_bad_image: one of `options.ON_BAD_IMAGE`. `"error"` raises one for the first file with an unusable
+            header. `"skip"` decodes all and lists those in `Source.ignored`; `REPORT`, for an audit, none.
         manual_dir: files for a builder that the user downloaded; default: `$RECYCLE_TF_MANUAL_DIR`.
         data_dir: folder of prepared datasets; default: that of TFDS.
         seed: seed of the split, if it is drawn.
@@ -74,7 +73,8 @@ def open_source(
     stored = joining.stored_splits(datasets, parts, manifest, earlier_splits)
     partial = stored != [(manifest, None)]  # one of several, here or in an earlier run
     how = {"seed": seed, "split": split, "compare": compare, "keep": keep}
-    found = [_listed(one, *csv, partial, manifest, how) for one, csv in zip(datasets, stored, strict=True)]
+    again = {"seed": seed, "split": split, "several": len(datasets) > 1}
+    found = [_listed(one, *csv, partial, manifest, again) for one, csv in zip(datasets, stored, strict=True)]
     _require_effect(dataset, found, "stratified" if any(csv for csv, _ in stored) else split, label_map)
     mapping = label_maps.read(label_map) if label_map and not manifest else label_maps.LabelMap()
     opened = [
@@ -91,14 +91,14 @@ def open_source(
 def _listed(dataset, csv, part, partial, manifest, how):
     """What `_find` returns, with the split that an earlier run has stored in `csv`.
 
-    Images that were added to a folder since are split as well, if they can be: a run of several sources has
-    left images out on purpose, and in a grouped split they belong to groups.
+    Images that were added to a folder since are split as well, but not if that was one of several sources
+    and still is: such a run has left images out on purpose.
     """
-    if manifest or part or how["split"] == "grouped":
+    if manifest or (part and how["several"]):
         return _find(dataset, csv, part, partial=partial)
     found = _find(dataset, partial=partial)
     if csv and isinstance(found, listing.Listing) and not found.manifest:
-        return listing.with_split(found, splits.stored(csv), how["seed"])
+        return listing.with_split(found, splits.stored(csv, part), how["split"], how["seed"])
     return found
 
 

@@ -294,9 +294,13 @@ def _of_another_set(directory, images):
     try:
         stored = _read(directory / "metrics.json").get("location", images.location)
     except (UserError, OSError):
-        return False  # No report, or a damaged one, which is replaced.
-    known = [joining.places(one) if one else None for one in (stored, images.location)]
-    return known[0] != known[1]
+        return False  # There is no report, or a damaged one.
+    if not (stored and images.location):
+        return stored != images.location
+    try:
+        return joining.places(stored) != joining.places(images.location)
+    except UserError:
+        return True  # It was at a place that is gone.
 
 
 def _distinct(sets):

@@ -12,7 +12,7 @@ import sys
 import tensorflow as tf
 
 from recycle_tf import files, paths
-from recycle_tf.data import examples, joining, label_maps, sources, splits
+from recycle_tf.data import examples, joining, label_maps, shards, sources, splits
 from recycle_tf.errors import UserError
 from recycle_tf.files import PARTIAL
 from recycle_tf.paths import from_user
@@ -185,6 +185,8 @@ def writing(run):
     """
     try:
         yield
+    except BrokenPipeError:
+        raise  # Of standard output, not of the run's files.
     except (OSError, tf.errors.OpError) as error:
         reason = _reason(error, run)
         if reason is None:
@@ -274,13 +276,20 @@ def _earlier_splits(config):
     run = open_run(config.from_run, "from_run") if config.from_run else None
     if not run or not run.manifest.is_file():
         return {}
-    several = len(joining.names(config.dataset)) > 1
-    if not (several or config.continues or _has_other_classes(config, run)):
-        return {}
+    if len(joining.names(config.dataset)) == 1:
+        further = config.continues or _has_other_classes(config, run)
+        if not (further and _is_drawn(config.dataset)):
+            return {}
     names = joining.names(run.config["dataset"])
     parts = joining.short_names(names) if len(names) > 1 else [None]
     places = joining.places(run.config["dataset"])
     return {place: (run.manifest, part) for place, part in zip(places, parts, strict=True)}
+
+
+def _is_drawn(dataset):
+    """Whether the split of a single dataset is drawn by this package, and not the dataset's own."""
+    path = paths.of_dataset(dataset)
+    return path.is_dir() and not (path / "train").is_dir() and shards.open_index(path) is None
 
 
 def _has_other_classes(config, run):
@@ -304,7 +313,7 @@ def _without_seen(source, config):
     """The source without validation and test images that the initial network has been trained on.
 
     They become training images, also those that were moved to another class, which no stored split knows. A
-    dataset with a split of its own keeps it, with a warning.
+    single dataset with a split of its own keeps it, with a warning.
 
     Raises:
         UserError: no validation or no test image is left.
@@ -320,8 +329,7 @@ def _without_seen(source, config):
     if not number:
         return source
     what = f"{number} of the {len(held_out)} validation and test images"
-    single = len(joining.names(config.dataset)) == 1
-    if single and (not source.root or paths.of_dataset(config.dataset).suffix == ".csv"):
+    if len(joining.names(config.dataset)) == 1 and not _is_drawn(config.dataset):
         print(
             f"warning: {source.name}: the network was trained on {what}; its accuracy is too high",
             file=sys.stderr,
@@ -343,15 +351,26 @@ def _ancestors(config, labels):
     found, waiting = [], [(config, labels)]
     while waiting:
         settings, labels = waiting.pop()
-        started = [_run_of(settings.weights)]
-        if settings.from_run and pathlib.Path(settings.from_run, "config.json").is_file():
-            run = Run(pathlib.Path(settings.from_run))
-            started += [run] if classes.differ(settings, run, labels) else []
-        for run in started:
-            if run and run.path not in [one.path for one in found]:
-                found.append(run)
-                waiting.append((run.settings, run.labels))
+        try:
+            for run in _parents(settings, labels):
+                if run.path not in [one.path for one in found]:
+                    found.append(run)
+                    waiting.append((run.settings, run.labels))
+        except (UserError, OSError) as error:
+            print(
+                f"warning: an earlier run cannot be read, which may know test images: {error}",
+                file=sys.stderr,
+            )
     return found
+
+
+def _parents(settings, labels):
+    """The runs whose networks a run starts from."""
+    found = [_run_of(settings.weights)]
+    run = settings.from_run and Run(from_user(settings.from_run, "from_run"))
+    if run and run.config_file.is_file() and set(labels) & set(run.labels):
+        found += [run] if classes.differ(settings, run, labels) else []
+    return [run for run in found if run]
 
 
 def _locked(run):

@@ -165,10 +165,11 @@ def test_ancestors_count_too(earlier, tmp_path):
 
 def test_a_grouped_split_stays_as_it_is(earlier, tmp_path):
     run = copied(earlier.path, tmp_path / "grouped", split="grouped")
-    grow(tmp_path / "photos", ("can",), count=10)
+    grow(tmp_path / "photos", ("can", "lid"), count=10)
     source = opened(run, recipe="adapt", source_weights="size")
-    assert source.num_examples == 60
-    assert set(source.splits["test"].hashes) == hashes(earlier, "test")
+    assert source.num_examples == 60 + 20
+    for name in ("validation", "test"):
+        assert set(source.splits[name].hashes) == hashes(earlier, name)
 
 
 def test_a_csv_keeps_its_split_with_a_warning(earlier, tmp_path, capsys):
@@ -179,6 +180,58 @@ def test_a_csv_keeps_its_split_with_a_warning(earlier, tmp_path, capsys):
     seen = len(held_out(source) & hashes(earlier, "train"))
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "trained on" in line]
     assert f"{seen} of the 18" in line
+
+
+def test_folders_of_splits_are_kept_with_a_warning(earlier, tmp_path, capsys):
+    divided = tmp_path / "divided"
+    for name, split in sources.open_source(str(tmp_path / "photos"), seed=1).splits.items():
+        for image in split.ids:
+            (divided / name / image).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tmp_path / "photos" / image, divided / name / image)
+    source = opened(earlier, weights=str(earlier.model_file), dataset=str(divided))
+    assert source.fingerprint == sources.open_source(str(divided)).fingerprint
+    assert "the network was trained on" in capsys.readouterr().err
+
+
+def test_a_csv_of_several_sources_alone_is_its_own_data(earlier, tmp_path):
+    more = write_photos(tmp_path / "more", count=9, seed=8)
+    table = more / "list.csv"
+    splits.write_manifest(table, sources.open_source(str(more)).manifest())
+    dataset = f"{tmp_path / 'photos'}+{table}"
+    run = copied(earlier.path, tmp_path / "both", dataset=dataset)
+    splits.write_manifest(run.manifest, sources.open_source(dataset).manifest())
+    source = opened(run, recipe="adapt", source_weights="size", dataset=str(table))
+    assert source.fingerprint == sources.open_source(str(table)).fingerprint
+
+
+def test_classes_without_one_in_common_start_from_scratch(earlier, tmp_path, capsys):
+    for name in ("can", "jar", "tube"):
+        (tmp_path / "photos" / name).rename(tmp_path / "photos" / f"new {name}")
+    source = opened(earlier, seed=1)
+    assert {name: len(split) for name, split in source.splits.items()} == {
+        "train": 42,
+        "validation": 9,
+        "test": 9,
+    }
+    assert "split" not in capsys.readouterr().out
+
+
+def test_a_path_of_the_home_folder(earlier, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    photos = tmp_path / "photos"
+    grow(photos, ("lid",), count=8)
+    for image in datasets.open_source(earlier).splits["train"].ids[:9]:
+        (photos / image).rename(photos / "lid" / image.replace("/", "_"))
+    config = resolve({"from_run": "~/run"}, earlier=runs.settings_to_repeat(earlier.path))
+    source = resume.open_source(config, None, STRATEGY)
+    assert not held_out(source) & hashes(earlier, "train")
+
+
+def test_an_ancestor_that_cannot_be_read_is_a_warning(earlier, tmp_path, capsys):
+    middle = copied(earlier.path, tmp_path / "middle", weights="~nobody-here/run/model.keras")
+    source = opened(middle, recipe="adapt", source_weights="size")
+    assert source.num_examples == 60
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_nothing_is_left_to_test(earlier, tmp_path):
