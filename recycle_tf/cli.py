@@ -31,7 +31,8 @@ def command(main):
     def program(argv=None):
         try:
             status = main(sys.argv[1:] if argv is None else argv) or 0
-            sys.stdout.flush()
+            if sys.stdout:
+                sys.stdout.flush()
             return status
         except UserError as error:
             print(f"error: {printable(as_flags(str(error)))}", file=sys.stderr)

@@ -97,7 +97,7 @@ def _check_output(name, value):
         raise cli.UserError(f"--{name}={value}: its folder does not exist")
     # `--sheet *.png` names the first photograph as the sheet.
     if name == "sheet" and path.exists() and not _is_sheet(path):
-        raise cli.UserError(f"--sheet={value}: exists and is not an earlier sheet; choose another name")
+        raise cli.UserError(f"--sheet={value}: exists and may be a photograph; choose another name")
 
 
 def _is_sheet(path):

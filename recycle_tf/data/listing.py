@@ -170,6 +170,9 @@ def with_split(found, stored, method, seed):
 
     Returns:
         A `Listing`.
+
+    Raises:
+        UserError: a class is new and has too few images for every split.
     """
     rows = {
         image: (label, stored[image][1] if image in stored else split)
@@ -177,6 +180,9 @@ def with_split(found, stored, method, seed):
     }
     new = [image for image, (_, split) in rows.items() if split == ALL]
     wanted = tuple(splits.SHARES) if method == "stratified" else ()
+    known = {label for image, (label, _) in rows.items() if image in stored}
+    # Raises if a class is new and too small; of a known one, a single image may be added.
+    splits.stratified([rows[image][0] for image in new if rows[image][0] not in known], seed, wanted)
     drawn = splits.stratified([rows[image][0] for image in new], seed, wanted, strict=False)
     rows |= {image: (rows[image][0], split) for image, split in zip(new, drawn, strict=True)}
     return dataclasses.replace(found, rows=rows)

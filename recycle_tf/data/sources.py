@@ -113,6 +113,8 @@ def _require_effect(dataset, found, split, label_map):
 def _open(dataset, found, csv, part, mapping, on_bad_image, how, places):
     """The `Source` of a dataset that `_find` found; `csv` and `part` as `joining.stored_splits` has them."""
     if isinstance(found, listing.Listing):
+        # What an earlier run has stored is mapped already.
+        mapping = None if csv and found.manifest == csv else mapping
         return opening.from_listing(found, on_bad_image, mapping=mapping, **how)
     rows = splits.stored(csv, part)
     if found:
@@ -133,6 +135,11 @@ def class_names(dataset):
     if isinstance(found, shards.Index):
         return found.labels
     return found and tuple(sorted({label for label, _ in found.rows.values()}))
+
+
+def is_drawn(dataset):
+    """Whether this package draws the split of a single dataset, or a part of it."""
+    return bool(opening.splits_to_draw(_find(dataset, partial=True)))
 
 
 def open_unsplit(dataset, *, manual_dir=None, data_dir=None, on_bad_image="error", label_map=None):

@@ -292,15 +292,12 @@ def _directories(run, sets, model_path):
 def _of_another_set(directory, images):
     """Whether a folder holds the report of a dataset at another place, which may have the same name."""
     try:
-        stored = _read(directory / "metrics.json").get("location", images.location)
+        stored = _read(directory / "metrics.json")
     except (UserError, OSError):
         return False  # There is no report, or a damaged one.
-    if not (stored and images.location):
-        return stored != images.location
-    try:
-        return joining.places(stored) != joining.places(images.location)
-    except UserError:
-        return True  # It was at a place that is gone.
+    if images.location is None or "place" not in stored:
+        return stored.get("location", images.location) != images.location
+    return stored["place"] != str(joining.places(images.location)[0])
 
 
 def _distinct(sets):

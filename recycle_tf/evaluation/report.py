@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 from recycle_tf import files
+from recycle_tf.data import joining
 from recycle_tf.evaluation import metrics, page, plots, shifts
 from recycle_tf.evaluation.answers import inert
 
@@ -35,6 +36,8 @@ def write(run, directory, split_name, split, probabilities, other=None, model=No
         "dataset": other.name if other else run.config["dataset"],
         "own": other is None,
         "location": other.location if other else None,
+        # From wherever it is evaluated again.
+        "place": str(joining.places(other.location)[0]) if other and other.location else None,
         "split": split_name,
         **metrics.summarise(
             probabilities,

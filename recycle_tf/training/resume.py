@@ -11,8 +11,8 @@ import sys
 
 import tensorflow as tf
 
-from recycle_tf import files, paths
-from recycle_tf.data import examples, joining, label_maps, shards, sources, splits
+from recycle_tf import files
+from recycle_tf.data import examples, joining, label_maps, sources, splits
 from recycle_tf.errors import UserError
 from recycle_tf.files import PARTIAL
 from recycle_tf.paths import from_user
@@ -154,7 +154,7 @@ def open_source(config, run, strategy):
         split=config.split,
         manifest=earlier.manifest if earlier and earlier.manifest.is_file() else None,
         label_map=config.label_map,
-        earlier_splits=_earlier_splits(config),
+        earlier_splits={} if earlier else _earlier_splits(config),
         compare=run is None,
         # Workers of a tf.data service read from where the images are.
         keep=config.data_service is None,
@@ -277,19 +277,14 @@ def _earlier_splits(config):
     if not run or not run.manifest.is_file():
         return {}
     if len(joining.names(config.dataset)) == 1:
-        further = config.continues or _has_other_classes(config, run)
-        if not (further and _is_drawn(config.dataset)):
+        # In a grouped split, images of a new class could only be trained on; it is drawn anew.
+        other = config.split != "grouped" and _has_other_classes(config, run)
+        if not ((config.continues or other) and sources.is_drawn(config.dataset)):
             return {}
     names = joining.names(run.config["dataset"])
     parts = joining.short_names(names) if len(names) > 1 else [None]
     places = joining.places(run.config["dataset"])
     return {place: (run.manifest, part) for place, part in zip(places, parts, strict=True)}
-
-
-def _is_drawn(dataset):
-    """Whether the split of a single dataset is drawn by this package, and not the dataset's own."""
-    path = paths.of_dataset(dataset)
-    return path.is_dir() and not (path / "train").is_dir() and shards.open_index(path) is None
 
 
 def _has_other_classes(config, run):
@@ -329,7 +324,7 @@ def _without_seen(source, config):
     if not number:
         return source
     what = f"{number} of the {len(held_out)} validation and test images"
-    if len(joining.names(config.dataset)) == 1 and not _is_drawn(config.dataset):
+    if len(joining.names(config.dataset)) == 1 and not sources.is_drawn(config.dataset):
         print(
             f"warning: {source.name}: the network was trained on {what}; its accuracy is too high",
             file=sys.stderr,

@@ -172,7 +172,9 @@ def test_mistakes(rejected, arguments, names):
     rejected(arguments, *names)
 
 
-def test_datasets_of_one_name_have_rows_and_reports_of_their_own(recycle_tf, rejected, run, tmp_path):
+def test_datasets_of_one_name_have_rows_and_reports_of_their_own(
+    recycle_tf, rejected, run, tmp_path, monkeypatch
+):
     places = [
         write_photos(tmp_path / part / "photos", count=3, seed=seed) for seed, part in ((7, "a"), (8, "b"))
     ]
@@ -192,7 +194,11 @@ def test_datasets_of_one_name_have_rows_and_reports_of_their_own(recycle_tf, rej
     assert recycle_tf("evaluate", f"--run={run}", f"--dataset={places[1]}").status == 0
     assert len(list(run.glob("report-photos*-all"))) == 3
     assert len(evaluate.elsewhere(runs.Run(run))) == 3
-    # Also if its path is written in another way.
+    # Also if its path is written in another way, or from elsewhere.
+    monkeypatch.chdir(third)
+    assert recycle_tf("evaluate", f"--run={run}", "--dataset=../photos").status == 0
+    monkeypatch.chdir(third.parent)
+    assert recycle_tf("evaluate", f"--run={run}", "--dataset=photos").status == 0
     assert recycle_tf("evaluate", f"--run={run}", f"--dataset={third}/../photos/").status == 0
     assert len(list(run.glob("report-photos*-all"))) == 3
     damaged = run / found[str(third)]

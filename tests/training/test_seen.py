@@ -163,6 +163,51 @@ def test_ancestors_count_too(earlier, tmp_path):
     assert not held_out(source) & hashes(earlier, "train")
 
 
+def test_a_new_class_is_split_in_a_grouped_run_too(earlier, tmp_path):
+    run = copied(earlier.path, tmp_path / "grouped", split="grouped")
+    grow(tmp_path / "photos", ("lid",), count=20)
+    source = opened(run)
+    assert all(source.counts[name]["lid"] for name in ("train", "validation", "test"))
+    assert not held_out(source) & hashes(earlier, "train")
+
+
+def test_a_new_class_that_is_too_small(earlier, tmp_path):
+    grow(tmp_path / "photos", ("lid",), count=2)
+    with pytest.raises(UserError, match=r"lid.* 2 images"):
+        opened(earlier, recipe="adapt", source_weights="size")
+
+
+def test_a_missing_validation_split_stays_as_it_was_drawn(earlier, tmp_path):
+    divided = tmp_path / "divided"
+    for name, split in sources.open_source(str(tmp_path / "photos")).splits.items():
+        for image in split.ids:
+            place = divided / ("test" if name == "test" else "train") / image
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(tmp_path / "photos" / image, place)
+    first = sources.open_source(str(divided))
+    run = copied(earlier.path, tmp_path / "divided_run", dataset=str(divided))
+    splits.write_manifest(run.manifest, first.manifest())
+    source = opened(run, recipe="adapt", source_weights="size", seed=1)
+    assert source.fingerprint == first.fingerprint
+
+
+def test_a_map_is_applied_once(earlier, tmp_path):
+    """Also if it exchanges names, and a stored split of several sources is used."""
+    label_map = tmp_path / "map.yaml"
+    label_map.write_text("can: jar\njar: can\n")
+    more = write_photos(tmp_path / "more", count=9, seed=8)
+    dataset = f"{tmp_path / 'photos'}+{more}"
+    first = sources.open_source(dataset, label_map=label_map)
+    run = copied(earlier.path, tmp_path / "both", dataset=dataset, label_map=str(label_map))
+    splits.write_manifest(run.manifest, first.manifest())
+    assert opened(run, quantize="int8").fingerprint == first.fingerprint
+    # A repetition needs no file: names are stored as they were mapped.
+    record = json.loads(run.config_file.read_text())
+    run.config_file.write_text(json.dumps({**record, "fingerprint": first.fingerprint}))
+    label_map.unlink()
+    assert opened(run).fingerprint == first.fingerprint
+
+
 def test_a_grouped_split_stays_as_it_is(earlier, tmp_path):
     run = copied(earlier.path, tmp_path / "grouped", split="grouped")
     grow(tmp_path / "photos", ("can", "lid"), count=10)
