@@ -118,7 +118,7 @@ def export(settings):
             network = record.network_of(run, spec)
             earlier, outdated = record.by_network(earlier, network)
             earlier_answers = {} if outdated else earlier_answers
-            keep_golden = not test and not outdated
+            keep_golden = not test and any(row["verification"] for row in earlier)
             staging.copy(
                 run.export, folder, WRITTEN_EACH_TIME if keep_golden else (*WRITTEN_EACH_TIME, "golden")
             )
