@@ -28,7 +28,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from recycle_tf import options
-from recycle_tf.data import audit, cache, decode, pipeline, sources
+from recycle_tf.data import audit, cache, decode, parallel, pipeline, sources
 
 SIZE, BATCH = 224, 32
 AUTOTUNE = tf.data.AUTOTUNE
@@ -113,7 +113,7 @@ def working(split):
     dataset = dataset.map(
         lambda i: decode.decode_quickly(split.encoded(i), side), num_parallel_calls=AUTOTUNE
     )
-    return dataset.prefetch(64)
+    return parallel.without_autotune(dataset.batch(cache.BATCH))
 
 
 def crop_and_resize(images):

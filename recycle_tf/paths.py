@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import unicodedata
 
 from recycle_tf import remote
 from recycle_tf.errors import UserError
@@ -70,6 +71,14 @@ def from_user(text, parameter=None, utf8=True):
 def is_utf8(text):
     """Whether a name from the file system is UTF-8: Python represents other bytes by lone surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def is_one_line(text):
+    """Whether a text can be shown as it is and written into a CSV: UTF-8, without control characters.
+
+    Any space is allowed: macOS puts a narrow one (U+202F) into the names of screenshots.
+    """
+    return all(c.isprintable() or unicodedata.category(c) == "Zs" for c in text)
 
 
 def printable(text):

@@ -10,7 +10,7 @@ import pathlib
 from recycle_tf import paths, remote
 from recycle_tf.config import TrainConfig
 from recycle_tf.data import audit as audits
-from recycle_tf.data import checks, near_duplicates, sources, splits
+from recycle_tf.data import checks, joining, near_duplicates, sources, splits
 from recycle_tf.data import shards as sharding
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import audit_report, label_errors, notebook, plots
@@ -124,7 +124,8 @@ class Dataset:
         dataset = paths.of_dataset(self.settings["dataset"])
         if out.exists() and dataset.exists() and out.samefile(dataset):
             raise UserError(f"`out={out}`: is the dataset itself; choose another name")
-        review = images.collect(self.source, out, findings, inbox)
+        drawn = sources.is_drawn(self.settings["dataset"])
+        review = images.collect(self.source, out, findings, inbox, drawn)
         with decisions.Decisions(review, out) as decided, server.Server(review, decided, port) as running:
             yield running
 
@@ -332,11 +333,12 @@ def shard(dataset, directory, *, shards=None, on_bad_image=TrainConfig.on_bad_im
         >>> rt.open_dataset(written.directory).counts == data.counts
         True
     """
-    place, root = paths.from_user(directory, "dir"), paths.of_dataset(dataset)
+    place = paths.from_user(directory, "dir")
     if shards is not None and shards < 1:
         raise UserError(f"`shards={shards}`: at least 1")
-    if not remote.is_remote(root) and root.is_dir() and place.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"`dir={place}`: lies in the dataset; choose a folder outside {root}")
+    for root in map(paths.of_dataset, joining.names(dataset)):
+        if not remote.is_remote(root) and root.is_dir() and place.resolve().is_relative_to(root.resolve()):
+            raise UserError(f"`dir={place}`: lies in the dataset; choose a folder outside {root}")
     sharding.require_replaceable(place)
     source = sources.open_source(str(dataset), on_bad_image=on_bad_image, compare=False, **how)
     index = sharding.write(source, place, shards)

@@ -18,6 +18,9 @@ MEMORY_SHARE = 1 / 4
 """Fraction of the free memory that one split may take. Twice as much is needed while it is copied to
 TensorFlow."""
 
+BATCH = 32
+"""Images that the cache takes from the pipeline at once."""
+
 
 def reader(split, size, resize, cache="auto", decode=decoding.decode, masks=None):
     """Makes the functions that read images: one for an example's index, one for a batch of its results.
@@ -101,11 +104,13 @@ def fill(images, split, resize, decode):
     dataset = tf.data.Dataset.range(len(split)).map(
         lambda index: decode(split.encoded(index), size, resize), num_parallel_calls=tf.data.AUTOTUNE
     )
-    images_in_order = parallel.without_autotune(dataset).as_numpy_iterator()
-    progress = tqdm(images_in_order, "decoding", len(split), leave=False, disable=None)
+    # In batches, because each element that Python takes from the pipeline costs time.
+    batches = parallel.without_autotune(dataset.batch(BATCH)).as_numpy_iterator()
     try:
-        for index, image in enumerate(progress):
-            images[index] = image
+        with tqdm(None, "decoding", len(split), leave=False, disable=None) as progress:
+            for start, batch in zip(range(0, len(split), BATCH), batches, strict=True):
+                images[start : start + len(batch)] = batch
+                progress.update(len(batch))
     except tf.errors.OpError as error:
         if damaged := unreadable(split):
             raise damaged from error

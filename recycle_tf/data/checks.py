@@ -101,7 +101,7 @@ def check(encoded, name, *, compare, thorough):
         thumbnail = _decoded(image, encoded)
     except decode.ImageError as error:
         return Check(digest, ((error.kind, error.detail),))
-    return Check(digest, unusual, thumbnail)
+    return Check(digest, unusual, thumbnail if compare else None)
 
 
 def thumbnails(contents):

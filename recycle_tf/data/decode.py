@@ -134,6 +134,15 @@ def check(encoded, name):
         raise UserError(f"{name}: {error.detail}; {REMEDIES[error.kind]}") from None
 
 
+def to_rgb(image):
+    """An open `PIL.Image.Image` as RGB, with `BACKGROUND` behind transparent pixels, as `decode` does it."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    ground = Image.new("RGBA", image.size, (int(BACKGROUND),) * 3)
+    return Image.alpha_composite(ground, image).convert("RGB")
+
+
 def decode(encoded, image_size, resize="stretch"):
     """Decodes and resizes one image, as an app does before it runs the network.
 
@@ -264,8 +273,12 @@ def _webp(encoded):
 
 
 def _bmp(encoded):
-    """Looks up the palette: TensorFlow takes 8-bit pixels for gray values, but they are indices."""
-    head = tf.io.decode_raw(tf.strings.substr(encoded, 0, 30), tf.uint8)
+    """Looks up the palette: TensorFlow takes 8-bit pixels for gray values, but they are indices.
+
+    Without compression (bytes 30 to 33 are 0) the fourth byte of a 32-bit pixel means nothing; TensorFlow
+    takes it for alpha.
+    """
+    head = tf.io.decode_raw(tf.strings.substr(encoded, 0, 34), tf.uint8)
     pixels = tf.io.decode_bmp(encoded)
     start, header = _number(head[10:14]), _number(head[14:18])
     length = start - 14 - header
@@ -277,7 +290,8 @@ def _bmp(encoded):
             tf.reverse(tf.reshape(palette, (-1, 4))[:, :3], [1]), tf.cast(pixels[..., 0], tf.int32)
         )
 
-    return tf.cond((head[28] <= 8) & (length > 0), from_palette, lambda: _to_rgb(pixels))
+    opaque = tf.where((head[28] == 32) & (_number(head[30:34]) == 0), 3, tf.shape(pixels)[-1])
+    return tf.cond((head[28] <= 8) & (length > 0), from_palette, lambda: _to_rgb(pixels[..., :opaque]))
 
 
 def _to_rgb(pixels):

@@ -12,7 +12,7 @@ import stat
 from recycle_tf import options
 from recycle_tf.data import decode, splits
 from recycle_tf.errors import UserError
-from recycle_tf.paths import printable
+from recycle_tf.paths import is_one_line, printable
 from recycle_tf.remote import RemotePath
 
 ALL = "all"
@@ -24,7 +24,13 @@ OUTSIDE = "a link that leads out of the folder"
 A_FOLDER = "a folder"
 """Why a path that is named like an image and is a folder is not used; its files are."""
 
-_SPLIT_OF_FOLDER = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+_SPLIT_OF_FOLDER = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +82,9 @@ class Listing:
 def from_folder(root, unsplit=False, partial=False):
     """Lists a folder with one subfolder per class, which may lie inside split folders.
 
-    Split folders are `train/`, `validation/` (or `val/`) and `test/`. A folder is divided into them if it
-    has a `train/`; with `unsplit` also if all of its subfolders are split folders with class folders in them.
+    Split folders are `train/`, `validation/` (or `val/` or `valid/`) and `test/`. A folder is divided into
+    them if it has a `train/`; with `unsplit` also if all of its subfolders are split folders with class
+    folders in them. Other folders beside them, and images beside class folders, are listed as ignored.
 
     Args:
         root: the folder.
@@ -89,24 +96,26 @@ def from_folder(root, unsplit=False, partial=False):
         UserError: there are no class folders, an empty one, a single one, a class without a training image,
             or a folder that cannot be read.
     """
-    rows, faults, ignored, labels = {}, [], [], set()
+    rows, faults, labels = {}, [], set()
     try:
-        for folder, split in _split_folders(root, unsplit):
+        folders = _split_folders(root, unsplit)
+        for folder, split in folders:
             for name, label, problem in _walk(folder, root, min_classes=1 if unsplit or partial else 2):
                 if problem:
-                    ignored.append(printable(root / name))
                     faults.append(Fault("ignored", printable(name), problem))
                     continue
                 labels.add((label, split))
-                if name.isprintable():
+                if is_one_line(name):
                     rows[name] = label, split
                 else:
                     faults.append(_unusable_name(name))
+        faults += _beside(root, [folder for folder, _ in folders])
     except OSError as error:
         raise UserError(f"{printable(error.filename)}: cannot be read ({error.strerror})") from error
     if not (unsplit or partial):
         _require_training_images(labels, root)
-    return Listing(root, rows, tuple(faults), tuple(ignored))
+    ignored = tuple(printable(root / fault.file) for fault in faults if fault.kind == "ignored")
+    return Listing(root, rows, tuple(faults), ignored)
 
 
 def from_manifest(path, root, unsplit=False, partial=False, source=None):
@@ -142,7 +151,7 @@ def from_manifest(path, root, unsplit=False, partial=False, source=None):
             raise UserError(f"{path}, line {line}: {image} lies outside {root}")
         if problem:
             faults.append(Fault("missing", printable(image), problem, line))
-        elif not image.isprintable():
+        elif not is_one_line(image):
             faults.append(_unusable_name(image, line))
         else:
             rows[image], lines[image] = (label, split), line
@@ -200,6 +209,20 @@ def _split_folders(root, unsplit):
     return [(folder, _SPLIT_OF_FOLDER[name]) for name, folder in found.items()]
 
 
+def _beside(root, folders):
+    """Faults of images that lie beside class folders, and of folders that lie beside split folders."""
+    for place in dict.fromkeys([root, *folders]):
+        for entry in _entries(place):
+            name = entry.name if place == root else f"{place.name}/{entry.name}"
+            if entry.name.startswith(".") or root / name in folders:
+                continue
+            is_folder = _is_folder(entry, place)
+            if is_folder and place not in folders:
+                yield Fault("ignored", printable(name), "a folder beside the split folders")
+            elif not is_folder and _has_image_suffix(entry.name):
+                yield Fault("ignored", printable(name), "in no class folder")
+
+
 def _subfolders(folder):
     """The folders in a folder, by name."""
     return [
@@ -254,14 +277,15 @@ def _files(folder, name, inside):
         # Another machine would have to be asked for each.
         named_alone = remote and is_image_name and not entry.marked
         is_file = named_alone or entry.is_file(follow_symlinks=False)
-        if not entry.name.startswith(".") and (is_file or is_image_name or not _is_folder(entry, folder)):
+        is_folder = not is_file and entry.is_dir(follow_symlinks=False)
+        if not entry.name.startswith(".") and (is_image_name or not is_folder):
             # What is no link and lies in a folder that is inside needs no further look.
             problem = None
             if not (is_file and within):
                 problem = A_FOLDER if remote else _problem(folder / entry.name, inside)
             yield path, problem or (None if is_image_name else "not named like an image")
         # Thumbnails and deleted photographs, for example, are in hidden folders.
-        if not entry.name.startswith(".") and not is_file and entry.is_dir(follow_symlinks=False):
+        if not entry.name.startswith(".") and is_folder:
             yield from _files(folder / entry.name, path, inside)
 
 
@@ -320,4 +344,5 @@ def _problem(path, inside):
 
 
 def _unusable_name(name, line=None):
-    return Fault("unusable_name", printable(name), "the name is not UTF-8 or has a line break in it", line)
+    detail = "the name is not UTF-8 or has a control character in it"
+    return Fault("unusable_name", printable(name), detail, line)

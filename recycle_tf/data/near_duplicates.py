@@ -66,7 +66,12 @@ def thumbnail(image):
 
 
 def orientation(image):
-    """The Exif orientation of an open image, 1 (upright) to 8; 1 if there is none or it is invalid."""
+    """The Exif orientation of an open JPEG, 1 (upright) to 8; 1 if it has none or an invalid one.
+
+    Also 1 for other formats, which `decode` does not turn.
+    """
+    if image.format not in ("JPEG", "MPO"):
+        return 1
     try:
         found = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:

@@ -37,7 +37,7 @@ def from_listing(found, on_bad_image, seed, split, mapping, compare=None, keep=T
     drawn_by_thumbnails = split == "grouped" and mapping is not None
     compare = drawn_by_thumbnails or (compare and len(found.rows) <= near_duplicates.MAX_COMPARED)
     files = _files(found.root, keep)
-    checked, faults = _check(found, files, on_bad_image, compare)
+    checked, faults = _check(found, files, on_bad_image, compare or on_bad_image == REPORT)
     wanted = splits_to_draw(found)
     rows, small = _draw(found, checked, wanted, seed, split, strict=on_bad_image != REPORT)
     return _from_files(found, files, rows, checked, [*faults, *small], options.SPLITS)
@@ -201,8 +201,8 @@ def from_builder(dataset, on_bad_image, manual_dir, data_dir, mapping=None, stor
         rows = mapping.rows(rows) if stored is None else stored
         labels = _still_present(labels, rows)
     _require_present(rows, contents, name)
-    chosen = {example: contents[example] for example in rows}
-    checked = checks.check_all(chosen, chosen.__getitem__, compare=False, thorough=on_bad_image != "error")
+    chosen, thorough = {example: contents[example] for example in rows}, on_bad_image != "error"
+    checked = checks.check_all(chosen, chosen.__getitem__, compare=thorough, thorough=thorough)
     faults = _faults(checked, {})
 
     def reader(ids):
@@ -215,7 +215,7 @@ def from_builder(dataset, on_bad_image, manual_dir, data_dir, mapping=None, stor
     return Source(name, labels, made, faults=tuple(faults), thumbnails=_thumbnails(checked))
 
 
-def from_shards(index, on_bad_image, stored=None):
+def from_shards(index, on_bad_image, mapping=None, stored=None):
     """The `Source` of a sharded dataset.
 
     Images are read only if `on_bad_image` is not `"error"`: their headers were checked when they were
@@ -224,6 +224,7 @@ def from_shards(index, on_bad_image, stored=None):
     Args:
         index: a `shards.Index`.
         on_bad_image: as for `sources.open_source`.
+        mapping: the `label_maps.LabelMap` of several sources, of which the shards are one; or None.
         stored: rows of a manifest, `{id: (label, split)}`, if it was one of several sources of an earlier
             run.
     """
@@ -235,8 +236,10 @@ def from_shards(index, on_bad_image, stored=None):
             example: (labels[label], shard.split)
             for example, label in zip(shard.ids, shard.labels, strict=True)
         }
-    if stored is not None:
-        rows, labels = stored, _still_present(labels, stored)
+    changed = stored is not None or bool(mapping and mapping.targets)
+    if changed:
+        rows = mapping.rows(rows) if stored is None else stored
+        labels = _still_present(labels, rows)
     _require_present(rows, number, index.name)
 
     def encoded(ids):
@@ -244,7 +247,8 @@ def from_shards(index, on_bad_image, stored=None):
 
     checked, faults = {example: checks.Check(known[example]) for example in rows}, []
     if on_bad_image != "error":
-        checked, faults = _check_records(list(rows), known, encoded)
+        compare = on_bad_image == REPORT or len(rows) <= near_duplicates.MAX_COMPARED
+        checked, faults = _check_records(list(rows), known, encoded, compare)
     made = _make_splits(rows, labels, checked, options.SPLITS, encoded)
     if index.part_names and stored is None:
         parts = np.concatenate([shard.parts for shard in index.shards]).astype(np.int64)
@@ -252,12 +256,12 @@ def from_shards(index, on_bad_image, stored=None):
             own = parts[[number[example] for example in split.ids]] if len(split) else parts[:0]
             made[name] = dataclasses.replace(split, parts=own, part_names=index.part_names)
     source = Source(index.name, labels, made, faults=tuple(faults), thumbnails=_thumbnails(checked))
-    if stored is None and on_bad_image == "error" and source.fingerprint != index.fingerprint:
+    if not changed and on_bad_image == "error" and source.fingerprint != index.fingerprint:
         raise UserError(f"{index.place}: is not as it was written; write the shards again")
     return source
 
 
-def _check_records(names, known, encoded):
+def _check_records(names, known, encoded, compare):
     """`{id: checks.Check}` of all images of shards, completely decoded, and all faults."""
     read, number = encoded(names), {name: place for place, name in enumerate(names)}
 
@@ -267,9 +271,7 @@ def _check_records(names, known, encoded):
         except tf.errors.OpError as error:
             raise OSError(errno.EIO, "damaged in its shard") from error
 
-    checked = checks.check_all(
-        names, content, compare=len(names) <= near_duplicates.MAX_COMPARED, thorough=True
-    )
+    checked = checks.check_all(names, content, compare=compare, thorough=True)
     faults = _faults(checked, {})
     for name, check in checked.items():
         if check.digest and check.digest != known[name]:

@@ -70,6 +70,7 @@ def training_batches(
     mix="none",
     seed=0,
     epochs=1,
+    last_step=None,
     smaller=(),
     groups=None,
     turns=None,
@@ -89,6 +90,7 @@ def training_batches(
         mix: one of `options.MIXES`.
         seed: decides order and draws, together with epoch and example.
         epochs: epochs of the whole run; each has another order, and leaves out other examples.
+        last_step: step at which the run ends, if that is within its last epoch; None for the end of that.
         smaller: increasing sizes with which training starts, each for as many steps as `image_size`.
         groups: index of each example's group, which take turns; None for every example once per epoch.
         turns: turns of each group in a round, positive whole numbers; None for one each.
@@ -102,10 +104,8 @@ def training_batches(
     Raises:
         UserError: fewer examples than one batch, an unknown policy, invalid sizes, or an unreachable service.
     """
-    _check_sizes(smaller, image_size, augment)
+    _check(smaller, image_size, augment, data_service)
     per_epoch = steps_per_epoch(split, batch_size)
-    if data_service:
-        service.require(data_service)
     plain = augment == "none"
     side = image_size if plain else round(WORKING_SCALE * image_size)
     decode = decoding.decode if plain else decoding.decode_quickly
@@ -115,9 +115,9 @@ def training_batches(
     drawing = (_each_once, len(split)) if groups is None else (_by_turns, *_rounds(groups, turns))
     draw = functools.partial(*drawing, per_epoch * batch_size, seed)
     sizes, labels = (*smaller, image_size), tf.one_hot(split.labels, num_classes)
-    steps, sequential = epochs * per_epoch, augment in keras_cv_policies.NAMES
+    sized, sequential = _sized(sizes, last_step, epochs * per_epoch), augment in keras_cv_policies.NAMES
     return TrainingBatches(
-        reader, labels, draw, policy, num_draws, mix, seed, batch_size, sizes, steps, sequential, data_service
+        reader, labels, draw, policy, num_draws, mix, seed, batch_size, sized, sequential, data_service
     )
 
 
@@ -134,8 +134,7 @@ class TrainingBatches:
         mix: one of `options.MIXES`.
         seed: seed of the draws.
         batch_size: examples per batch, over all workers.
-        sizes: image sizes, in the order in which they are used.
-        steps: steps of the whole run.
+        sizes: (image size, first step, step after its last), in the order in which they are used.
         sequential: whether one batch must be augmented after the other.
         data_service: address of the service that makes the batches, or None.
     """
@@ -149,7 +148,6 @@ class TrainingBatches:
     seed: int
     batch_size: int
     sizes: tuple
-    steps: int
     sequential: bool
     data_service: str | None
 
@@ -166,13 +164,9 @@ class TrainingBatches:
             `[batch, num_classes]`).
         """
         # Sizes that end before `first_step` too, so that the dataset's type does not depend on it.
-        borders = [self.steps * number // len(self.sizes) for number in range(len(self.sizes) + 1)]
         dataset = functools.reduce(
             tf.data.Dataset.concatenate,
-            (
-                self._of_size(size, max(first, first_step), end, *share)
-                for size, first, end in zip(self.sizes, borders[:-1], borders[1:], strict=True)
-            ),
+            (self._of_size(size, max(first, first_step), end, *share) for size, first, end in self.sizes),
         )
         if self.data_service:
             dataset = service.distribute(dataset, self.data_service)
@@ -228,11 +222,19 @@ def _policy(name, backgrounds, side, seed):
     return augmentation.policy(name), augmentation.NUM_DRAWS, None
 
 
-def _check_sizes(smaller, image_size, augment):
+def _sized(sizes, last_step, steps):
+    """`(size, first step, step after its last)` of each size: equal parts until `last_step`."""
+    borders = [(last_step or steps) * number // len(sizes) for number in range(len(sizes))] + [steps]
+    return tuple(zip(sizes, borders[:-1], borders[1:], strict=True))
+
+
+def _check(smaller, image_size, augment, data_service):
     if smaller and augment == "none":
         raise UserError("`progressive`: augmentation makes the smaller images; choose an `augment` policy")
     if smaller and smaller[-1] >= image_size:
         raise UserError(f"`progressive={smaller[-1]}`: must be smaller than the final size, {image_size} px")
+    if data_service:
+        service.require(data_service)
 
 
 def _each_once(examples, per_epoch, seed, position):

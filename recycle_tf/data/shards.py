@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from recycle_tf import files, options
+from recycle_tf import files, options, paths
 from recycle_tf.data import examples, splits
 from recycle_tf.data.parallel import without_autotune
 from recycle_tf.errors import UserError
@@ -332,7 +332,7 @@ def _check(index):
         _check_numbers(shard.labels, 0, len(index.labels))
         _check_numbers(shard.sizes, 1, 2**40)
         _check_numbers(shard.parts, 0, len(index.part_names))
-    if not all(isinstance(text, str) and text.isprintable() for text in texts):
+    if not all(isinstance(text, str) and paths.is_one_line(text) for text in texts):
         raise ValueError("a name or a hash is not printable text")
     names = [name for shard in index.shards for name in shard.ids]
     if len(set(names)) < len(names) or len(set(index.labels)) < len(index.labels):

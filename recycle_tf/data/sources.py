@@ -46,8 +46,7 @@ def open_source(
     the classes; others must be in `label_map`.
 
     Args:
-        dataset: a folder, also of `shards`, a `.csv`, the name of a TFDS builder, or several of these with +
-            between them; see `joining.join`.
+        dataset: a folder, also of `shards`, a `.csv`, a TFDS builder's name, or several with + between them.
         on_bad_image: one of `options.ON_BAD_IMAGE`. `"error"` raises one for the first file with an unusable
             header. `"skip"` decodes all and lists those in `Source.ignored`; `REPORT`, for an audit, none.
         manual_dir: files for a builder that the user downloaded; default: `$RECYCLE_TF_MANUAL_DIR`.
@@ -73,9 +72,10 @@ def open_source(
     stored = joining.stored_splits(datasets, parts, manifest, earlier_splits)
     partial = stored != [(manifest, None)]  # one of several, here or in an earlier run
     how = {"seed": seed, "split": split, "compare": compare, "keep": keep}
-    again = {"seed": seed, "split": split, "several": len(datasets) > 1}
+    again = {"seed": seed, "split": split, "several": len(datasets) > 1, "mapped": bool(label_map)}
     found = [_listed(one, *csv, partial, manifest, again) for one, csv in zip(datasets, stored, strict=True)]
-    _require_effect(dataset, found, "stratified" if any(csv for csv, _ in stored) else split, label_map)
+    drawn = "stratified" if any(csv for csv, _ in stored) else split
+    _require_effect(dataset, found, drawn, None if manifest else label_map)
     mapping = label_maps.read(label_map) if label_map and not manifest else label_maps.LabelMap()
     opened = [
         _open(one, what, *csv, None if manifest else mapping, on_bad_image, how, (manual_dir, data_dir))
@@ -92,10 +92,11 @@ def _listed(dataset, csv, part, partial, manifest, how):
     """What `_find` returns, with the split that an earlier run has stored in `csv`.
 
     Images that were added to a folder since are split as well, but not if that was one of several sources
-    and still is: such a run has left images out on purpose.
+    and still is: such a run has left images out on purpose. Where labels were mapped, a single CSV is
+    read as the run has stored it.
     """
     if manifest or (part and how["several"]):
-        return _find(dataset, csv, part, partial=partial)
+        return _find(dataset, csv, part, partial=partial or how["mapped"])
     found = _find(dataset, partial=partial)
     if csv and isinstance(found, listing.Listing) and not found.manifest:
         return listing.with_split(found, splits.stored(csv, part), how["split"], how["seed"])
@@ -106,7 +107,7 @@ def _require_effect(dataset, found, split, label_map):
     """Raises a `UserError` if there is no split to draw, or no class to map."""
     if split != "stratified" and not any(map(opening.splits_to_draw, found)):
         raise UserError(f"`split={split}`: {dataset} has its own split; use a folder of class folders")
-    if label_map and all(isinstance(one, shards.Index) for one in found):
+    if label_map and len(found) == 1 and isinstance(found[0], shards.Index):
         raise UserError(f"`label_map={label_map}`: shards have their classes; give it when they are written")
 
 
@@ -119,7 +120,7 @@ def _open(dataset, found, csv, part, mapping, on_bad_image, how, places):
     rows = splits.stored(csv, part)
     if found:
         # Shards have their split; of one of several sources, an earlier run may have left images out.
-        return opening.from_shards(found, on_bad_image, rows if part else None)
+        return opening.from_shards(found, on_bad_image, mapping, rows if part else None)
     return opening.from_builder(dataset, on_bad_image, *places, mapping, rows)
 
 
@@ -149,9 +150,9 @@ def open_unsplit(dataset, *, manual_dir=None, data_dir=None, on_bad_image="error
 
     Args:
         dataset: as in `open_source`. A folder of class folders gives the split `"all"`; a folder with class
-            folders inside `train/`, `validation/` (or `val/`) or `test/` gives those of the three that
-            exist. A CSV gives the splits in its column `split`, or `"all"` without that column. A builder
-            gives its own.
+            folders inside `train/`, `validation/` (or `val/`, `valid/`) or `test/` gives those of the three
+            that exist. A CSV gives the splits in its column `split`, or `"all"` without that column. A
+            builder gives its own.
         manual_dir: as in `open_source`.
         data_dir: as in `open_source`.
         on_bad_image: one of `options.ON_BAD_IMAGE`, as in `open_source`.

@@ -231,3 +231,18 @@ def test_a_jpeg_has_the_pixels_of_other_decoders():
     content = io.BytesIO()
     photo.save(content, "JPEG", quality=90)
     np.testing.assert_array_equal(decode.decode_pixels(content.getvalue()), np.array(Image.open(content)))
+
+
+def test_the_fourth_byte_of_a_bmp_without_compression_is_not_alpha():
+    data = saved(with_alpha(), "BMP")
+    assert data[28] == 32
+    assert data[30:34] == bytes(4)
+    np.testing.assert_array_equal(decode.decode_pixels(tf.constant(data)), expected(data))
+    np.testing.assert_array_equal(tf.function(decode.decode_pixels)(tf.constant(data)), expected(data))
+
+
+@pytest.mark.parametrize("image", [with_alpha(), with_alpha().convert("LA"), IMAGE, IMAGE.convert("P")])
+def test_an_open_image_becomes_rgb_as_its_file_does(image):
+    np.testing.assert_allclose(
+        np.int32(decode.to_rgb(image)), decode.decode_pixels(tf.constant(saved(image, "PNG"))), atol=1
+    )

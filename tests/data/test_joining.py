@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from recycle_tf import options
-from recycle_tf.data import audit, joining, label_maps, pipeline, sources, splits, tfds_builders
+from recycle_tf.data import audit, joining, label_maps, pipeline, shards, sources, splits, tfds_builders
 from recycle_tf.errors import UserError
 from tests.conftest import write_photos
 
@@ -236,3 +236,34 @@ def test_short_names_are_unique(tmp_path):
     for folder in folders:
         folder.mkdir(parents=True)
     assert joining.short_names(map(str, folders)) == ["photos-2", "photos", "photos-3"]
+
+
+def test_a_label_map_of_a_single_csv_is_stored_with_its_split(photos, tmp_path):
+    rows = sources.open_source(str(photos)).manifest()
+    splits.write_manifest(tmp_path / "list.csv", [(f"{photos.name}/{name}", *rest) for name, *rest in rows])
+    (tmp_path / "map.yaml").write_text("jar: glass\ntube: glass\n")
+    given = {"dataset": str(tmp_path / "list.csv"), "label_map": str(tmp_path / "map.yaml")}
+    source = sources.open_source(**given)
+    assert source.labels == ("can", "glass")
+    splits.write_manifest(tmp_path / "split.csv", source.manifest())
+    (tmp_path / "map.yaml").unlink()
+    again = sources.open_source(**given, manifest=tmp_path / "split.csv")
+    assert again.labels == source.labels
+    assert again.fingerprint == source.fingerprint
+
+
+@pytest.mark.parametrize("shards_first", [False, True])
+def test_a_label_map_is_applied_to_shards_among_the_sources(photos, kitchen, tmp_path, shards_first):
+    shards.write(sources.open_source(str(kitchen)), tmp_path / "shards")
+    (tmp_path / "map.yaml").write_text("jar: glass\ntube: -\n")
+    both = [str(photos), str(tmp_path / "shards")]
+    given = {"dataset": "+".join(both[:: -1 if shards_first else 1]), "label_map": str(tmp_path / "map.yaml")}
+    source = sources.open_source(**given)
+    assert sorted(source.labels) == ["can", "glass"]
+    splits.write_manifest(tmp_path / "split.csv", source.manifest())
+    again = sources.open_source(**given, manifest=tmp_path / "split.csv")
+    assert (again.labels, again.fingerprint) == (source.labels, source.fingerprint)
+    # Also if all of them are shards.
+    shards.write(sources.open_source(str(photos)), tmp_path / "other")
+    given["dataset"] = f"{tmp_path / 'other'}+{tmp_path / 'shards'}"
+    assert sources.open_source(**given).labels == ("can", "glass")

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from recycle_tf.data import near_duplicates
 
@@ -102,3 +102,12 @@ def test_an_invalid_orientation():
     exif[0x0112] = 77
     assert near_duplicates.orientation(photograph(60, exif=exif)) == 1
     assert near_duplicates.orientation(photograph(60, exif=b"Exif\0\0no TIFF at all")) == 1
+
+
+@pytest.mark.parametrize(("kind", "found"), [("JPEG", 6), ("PNG", 1), ("WEBP", 1)])
+def test_only_jpegs_are_turned(kind, found):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 4)).save(buffer, kind, exif=exif)
+    assert near_duplicates.orientation(Image.open(buffer)) == found

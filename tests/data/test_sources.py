@@ -515,3 +515,32 @@ def test_hidden_folders_are_left_out(photos):
     assert source.num_examples == 36
     assert not source.ignored
     assert len(list(decode.images_in(photos))) == 36
+
+
+def test_what_lies_beside_class_folders_is_listed(photos, tmp_path):
+    shutil.copy(photos / "can" / "can0.png", photos / "loose.png")
+    (photos / "notes.txt").write_text("mine")
+    source = sources.open_source(str(photos))
+    assert source.ignored == (f"{photos}/loose.png",)
+    root = tmp_path / "divided"
+    for part, seed in (("train", 1), ("valid", 2), ("test", 3)):
+        write_photos(root / part, count=4, seed=seed)
+    write_photos(root / "unsorted", count=2)
+    shutil.copy(photos / "loose.png", root / "train" / "loose.png")
+    source = sources.open_source(str(root))
+    assert sizes(source) == {"train": 12, "validation": 12, "test": 12}
+    assert source.ignored == (f"{root}/unsorted", f"{root}/train/loose.png")
+
+
+def test_a_linked_folder_inside_a_class_folder_is_listed(photos, tmp_path):
+    outside = write_photos(tmp_path / "outside") / "can"
+    (photos / "can" / "more").symlink_to(outside)
+    source = sources.open_source(str(photos))
+    assert source.num_examples == 36
+    assert source.ignored == (f"{photos}/can/more",)
+
+
+def test_names_may_have_any_space(photos):
+    """As those of screenshots on macOS, and of files that are written in Japanese."""
+    (photos / "can" / "can0.png").rename(photos / "can" / "at 9.41\u202fAM\u3000.png")
+    assert sources.open_source(str(photos)).num_examples == 36
