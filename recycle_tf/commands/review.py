@@ -10,7 +10,8 @@ Image files are never changed. The same command resumes a review.
     python -m recycle_tf review --dataset=photos --inbox=new_photos --out=reviewed.csv
     python -m recycle_tf review --dataset=photos --inbox=not_sure_20261127_105900.zip --out=reviewed.csv
 
-The page can be opened on this machine only. From another one, with --port=8000:
+The manifest has the split that train.py draws from the same --split and --seed. The page can be opened on
+this machine only. From another one, with --port=8000:
 `ssh -L 8000:127.0.0.1:8000 HOST`.
 """
 
@@ -20,6 +21,7 @@ from absl import flags
 
 import recycle_tf
 from recycle_tf import cli, paths
+from recycle_tf.config import TrainConfig
 
 
 @cli.command
@@ -29,7 +31,7 @@ def main(argv):
     if not paths.of_dataset(values.dataset).exists():
         # Before a builder of that name would be downloaded, which cannot be reviewed.
         raise cli.UserError(f"--dataset={values.dataset}: no such folder or .csv")
-    data = recycle_tf.open_dataset(values.dataset)
+    data = recycle_tf.open_dataset(values.dataset, split=values.split, seed=values.seed)
     with data.review(values.out, values.findings, values.inbox, values.port) as running:
         decided = running.decisions
         print(f"{len(running.review.order):,} images to review, {len(decided):,} decided")
@@ -48,6 +50,7 @@ def _parse(argv):
     flags.DEFINE_string(
         "dataset", None, "A folder with one sub-folder per class, or a .csv manifest.", flag_values=values
     )
+    cli.define_flags(TrainConfig, values, ("split", "seed"))
     flags.DEFINE_string(
         "findings", None, "The audit.json of this dataset: review what it found.", flag_values=values
     )

@@ -8,14 +8,16 @@ again. The journal also says who decided what and when.
 import contextlib
 import dataclasses
 import datetime
+import errno
 import getpass
 import json
 import os
 import threading
 
+from recycle_tf import options
 from recycle_tf.data import splits
 from recycle_tf.errors import UserError
-from recycle_tf.files import replacing
+from recycle_tf.files import lock, replacing, writing
 
 ACTIONS = ("keep", "move", "drop")
 """The label is right; the image belongs to another class; the image is left out of the manifest."""
@@ -58,15 +60,19 @@ class Decisions:
         self._current = {}
         self._earlier = []
         self._mutex = threading.Lock()
+        self._user = _user()
         if out.exists() and not self.journal.exists():
             raise UserError(f"`out={out}`: exists and was not written by a review; choose another name")
-        try:
-            self._file = open(self.journal, "a+b")  # noqa: SIM115  (held, and locked, until `close`)
-            self._lock()
+        with contextlib.ExitStack() as opened, writing(f"`out={out}`"):
+            # Unbuffered: what could not be written must not be written later.
+            self._file = opened.enter_context(open(self.journal, "a+b", buffering=0))
+            try:
+                lock(self._file)
+            except (BlockingIOError, PermissionError) as error:
+                raise UserError(f"`out={out}`: another process is reviewing into it") from error
             self._replay()
             self._write_manifest()
-        except OSError as error:
-            raise UserError(f"`out={out}`: cannot be written ({error.strerror})") from error
+            opened.pop_all()  # It stays open, and locked, until `close`.
 
     def __enter__(self):
         return self
@@ -158,12 +164,12 @@ class Decisions:
     def _append(self, index, entry):
         image = self._review.images[index]
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-        about = {"image": image.name, "sha256": image.digest, "before": image.label}
-        line = json.dumps({"time": now, "by": getpass.getuser(), **about, **entry}, ensure_ascii=False)
-        start = self._file.seek(0, os.SEEK_END)
+        about = {"image": image.name, "sha256": image.digest, "split": image.split, "before": image.label}
+        line = json.dumps({"time": now, "by": self._user, **about, **entry}, ensure_ascii=False) + "\n"
+        start, content = self._file.seek(0, os.SEEK_END), line.encode("utf-8")
         try:
-            self._file.write(line.encode("utf-8") + b"\n")
-            self._file.flush()
+            if self._file.write(content) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError:
             # Half a line would make the journal unreadable once another one follows it.
@@ -204,22 +210,32 @@ class Decisions:
             else:
                 raise UserError(f"{self.journal}, line {number}: damaged, not a decision")
 
-    def _lock(self):
-        """Keeps other processes from reviewing into the same journal, until this one closes it."""
-        try:
-            if os.name == "nt":
-                import msvcrt
-
-                self._file.seek(2**30)
-                msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
-            raise UserError(f"`out={self.out}`: another process is reviewing into it") from error
-
 
 def journal_of(out):
     """`reviewed.decisions.jsonl` beside `reviewed.csv`."""
     return out.with_name(f"{out.stem}.decisions.jsonl")
+
+
+def earlier_splits(out):
+    """`{image: split}` of an earlier sitting of the same review: of its manifest, and of what was dropped.
+
+    Args:
+        out: `pathlib.Path` of the manifest.
+    """
+    if not (journal_of(out).exists() and out.exists()):
+        return {}
+    found = {}
+    for line in journal_of(out).read_text(encoding="utf-8", errors="replace").splitlines():
+        # What is damaged is named when the journal is read.
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+            entry = json.loads(line)
+            found |= {entry["image"]: entry["split"]} if entry["split"] in options.SPLITS else {}
+    return found | {image: split for image, (_, split) in splits.stored(out).items()}
+
+
+def _user():
+    """Name of the user; the number where the system has no name for it, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return str(os.getuid())

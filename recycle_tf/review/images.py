@@ -6,8 +6,9 @@ import pathlib
 
 from recycle_tf.data import decode, parallel, splits
 from recycle_tf.errors import UserError
-from recycle_tf.paths import from_user
+from recycle_tf.paths import from_user, is_one_line
 from recycle_tf.review import unpack
+from recycle_tf.review.decisions import earlier_splits
 
 INBOX_SPLIT = "train"
 """Split of new images: the test split stays as it is, so that runs before and after remain comparable."""
@@ -17,6 +18,9 @@ HARMLESS = ("sideways", "wrong_extension", "ignored")
 
 SUSPECT = "label_error"
 """Kind of the findings whose first file alone is in doubt; the others are there to compare with."""
+
+MAX_OTHERS = 8
+"""Images that one is compared with on the page; a group of near-duplicates may have thousands."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Review:
     reasons: dict
 
 
-def collect(source, out, findings=None, inbox=None):
+def collect(source, out, findings=None, inbox=None, drawn=False):
     """Collects what is to be reviewed.
 
     With findings or an inbox these are shown, new images last; otherwise every image of the dataset.
@@ -86,6 +90,8 @@ def collect(source, out, findings=None, inbox=None):
         out: `pathlib.Path` of the manifest that will be written.
         findings: path of the `audit.json` of the same dataset; or None.
         inbox: path of a folder of new images, or of a `.zip`, which is unpacked beside `out`; or None.
+        drawn: whether the split of the dataset was drawn when it was opened: images of an earlier sitting
+            keep theirs, also when others have been added.
 
     Returns:
         A `Review`.
@@ -100,8 +106,9 @@ def collect(source, out, findings=None, inbox=None):
     prefix = splits.manifest_prefix(out, source.root, "out")
     rows = source.manifest()
     root = source.root.resolve()
+    earlier = earlier_splits(out) if drawn else {}
     images = [
-        ReviewImage(prefix + name, root / name, root, label, split, digest)
+        ReviewImage(prefix + name, root / name, root, label, earlier.get(prefix + name, split), digest)
         for name, label, split, digest in rows
     ]
     known = {name: index for index, (name, *_) in enumerate(rows)}
@@ -127,11 +134,10 @@ def _inbox(out, folder, known):
     prefix, root = splits.manifest_prefix(out, folder, "out"), folder.resolve()
     files = [
         file
-        for file in sorted(root.rglob("[!.]*"))
-        if file.suffix.lower() in decode.SUFFIXES
-        and file.is_file()
+        for file in sorted(decode.images_in(root))
+        if file.is_file()
         and file.resolve().is_relative_to(root)
-        and str(file).isprintable()
+        and is_one_line(str(file.relative_to(root)))
         and file not in known
     ]
     if not files:
@@ -160,7 +166,7 @@ def _reasons(path, known):
         if suspect and files[0] != finding["files"][0]:
             continue
         for file in files[:1] if suspect else files:
-            others = tuple(known[other] for other in files if other != file)
+            others = tuple(known[other] for other in files[: MAX_OTHERS + 1] if other != file)[:MAX_OTHERS]
             reason = Reason(
                 kind, finding["detail"], others, finding.get("suggested"), finding.get("probability")
             )

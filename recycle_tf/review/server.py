@@ -15,9 +15,9 @@ import secrets
 import sys
 import threading
 
-from PIL import Image, ImageOps
+from PIL import Image
 
-from recycle_tf.data import decode
+from recycle_tf.data import decode, near_duplicates
 from recycle_tf.errors import UserError
 from recycle_tf.review.decisions import InvalidDecisionError
 
@@ -214,9 +214,9 @@ def render(image, side):
         decode.check_file(file)
         with Image.open(file, formats=decode.FORMATS) as opened:
             opened.draft("RGB", (side, side))
-            upright = ImageOps.exif_transpose(opened)
+            upright = near_duplicates.upright(opened, near_duplicates.orientation(opened))
             upright.thumbnail((side, side))
-            pixels = _on_white(upright)
+            pixels = decode.to_rgb(upright)
     except UserError:
         raise
     except Exception as error:
@@ -225,15 +225,6 @@ def render(image, side):
     buffer = io.BytesIO()
     pixels.save(buffer, "JPEG", quality=88)
     return buffer.getvalue()
-
-
-def _on_white(image):
-    """RGB, with white behind transparent pixels, as in training."""
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    ground = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(ground, image).convert("RGB")
 
 
 def state(review, decisions):

@@ -10,7 +10,7 @@ import zipfile
 from recycle_tf import files
 from recycle_tf.data import decode
 from recycle_tf.errors import UserError
-from recycle_tf.paths import printable
+from recycle_tf.paths import is_one_line, printable
 
 MAX_BYTES = 4_000_000_000
 """Bytes of all images of an archive together: about a thousand photographs of a phone."""
@@ -51,7 +51,8 @@ def _members(archive, content):
     found = {}
     for member in content.infolist():
         name = pathlib.PurePosixPath(member.filename)
-        if member.is_dir() or name.name.startswith(".") or name.suffix.lower() not in decode.SUFFIXES:
+        hidden = any(part.startswith(".") and part not in (".", "..") for part in name.parts)
+        if member.is_dir() or hidden or name.suffix.lower() not in decode.SUFFIXES:
             continue
         if not _stays_inside(member.filename):
             shown = printable(member.filename)
@@ -73,7 +74,7 @@ def _members(archive, content):
 def _stays_inside(name):
     """Whether a name means a file below the folder on every system; Windows has backslashes and drives."""
     parts = name.split("/")
-    return name.isprintable() and not set(parts) & {"", ".", ".."} and not set(name) & set("\\:")
+    return is_one_line(name) and not set(parts) & {"", ".", ".."} and not set(name) & set("\\:")
 
 
 def _check_same(archive, content, members, folder):

@@ -7,15 +7,18 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import types
 import urllib.request
 
 import pytest
 
+import recycle_tf
 from recycle_tf.data import sources
 from recycle_tf.errors import UserError
 from recycle_tf.review import decisions, images
@@ -296,3 +299,68 @@ def test_a_wrong_command_line(photos, flags, named):
     assert result.returncode == 2
     assert named.format(photos=photos) in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_without_a_name_of_the_user(photos, monkeypatch):
+    """As in a container whose user is only a number."""
+
+    def unknown():
+        raise KeyError("getpwuid(): uid not found: 1000")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    with open_review(photos) as decided:
+        decided.decide(0, "drop")
+    (line,) = (photos.parent / "reviewed.decisions.jsonl").read_text().splitlines()
+    assert json.loads(line)["by"] == str(os.getuid())
+
+
+def test_a_disk_that_fills_up_within_a_line(photos, monkeypatch):
+    with open_review(photos) as decided:
+        decided.decide(0, "drop")
+        whole = decided.journal.read_bytes()
+        file = decided._file
+        decided._file = types.SimpleNamespace(
+            write=lambda content: file.write(content[:20]), seek=file.seek, truncate=file.truncate
+        )
+        with pytest.raises(OSError, match="space"):
+            decided.decide(1, "drop")
+        decided._file = file
+    with open_review(photos) as decided:
+        assert (len(decided), decided.journal.read_bytes()) == (1, whole)
+
+
+def test_images_keep_their_split_when_others_are_added(photos):
+    def splits_of(seed):
+        out = photos.parent / "reviewed.csv"
+        data = recycle_tf.open_dataset(photos, seed=seed)
+        with data.review(out):
+            return {image: row["split"] for image, row in manifest(photos).items()}
+
+    def decide(seed, decision):
+        with recycle_tf.open_dataset(photos, seed=seed).review(photos.parent / "reviewed.csv") as running:
+            decision(running.decisions)
+
+    before = splits_of(1)
+    dropped = next(number for number, split in enumerate(before.values()) if split == "test")
+    decide(1, lambda decisions: decisions.decide(dropped, "drop"))
+    assert before == {
+        f"photos/{name}": split for name, _, split, _ in sources.open_source(str(photos), seed=1).manifest()
+    }
+    for number in range(9):
+        shutil.copy(photos / "can" / f"can{number}.png", photos / "can" / f"again{number}.png")
+    assert len(splits_of(2)) == len(before) + 9 - 1
+    decide(2, lambda decisions: decisions.undo())
+    after = splits_of(2)
+    assert len(after) == len(before) + 9
+    assert {image: after[image] for image in before} == before
+
+
+def test_a_damaged_journal_does_not_stay_locked(photos):
+    journal = photos.parent / "reviewed.decisions.jsonl"
+    journal.write_text("nonsense\n")
+    with pytest.raises(UserError, match="line 1") as raised:
+        open_review(photos)
+    journal.write_text("")
+    with open_review(photos) as decided:
+        assert len(decided) == 0
+    assert raised

@@ -1,5 +1,6 @@
 """The page in a real browser, by keyboard and by pointer."""
 
+import os
 import re
 import time
 
@@ -87,6 +88,22 @@ def test_arrows_move_without_deciding(browser, running):
     press(page, Keys.ARROW_LEFT)
     wait_for(page, 2)
     assert len(running.decisions) == 0
+
+
+def test_an_arrow_before_the_answer_is_there(browser, running, monkeypatch):
+    """The decision is about the image that was shown when the key was pressed."""
+    from selenium.webdriver.common.keys import Keys
+
+    page, wait = open_page(browser, running), os.fsync
+    monkeypatch.setattr("os.fsync", lambda file: (time.sleep(0.8), wait(file)))
+    press(page, "x")
+    press(page, Keys.ARROW_RIGHT)
+    wait_for(page, 2, decided=1)
+    assert (decision(running, 0), decision(running, 1)) == (("drop", None), None)
+    assert not page.find_element("id", "decided").is_displayed()
+    press(page, Keys.ARROW_LEFT)
+    wait_for(page, 1)
+    assert page.find_element("id", "decided").is_displayed()
 
 
 def test_by_pointer(browser, running):

@@ -155,15 +155,18 @@ async function act(action) {
   } catch (error) {
     find("failure").textContent = text("failed", {reason: error.message});
   }
-  shown.ready = true;
+  shown.ready = document.body.dataset.state === "ready";
 }
 
 function decide(action, label = null) {
   return act(async () => {
-    const {decision} = await post("decide", {image: item().image, action, label});
-    item().decision = decision;
+    // Arrows may move on before the answer is there.
+    const one = item();
+    const {decision} = await post("decide", {image: one.image, action, label});
+    one.decision = decision;
     find("status").textContent = action === "drop" ? text("savedDrop") : text("saved", {label: decision.label});
-    await advance();
+    if (item() === one) await advance();
+    else show();
   });
 }
 
