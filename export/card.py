@@ -92,7 +92,7 @@ def make_card(spec, rows, source=None, summary=None, elsewhere=None):
         rows: rows of `export.json`.
         source: name of the dataset that the files were verified on, or None.
         summary: `metrics.summarise` of the Keras model on the test split, or None.
-        elsewhere: as returned by `evaluate.elsewhere`, or None.
+        elsewhere: as returned by `stored_reports.elsewhere`, or None.
     """
     details = {
         "author": spec.get("author", "not stated"),

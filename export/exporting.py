@@ -16,12 +16,12 @@ from recycle_tf.data.sources import Split
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import (
     datasets,
-    evaluate,
     familiarity,
     latency,
     litert,
     metrics,
     rules,
+    stored_reports,
     temperature,
 )
 from recycle_tf.quantization import ranges
@@ -130,7 +130,7 @@ def export(settings):
             rows = [{**row, "network": network} for row in make_rows(exported, folder, test)]
             names = {row["format"] for row in rows}
             kept = [row for row in earlier if row["format"] not in names]
-            write_beside(folder, spec, kept + rows, source, test, evaluate.elsewhere(run))
+            write_beside(folder, spec, kept + rows, source, test, stored_reports.elsewhere(run))
     report(settings, run, rows, test)
     return {row["format"]: run.export / row["path"] for row in rows if not is_rejected(row)}
 

@@ -16,7 +16,10 @@ export function draw(image, width, height) {
   context.fillStyle = "white";
   context.fillRect(0, 0, width, height);
   context.drawImage(image, 0, 0);
-  return context.getImageData(0, 0, width, height);
+  const pixels = context.getImageData(0, 0, width, height);
+  // Safari gives a canvas that is too large no memory, and all zeros for its pixels; white has an alpha of 255.
+  if (!pixels.data[3]) throw new Error("larger than a canvas may be");
+  return pixels;
 }
 
 /**
@@ -39,9 +42,9 @@ export function prepare(image, size, resize) {
     [width, height] = [side, side];
   }
   if (resize === "letterbox") {
-    const scale = size / Math.max(width, height);
-    toWidth = Math.max(1, Math.round(width * scale));
-    toHeight = Math.max(1, Math.round(height * scale));
+    const scale = Math.fround(size / Math.max(width, height));
+    toWidth = Math.max(1, roundToEven(width * scale));
+    toHeight = Math.max(1, roundToEven(height * scale));
   }
 
   const {data} = image;
@@ -73,6 +76,13 @@ export function prepare(image, size, resize) {
     }
   });
   return square;
+}
+
+/** Rounds in single precision, and halves to the even neighbor, as TensorFlow does. */
+function roundToEven(value) {
+  const exact = Math.fround(value);
+  const up = Math.round(exact);
+  return up - exact === 0.5 && up % 2 ? up - 1 : up;
 }
 
 /** For each of `to` output samples: the first of the `from` input pixels it depends on, and their weights. */

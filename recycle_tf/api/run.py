@@ -13,7 +13,17 @@ from recycle_tf.api.data import Dataset
 from recycle_tf.commands import train as training
 from recycle_tf.config import TrainConfig
 from recycle_tf.errors import UserError, did_you_mean
-from recycle_tf.evaluation import costs, datasets, evaluate, explain, notebook, plots, predictor, shifts
+from recycle_tf.evaluation import (
+    costs,
+    datasets,
+    evaluate,
+    explain,
+    notebook,
+    plots,
+    predictor,
+    shifts,
+    stored_reports,
+)
 from recycle_tf.evaluation import rules as bins
 from recycle_tf.files import writing
 
@@ -247,7 +257,7 @@ class Run:
 
     def __repr__(self):
         found, rows = self.settings, self.folder.history_rows()
-        accuracy = evaluate.own_accuracy(self.folder)
+        accuracy = stored_reports.own_accuracy(self.folder)
         tested = "not finished" if accuracy is None else f"accuracy {accuracy:.4f} on its test split"
         return (
             f"{self.path}: {found['arch']} on {found['dataset']}, {len(self.classes)} classes, "

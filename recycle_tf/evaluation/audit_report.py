@@ -213,7 +213,7 @@ def _thumbnail(split, index):
     encoded = split.encoded(tf.constant(index, tf.int64)).numpy()
     with Image.open(io.BytesIO(encoded), formats=decode.FORMATS) as image:
         image.draft("RGB", (2 * THUMBNAIL[0], 2 * THUMBNAIL[1]))
-        small = near_duplicates.upright(image.convert("RGB"), near_duplicates.orientation(image))
+        small = near_duplicates.upright(decode.to_rgb(image), near_duplicates.orientation(image))
     small.thumbnail(THUMBNAIL)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)

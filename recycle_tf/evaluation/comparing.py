@@ -56,9 +56,10 @@ def compare(first, second, labels, seed=0):
     """
     right = [probabilities.argmax(axis=1) == labels for probabilities in (first, second)]
     only_first, only_second = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
-    difference = right[1].astype(int) - right[0]
-    draws = np.random.default_rng(seed).integers(0, len(labels), (RESAMPLES, len(labels)), np.int32)
-    interval = np.quantile(difference[draws].mean(axis=1), (0.025, 0.975))
+    # To draw images with replacement is to draw how many of each of three kinds.
+    kinds = np.array([only_first, only_second, len(labels) - only_first - only_second]) / len(labels)
+    drawn = np.random.default_rng(seed).multinomial(len(labels), kinds, RESAMPLES)
+    interval = np.quantile((drawn[:, 1] - drawn[:, 0]) / len(labels), (0.025, 0.975))
     return Comparison(
         len(labels),
         tuple(float(r.mean()) for r in right),

@@ -5,7 +5,7 @@ import dataclasses
 import json
 
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import latency, plots
+from recycle_tf.evaluation import latency, plots, stored_reports
 from recycle_tf.files import replacing
 from recycle_tf.models.summary import describe_model
 from recycle_tf.paths import from_user
@@ -127,7 +127,7 @@ def of_runs(runs):
 
 def _measured(run):
     """What report, history and exports of a run say."""
-    report = _read(run.report / "metrics.json", "evaluate the run first")
+    report = stored_reports.read(run.report)
     rows = run.history_rows()
     found = {
         "accuracy": report["accuracy"],
@@ -136,7 +136,7 @@ def _measured(run):
         "images_per_second": max((row.get("images_per_second", 0) for row in rows), default=0) or None,
     }
     exported = run.export / "export.json"
-    for row in _read(exported, "export the run again") if exported.is_file() else ():
+    for row in _read(exported) if exported.is_file() else ():
         kind = row["format"].removeprefix("tflite_")
         if kind not in ("float32", "int8") or not (run.export / row["path"]).is_file():
             continue
@@ -148,11 +148,11 @@ def _measured(run):
     return found
 
 
-def _read(path, remedy):
+def _read(path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: missing or damaged; {remedy}") from error
+        raise UserError(f"{path}: damaged; export the run again") from error
 
 
 def table(rows):

@@ -45,7 +45,8 @@ def open_source(run, dataset=None, manual_dir=None, data_dir=None):
         A `data.sources.Source` with the run's labels, in the run's order.
 
     Raises:
-        UserError: the data is missing, has changed since the run was trained, or has other classes.
+        UserError: the data is missing, has changed since the run was trained, is split in another way, or has
+            other classes.
     """
     config = run.config
     own = dataset is None or _is_own(dataset, run)
@@ -57,7 +58,7 @@ def open_source(run, dataset=None, manual_dir=None, data_dir=None):
         seed=config["seed"],
         split=config["split"],
         manifest=run.manifest if run.manifest.is_file() else None,
-        label_map=config["label_map"] if own else None,
+        label_map=config["label_map"] if own or run.manifest.is_file() else None,
     )
     if set(source.labels) != set(run.labels):
         raise UserError(
@@ -68,6 +69,11 @@ def open_source(run, dataset=None, manual_dir=None, data_dir=None):
         raise UserError(
             f"{run.path}: {config['dataset']} or its split has changed since the run was trained; the test "
             "split may hold images that it was trained on"
+        )
+    if not own and not run.manifest.is_file() and source.fingerprint != run.fingerprint:
+        raise UserError(
+            f"`dataset={dataset}`: not split as {config['dataset']} was when the run was trained; its test "
+            "split may hold images that it was trained on. Give `data_dir` or `manual_dir` instead"
         )
     index = np.array([run.labels.index(label) for label in source.labels])
     matched = {

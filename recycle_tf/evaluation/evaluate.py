@@ -2,14 +2,23 @@
 
 import dataclasses
 import html
-import json
 import pathlib
 
 import numpy as np
 
 from recycle_tf.data import cache, joining, pipeline
 from recycle_tf.errors import UserError
-from recycle_tf.evaluation import comparing, metrics, notebook, plots, report, rules, shifts, temperature
+from recycle_tf.evaluation import (
+    comparing,
+    metrics,
+    notebook,
+    plots,
+    report,
+    rules,
+    shifts,
+    stored_reports,
+    temperature,
+)
 from recycle_tf.evaluation.datasets import EvaluationSet, warn_of_training_images
 from recycle_tf.evaluation.predictor import open_predictor
 
@@ -136,7 +145,7 @@ def evaluate(run, sets, place=None, model_path=None):
     if all(images.own for images in sets):
         return Evaluations(found)
     # After the run's own data was evaluated, if it is among the sets.
-    reference = own_accuracy(run)
+    reference = stored_reports.own_accuracy(run)
     return Evaluations(dataclasses.replace(each, reference=reference) for each in found)
 
 
@@ -195,7 +204,9 @@ def at_precision(run, evaluations, validation, precision, model_path=None):
 
 
 def evaluate_shifts(run, model_path, images, names, progress=iter):
-    """Evaluates a run, or one of its artifacts, on simulated shifts, and writes `RUN/report-shifts-MODEL/`.
+    """Evaluates a run, or one of its artifacts, on simulated shifts.
+
+    It writes `RUN/report-shifts/`, whose name also has the artifact, and a dataset that is not the run's own.
 
     Args:
         run: a `runs.Run`.
@@ -213,7 +224,10 @@ def evaluate_shifts(run, model_path, images, names, progress=iter):
     predictor = open_predictor(model_path)
     pixels = cache.decode_all(images.split, predictor.image_size, predictor.resize)
     found = shifts.measure(predictor.probabilities, pixels, images.split.labels, names, progress=progress)
-    directory = run.path / f"report-shifts-{pathlib.Path(model_path).stem}"
+    parts = ["report-shifts"] + [pathlib.Path(model_path).stem] * (pathlib.Path(model_path) != run.path)
+    if not images.own or images.split_name != "test":
+        parts += [images.name, images.split_name]
+    directory = run.path / "-".join(parts)
     report.write_shifts(directory, found, shifts.example(pixels))
     return found, directory
 
@@ -242,41 +256,6 @@ def against(run, other, images):
     return comparing.compare(others[:, order], own, images.split.labels)
 
 
-def own_accuracy(run):
-    """Accuracy on the run's own test split, 0..1, from its report; None if there is no report.
-
-    Raises:
-        UserError: the report is damaged.
-    """
-    path = run.report / "metrics.json"
-    return _read(path)["accuracy"] if path.is_file() else None
-
-
-def _read(path):
-    """A report's `metrics.json` as a dict with a number as `accuracy`."""
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        return {**summary, "accuracy": float(summary["accuracy"])}
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise UserError(f"{path}: damaged, cannot be read; evaluate the run again to replace it") from error
-
-
-def elsewhere(run):
-    """The summaries of a run's reports on photographs of another origin, `{dataset and split: summary}`.
-
-    Raises:
-        UserError: a report is damaged.
-    """
-    found = {}
-    for path in sorted(run.path.glob("report-*/metrics.json")):
-        summary = _read(path)
-        if summary.get("own") is False and not summary.get("model"):
-            names = joining.numbered(str(summary.get("dataset")))
-            keys = (f"{name} {summary.get('split')}" for name in names)
-            found[next(key for key in keys if key not in found)] = summary
-    return found
-
-
 def _directories(run, sets, model_path):
     """The folder of each set's report; `run.report` is that of the run's own model and test split."""
     prefix = "report" if model_path is None else f"report-{pathlib.Path(model_path).stem}"
@@ -292,8 +271,8 @@ def _directories(run, sets, model_path):
 def _of_another_set(directory, images):
     """Whether a folder holds the report of a dataset at another place, which may have the same name."""
     try:
-        stored = _read(directory / "metrics.json")
-    except (UserError, OSError):
+        stored = stored_reports.read(directory)
+    except UserError:
         return False  # There is no report, or a damaged one.
     if images.location is None or "place" not in stored:
         return stored.get("location", images.location) != images.location

@@ -72,7 +72,7 @@ def read(image, image_size, resize):
             raise UserError(f"{image}: cannot be read ({error.strerror})") from error
     if isinstance(image, Image.Image):
         with files.reading("image"):
-            image = np.asarray(image.convert("RGB"))
+            image = np.asarray(decode.to_rgb(image))
     pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
         raise UserError(f"array of shape {list(pixels.shape)}: expected [height, width, 3]")

@@ -56,7 +56,11 @@ def summarise(probabilities, labels, names, threshold=None, temperature=None, un
     np.add.at(confusion, (labels, predicted), 1)
     per_class = {name: _class_figures(confusion, index) for index, name in enumerate(names)}
     tested = [row for row in per_class.values() if row["examples"]]
-    before = None if temperature is None else _confidence(without(probabilities, temperature), labels)
+    before = None
+    if temperature is not None:
+        # Of an image unlike those of training, the sum of the probabilities is below 1, before as after.
+        sums = probabilities.sum(axis=1, keepdims=True)
+        before = _confidence(sums * without(probabilities, temperature), labels)
     return {
         "examples": len(labels),
         "accuracy": float(right.mean()),

@@ -13,9 +13,8 @@ import tensorflow as tf
 from PIL import Image
 
 from recycle_tf.config import TrainConfig
-from recycle_tf.data import decode
-from recycle_tf.errors import UserError
-from recycle_tf.evaluation import metrics
+from recycle_tf.data import decode, joining
+from recycle_tf.evaluation import metrics, stored_reports
 from recycle_tf.models import registry
 
 LANGUAGES = {"en": "report.html", "ko": "report.ko.html"}
@@ -44,7 +43,7 @@ def write(run, directory, summary, split, probabilities):
         "confused": metrics.confused_pairs(summary["confusion"], run.labels),
         "mistakes": _mistakes(split, probabilities, run.labels),
         "plots": {path.stem: _embed(path.read_bytes(), "png") for path in directory.glob("*.png")},
-        "others": _other_reports(run),
+        "others": _others(run, summary),
         "shifts": _shifts(run),
         "settings": _settings(run),
         "commands": _commands(run, summary),
@@ -142,19 +141,20 @@ def _embed(content, kind):
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _other_reports(run):
-    """Summaries of the evaluations on photographs of another origin."""
-    found = []
-    for path in sorted(run.path.glob("report-*/metrics.json")):
-        try:
-            summary = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: damaged; delete {path.parent} and rerun the command") from error
-        if not summary.get("own", True):
-            found.append(summary)
-    return found
+def _others(run, summary):
+    """`{name: summary}` of the reports on photographs of another origin, except of this page's own."""
+
+    def where(found):
+        location = found.get("location") and str(joining.places(found["location"])[0])
+        return found.get("place") or location, found.get("split")
+
+    reports = stored_reports.elsewhere(run)
+    if summary["own"]:
+        return reports
+    return {name: other for name, other in reports.items() if where(other) != where(summary)}
 
 
 def _shifts(run):
-    path = next(run.path.glob("report-shifts-*/shifts.png"), None)
-    return path and _embed(path.read_bytes(), "png")
+    """The plot of simulated shifts of the run's own network on its own test split; None if there is none."""
+    path = run.path / "report-shifts" / "shifts.png"
+    return _embed(path.read_bytes(), "png") if path.is_file() else None

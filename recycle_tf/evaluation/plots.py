@@ -9,6 +9,7 @@ import tensorflow as tf
 from matplotlib import font_manager, ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from recycle_tf.data import checks, decode
 from recycle_tf.evaluation import metrics
@@ -17,6 +18,8 @@ from recycle_tf.options import SHEET_TITLE
 
 KOREAN_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "AppleGothic")
 WORST = 12
+PREVIEW = 480
+"""Longest side of an image among others on a plot, in pixels: twice as many as it is drawn with."""
 SHEET_SIZE = 120
 """Height and width of the images of a sheet, in pixels."""
 GRAY = "#888888"
@@ -238,7 +241,7 @@ def save_mistakes(path, split, probabilities, names):
         for axes in grid.flat:
             axes.axis("off")
         for axes, index in zip(grid.flat, worst, strict=False):
-            axes.imshow(decode.decode_pixels(split.encoded(tf.constant(index, tf.int64))))
+            axes.imshow(_preview(split.encoded(tf.constant(index, tf.int64))))
             share = probabilities[index, predicted[index]]
             verdict = f"{names[split.labels[index]]}, predicted {names[predicted[index]]} ({share:.0%})"
             axes.set_title(f"{pathlib.PurePath(split.ids[index]).name}\n{verdict}", fontsize=9)
@@ -261,7 +264,14 @@ def save_answers(path, answers):
         for axes in grid.flat:
             axes.axis("off")
         for axes, answer in zip(grid.flat, answers, strict=False):
-            axes.imshow(decode.decode_pixels(pathlib.Path(answer.image).read_bytes()))
+            axes.imshow(_preview(pathlib.Path(answer.image).read_bytes()))
             unsure = f"{answer.doubt}:\n" if answer.doubt else ""
             axes.set_title(f"{unsure}{answer.label} {answer.probability:.0%}", fontsize=11)
         canvas.savefig(path, dpi=100, metadata={"Title": SHEET_TITLE})
+
+
+def _preview(encoded):
+    """An image no larger than it is drawn: a figure keeps all of its images until it is saved."""
+    image = Image.fromarray(decode.decode_pixels(encoded).numpy())
+    image.thumbnail((PREVIEW, PREVIEW))
+    return image

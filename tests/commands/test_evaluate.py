@@ -1,5 +1,6 @@
 """`recycle-tf evaluate`."""
 
+import base64
 import json
 import re
 import shutil
@@ -7,7 +8,7 @@ import shutil
 import pytest
 
 from recycle_tf import runs
-from recycle_tf.evaluation import evaluate
+from recycle_tf.evaluation import stored_reports
 from tests.conftest import write_photos
 
 
@@ -42,6 +43,11 @@ def test_several_datasets_in_one_table(recycle_tf, run, tmp_path):
     rows = {line.split()[0]: line.split() for line in result.out.splitlines() if " to " in line}
     assert [rows[name][2] for name in ("photos", "kitchen", "street")] == ["9", "8", "9"]
     assert rows["photos"][-1] == "+0.0"
+    # The page of an evaluation elsewhere does not say that there was none.
+    for name in ("kitchen", "street"):
+        page = (run / f"report-{name}-all" / "report.html").read_text(encoding="utf-8")
+        assert "--dataset=FOLDER" not in page
+        assert f"<td>{name} all</td>" not in page
     assert json.loads((run / "report-kitchen-all" / "metrics.json").read_text())["per_class"]["tube"] == {
         "precision": 0.0,
         "recall": None,
@@ -50,13 +56,22 @@ def test_several_datasets_in_one_table(recycle_tf, run, tmp_path):
     }
 
 
-def test_one_simulated_shift(recycle_tf, run):
+def test_simulated_shifts(recycle_tf, run, tmp_path):
     result = recycle_tf("evaluate", f"--run={run}", "--shift=dim")
     assert result.status == 0, result.err
     assert [line.split()[0] for line in result.out.splitlines()][:2] == ["shift", "dim"]
-    folder = run / "report-shifts-run"
+    folder = run / "report-shifts"
     assert json.loads((folder / "shifts.json").read_text())["accuracy"].keys() == {"dim"}
     assert (folder / "examples.png").is_file()
+    before = (folder / "shifts.png").read_bytes()
+    other = write_photos(tmp_path / "kitchen", count=3, seed=6)
+    assert recycle_tf("evaluate", f"--run={run}", "--shift=blur", f"--dataset={other}").status == 0
+    assert (run / "report-shifts-kitchen-all" / "shifts.json").is_file()
+    # The page shows those of the run's own test split.
+    assert (folder / "shifts.png").read_bytes() == before
+    assert recycle_tf("evaluate", f"--run={run}").status == 0
+    page = (run / "report" / "report.html").read_text(encoding="utf-8")
+    assert base64.b64encode(before).decode() in page
 
 
 def test_a_damaged_report(rejected, run, tmp_path):
@@ -193,7 +208,11 @@ def test_datasets_of_one_name_have_rows_and_reports_of_their_own(
     # The same dataset again takes its own folder.
     assert recycle_tf("evaluate", f"--run={run}", f"--dataset={places[1]}").status == 0
     assert len(list(run.glob("report-photos*-all"))) == 3
-    assert len(evaluate.elsewhere(runs.Run(run))) == 3
+    names = stored_reports.elsewhere(runs.Run(run))
+    assert len(names) == 3
+    assert recycle_tf("evaluate", f"--run={run}").status == 0
+    page = (run / "report" / "report.html").read_text(encoding="utf-8")
+    assert all(page.count(f"<td>{name}</td>") == 1 for name in names)
     # Also if its path is written in another way, or from elsewhere.
     monkeypatch.chdir(third)
     assert recycle_tf("evaluate", f"--run={run}", "--dataset=../photos").status == 0

@@ -254,7 +254,7 @@ def test_a_rerun_removes_what_a_killed_command_left(recorded, name):
     [
         ("evaluate", "report/metrics.json"),
         pytest.param("export", "export/spec.json", marks=pytest.mark.slow),
-        pytest.param("shifts", "report-shifts-run/shifts.json", marks=pytest.mark.slow),
+        pytest.param("shifts", "report-shifts/shifts.json", marks=pytest.mark.slow),
     ],
 )
 def test_what_was_there_before_is_there_until_the_new_one_is(recorded, name, file):

@@ -33,6 +33,16 @@ def test_a_better_network_is_found():
     assert comparing.compare(first, second, labels) == found
 
 
+def test_the_interval_is_that_of_drawing_images():
+    rng = np.random.default_rng(2)
+    labels = np.zeros(150, int)
+    pair = [np.eye(2)[(rng.uniform(size=150) > accuracy).astype(int)] for accuracy in (0.7, 0.9)]
+    difference = (pair[1].argmax(axis=1) == 0).astype(int) - (pair[0].argmax(axis=1) == 0)
+    drawn = difference[rng.integers(0, 150, (20_000, 150))].mean(axis=1)
+    expected = np.quantile(drawn, (0.025, 0.975))
+    np.testing.assert_allclose(comparing.compare(*pair, labels).interval, expected, atol=0.01)
+
+
 def test_the_interval_covers_the_true_difference():
     """Of 100 pairs of equally good networks about 95 intervals hold 0."""
     rng = np.random.default_rng(1)

@@ -136,3 +136,29 @@ def test_some_images_that_the_run_was_trained_on(run, tmp_path, capsys):
     write_photos(tmp_path / "some", classes=("jar",), count=3, seed=8)
     assert not datasets.open_set(run, str(tmp_path / "some")).own
     assert "trained on 1 of these 4 images" in capsys.readouterr().err
+
+
+def test_a_copy_of_data_with_a_split_of_its_own(run, finished_run, tmp_path):
+    """As a folder of TrashNet's images for a run on the builder: its split would be drawn anew."""
+    copy = runs.Run(shutil.copytree(finished_run, tmp_path / "run"))
+    copy.manifest.unlink()
+    photos = shutil.copytree(finished_run.parent / "photos", tmp_path / "photos")
+    assert datasets.open_source(copy, str(photos)).fingerprint == run.fingerprint
+    record = json.loads(copy.config_file.read_text())
+    record["config"]["seed"] += 1
+    copy.config_file.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="not split as .*`data_dir`"):
+        datasets.open_source(copy, str(photos))
+
+
+def test_a_copy_of_a_csv_with_a_label_map(run, finished_run, tmp_path):
+    rows = datasets.open_source(run).manifest()
+    photos = shutil.copytree(finished_run.parent / "photos", tmp_path / "photos")
+    (photos / "list.csv").write_text("\n".join(["image,label,split", *(",".join(row[:3]) for row in rows)]))
+    copy = runs.Run(shutil.copytree(finished_run, tmp_path / "run"))
+    record = json.loads(copy.config_file.read_text())
+    record["config"] |= {"dataset": "gone.csv", "label_map": "gone.yaml"}
+    copy.config_file.write_text(json.dumps(record))
+    other = (photos / "list.csv").read_text().replace(",jar,", ",Jar,")
+    (photos / "list.csv").write_text(other)
+    assert datasets.open_source(copy, str(photos / "list.csv")).labels == tuple(run.labels)

@@ -148,3 +148,14 @@ def test_without_the_temperature_of_an_image_that_nothing_resembles():
     np.testing.assert_allclose(found[0], 1 / 3)
     assert found[2].argmax() == 1
     metrics.summarise(np.float32([[0, 0], [0.4, 0.6]]), np.array([0, 1]), ("a", "b"), temperature=2.0)
+
+
+def test_before_the_temperature_the_same_images_are_unlike():
+    """Rows whose sum is below 1 are images unlike those of training, with and without the temperature."""
+    sharper = np.float32([[0.72, 0.2, 0.08], [0.42, 0.5, 0.08], [0.1, 0.83, 0.07], [0.3, 0.62, 0.08]])
+    softer = np.float32(temperature.softmax(np.log(sharper) / 2))
+    sums = np.float32([[1.0], [1.0], [0.05], [1.0]])
+    found = metrics.summarise(sums * softer, LABELS, NAMES, temperature=2.0)["before_temperature"]
+    expected = metrics.summarise(sums * sharper, LABELS, NAMES)
+    assert found["log_loss"] == pytest.approx(expected["log_loss"], rel=1e-4)
+    assert found["calibration_error"] == pytest.approx(expected["calibration_error"], abs=1e-4)

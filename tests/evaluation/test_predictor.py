@@ -193,3 +193,11 @@ def test_a_tflite_with_a_threshold(tmp_path):
     (answer,) = predictor.open_predictor(path).predict(photos / "a" / "a0.png")
     assert answer.probability == pytest.approx(0.5)
     assert not answer.sure
+
+
+def test_a_transparent_image_in_memory_and_in_a_file(finished_run, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 24, 4), np.uint8)
+    image = Image.fromarray(pixels, "RGBA")
+    image.save(tmp_path / "cutout.png")
+    one, other = predictor.open_predictor(finished_run).predict([image, tmp_path / "cutout.png"])
+    assert one.probabilities == pytest.approx(other.probabilities, abs=1e-2)

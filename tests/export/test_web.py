@@ -135,6 +135,8 @@ def image_files():
         "sideways.jpg": encode(large, "JPEG", quality=90, exif=sideways),
         "enlarged.png": encode(Image.fromarray(rough[:21, :17]), "PNG"),
         "transparent.png": encode(transparent, "PNG"),
+        # With bars, half of its height is 10.5 rows.
+        "halves.png": encode(large.resize((64, 21)), "PNG"),
     }
 
 
