@@ -178,7 +178,7 @@ def print_run(run, training, batches, kept):
     if kept:
         parts = {"remain": kept.remaining, "are new": kept.new, "are gone": kept.gone}
         listed = "; ".join(f"{', '.join(names)} {verb}" for verb, names in parts.items() if names)
-        print(f"classes   {listed}; starts from the weights of {batches.config.from_run}")
+        print(f"classes   {listed}; starts from the weights of {kept.path}")
     memory = preflight.expected_memory(training, batches.images_at_once, batches.config.remat)
     print(f"memory    {memory}")
     print(f"run       {preflight.describe_run(run, training.progress)}")

@@ -57,7 +57,7 @@ class TrainConfig:
     recipe: str = _setting(
         "scratch",
         "Named set of settings: scratch, quick, finetune (needs --weights), robust (the same for photographs "
-        "unlike those of training), adapt (adds photographs to the run in --from_run, without forgetting), "
+        "unlike those of training), adapt (adds photographs to the run in --from_run), "
         "quantize (the default with --quantize), or paper (optimizer, learning rate and schedule of the "
         "architecture's paper). Other flags override it.",
         choices=options.RECIPES,
@@ -353,6 +353,8 @@ class TrainConfig:
             )
         if self.recipe == "adapt" and self.weights is None:
             raise UserError("`recipe=adapt`: needs a trained network; add `from_run=RUN`, or `weights=FILE`")
+        if self.recipe == "quantize" and self.quantize == "none":
+            raise UserError("`recipe=quantize`: only with `quantize=int8`; add it, or choose another recipe")
         if self.recipe in ("finetune", "robust") and self.weights is None:
             raise UserError(
                 f"`recipe={self.recipe}`: needs weights; add `weights=imagenet`, or a file of the same "
@@ -499,7 +501,12 @@ def resolve(given, published=None, earlier=None):
     settings = {**earlier, **recipe}
     if given.get("from_run") and _continues(given):
         settings["weights"] = model_of(given["from_run"])
-    return TrainConfig(**{**settings, **given})
+    settings |= given
+    integers = settings.get("quantize", "none") != "none"
+    if "recipe" not in given and settings.get("recipe") == "quantize" and not integers:
+        # An earlier run's, which ends with its integers.
+        settings["recipe"] = TrainConfig.recipe
+    return TrainConfig(**settings)
 
 
 def _continues(given):

@@ -126,6 +126,11 @@ class Run:
         return self._record()["fingerprint"]
 
     @property
+    def averaged(self):
+        """Of an average of runs: `{path: proportion}`; else empty."""
+        return self._record().get("averaged", {})
+
+    @property
     def continued(self):
         """Whether its training started from the network of the run in its `from_run`."""
         config = self.config
@@ -209,6 +214,7 @@ class Run:
             and len(set(labels)) == len(labels) >= 2,
             "fingerprint": isinstance(record.get("fingerprint"), str),
             "precision": record.get("precision") in (None, *options.MIXED_PRECISION),
+            "averaged": isinstance(record.get("averaged", {}), dict),
             "versions": isinstance(record.get("versions", {}), dict),
             "inputs": isinstance(record.get("inputs", {}), dict)
             and all(isinstance(digest, str) for digest in record.get("inputs", {}).values()),

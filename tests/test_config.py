@@ -185,3 +185,11 @@ def test_values_of_another_type(setting, kind):
 def test_numbers_of_numpy_and_paths_are_taken():
     config = TrainConfig(image_size=np.int64(64), learning_rate=1, run_dir=pathlib.Path("runs/a"), epochs=3)
     assert config.image_size == 64
+
+
+def test_the_recipe_of_integers_alone_is_refused():
+    with pytest.raises(UserError, match="`recipe=quantize`.*`quantize=int8`"):
+        training_config.resolve({"recipe": "quantize"})
+    earlier = {"recipe": "quantize", "quantize": "int8", "epochs": "3", "weights": "model.keras"}
+    found = training_config.resolve({"quantize": "none"}, earlier=earlier)
+    assert (found.recipe, found.epochs) == (TrainConfig.recipe, "3")

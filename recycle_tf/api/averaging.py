@@ -80,6 +80,8 @@ def average(paths, run_dir, proportions=None, progress=iter):
     _check(runs, proportions)
     # The ranges of a network that was trained with integers are not those of the average.
     own = {"run_dir": str(run_dir), "from_run": None, "quantize": "none"}
+    if runs[0].config["recipe"] == "quantize":
+        own["recipe"] = TrainConfig.recipe
     config = TrainConfig(**{**runs[0].config, **own})
     if from_user(run_dir, "run_dir").exists():
         raise UserError(f"`run_dir={run_dir}`: exists; choose another folder")

@@ -40,6 +40,8 @@ RECIPE = Recipe(
     schedule="exponential",
     decay=0.96 ** (250 / 8),
 )
+# arXiv 1709.01507, section 5, as for the residual networks of that paper.
+SE_RECIPE = Recipe(0.6, batch_size=1024, weight_decay=1e-4, decay_at="0.3,0.6,0.9")
 SE_REDUCTION = 16
 AUXILIARY_WEIGHT = 0.3
 
@@ -184,4 +186,4 @@ def auxiliary(config, model, num_classes):
 
 
 register(ROWS, build, PAPER, RECIPE, auxiliary)
-register(SE_ROWS, build, SE_PAPER, RECIPE, auxiliary)
+register(SE_ROWS, build, SE_PAPER, SE_RECIPE, auxiliary)

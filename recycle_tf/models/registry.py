@@ -135,8 +135,8 @@ def create_model(arch, num_classes, image_size=None, weights=None, remat=False, 
     image_size = image_size or config.image_size
     try:
         inputs, logits = row.build(config, num_classes, image_size)
-    except (ValueError, TypeError, OverflowError, ZeroDivisionError) as error:
-        # Keras explains in many lines which layer failed.
+    except (ValueError, TypeError, ArithmeticError, AttributeError, NameError) as error:
+        # Keras explains in many lines which layer failed; a table without rows leaves names undefined.
         changed = ", ".join(f"{name}={value}" for name, value in overrides.items())
         raise UserError(
             f"{arch} cannot be built at {image_size} px"
@@ -151,7 +151,7 @@ def create_model(arch, num_classes, image_size=None, weights=None, remat=False, 
     return model
 
 
-def training_model(model, num_classes, model_class=keras.Model, any_size=False):
+def training_model(model, num_classes, model_class=keras.Model, any_size=False, **overrides):
     """Returns the model to train: `model` itself, or a model that shares its layers.
 
     Args:
@@ -160,6 +160,7 @@ def training_model(model, num_classes, model_class=keras.Model, any_size=False):
         model_class: `keras.Model` or a subclass with another training step, e.g. `RecomputedModel`. It
             applies to the returned model only.
         any_size: accept images of any size.
+        **overrides: those that `create_model` was given.
 
     Returns:
         A model that shares all layers with `model`, and a list with the loss weight of each of its
@@ -171,7 +172,7 @@ def training_model(model, num_classes, model_class=keras.Model, any_size=False):
     """
     row, inputs, outputs, weights = find(model.name), model.input, model.output, [1.0]
     if row.auxiliary is not None:
-        logits, weight = row.auxiliary(row.config, model, num_classes)
+        logits, weight = row.auxiliary(override(model.name, row.config, overrides), model, num_classes)
         outputs = keras.ops.stack([model.output, *logits], axis=1)
         weights += [weight] * len(logits)
     elif model_class is keras.Model and not any_size:

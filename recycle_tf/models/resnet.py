@@ -40,6 +40,7 @@ from recycle_tf.layers import (
 from recycle_tf.models.registry import Paper, Recipe, check_choices, register
 
 SE_REDUCTION = 16
+FIRST_BLOCK = "stage1_block1"
 
 CHOICES = {
     "block": ("basic", "bottleneck"),
@@ -117,8 +118,9 @@ def _cifar(blocks, shortcut):
 
 
 # 6n + 2 layers, n blocks per stage.
-CIFAR_PLAIN = {f"plain{6 * n + 2}": _cifar(n, "none") for n in (3, 5, 7, 9, 18)}
-CIFAR = {f"resnet{6 * n + 2}": _cifar(n, "identity") for n in (3, 5, 7, 9, 18)}
+CIFAR_PLAIN = {f"plain{6 * n + 2}": _cifar(n, "none") for n in (3, 5, 7, 9)}
+CIFAR = {f"resnet{6 * n + 2}": _cifar(n, "identity") for n in (3, 5, 7, 9)}
+DEEP_CIFAR = {"plain110": _cifar(18, "none"), "resnet110": _cifar(18, "identity")}
 
 PREACT = {
     "preact_resnet18": ResNet("basic",      (2, 2, 2, 2), preact=True),
@@ -187,9 +189,13 @@ def shortcut(x, config, filters, strides, name):
 
 
 def residual_block(x, config, filters, strides, deformed, drop_path_rate, name):
-    """ReLU(F(x) + shortcut(x)), equations 1 and 2; with `preact`, F(ReLU(norm(x))) + shortcut(x)."""
+    """ReLU(F(x) + shortcut(x)), equations 1 and 2; with `preact`, F(ReLU(norm(x))) + shortcut(x).
+
+    In the first block of `preact` networks x comes from the norm and ReLU of the stem (arXiv 1603.05027,
+    appendix).
+    """
     block_input = x
-    if config.preact:
+    if config.preact and name != FIRST_BLOCK:
         x = norm_act(x, name=f"{name}_in")
     if config.block == "basic":
         branch = basic_branch(x, config, filters, strides, name)
@@ -211,11 +217,8 @@ def build(config, num_classes, image_size):
     inputs, x = image_input(image_size)
     if config.stem == "cifar":
         x = conv_norm_act(x, config.filters, 3, name="stem_conv")
-    elif config.preact:
-        x = conv(x, config.filters, 7, 2, name="stem_conv")
     else:
         x = conv_norm_act(x, config.filters, 7, 2, name="stem_conv")
-    if config.stem == "imagenet":
         x = max_pool(x, 3, 2, name="stem_pool")
     rates = iter(drop_path_rates(config.drop_path_rate, sum(config.blocks_per_stage)))
     for stage, blocks in enumerate(config.blocks_per_stage, start=1):
@@ -239,6 +242,8 @@ def build(config, num_classes, image_size):
 RECIPE = Recipe(0.1, batch_size=256, weight_decay=1e-4, decay_at="0.25,0.5,0.75")
 # Section 4.2: divided by 10 after 32,000 and 48,000 of 64,000 steps.
 CIFAR_RECIPE = Recipe(0.1, batch_size=128, weight_decay=1e-4, decay_at="0.5,0.75")
+# Of 110 layers the first 400 steps, about one epoch, are at 0.01; here the rate increases during that epoch.
+DEEP_CIFAR_RECIPE = dataclasses.replace(CIFAR_RECIPE, warmup="1")
 # arXiv 1603.05027: divided by 10 after 30 and 60 epochs, here of 90.
 PREACT_RECIPE = Recipe(0.1, batch_size=256, weight_decay=1e-4, decay_at="0.333,0.667")
 # arXiv 1709.01507, section 5: divided by 10 every 30 of 100 epochs; weight decay as in the residual networks.
@@ -254,6 +259,7 @@ DEFORMABLE_CONV_V2 = Paper(
 
 register(TABLE_1 | TINY, build, RESIDUAL, RECIPE)
 register(CIFAR_PLAIN | CIFAR, build, RESIDUAL, CIFAR_RECIPE)
+register(DEEP_CIFAR, build, RESIDUAL, DEEP_CIFAR_RECIPE)
 register(PREACT, build, IDENTITY, PREACT_RECIPE)
 register(SE, build, SQUEEZE_EXCITATION, SE_RECIPE)
 # Trained for classification like ResNet-50, before they become backbones of detectors.

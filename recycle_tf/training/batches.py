@@ -2,13 +2,14 @@
 
 import contextlib
 import functools
+import logging
 
 import numpy as np
 import tensorflow as tf
 
 from recycle_tf.data import cache, pipeline, sources
 from recycle_tf.errors import UserError
-from recycle_tf.training import distillation, multi_worker, phases
+from recycle_tf.training import distillation, lr_finder, multi_worker, phases
 
 _UNREADABLE = (
     tf.errors.InvalidArgumentError,
@@ -57,7 +58,7 @@ class Batches:
         """
         with self.naming_damaged_images():
             _ = self._training  # decodes the training images
-            for batches in (self.test, self.validation, *self.validation_by_source.values()):
+            for batches in (self.test, self.validation, *filter(None, self.validation_by_source.values())):
                 # So that a damaged image is not found only when training has ended.
                 for _ in batches:
                     pass
@@ -76,6 +77,9 @@ class Batches:
     @functools.cached_property
     def _training(self):
         config = self.config
+        epochs, steps = phases.length(config, self.steps_per_epoch)
+        if config.lr_finder:
+            epochs = max(epochs, -(-lr_finder.STEPS // self.steps_per_epoch))
         batches = pipeline.training_batches(
             self.source.splits["train"],
             len(self.source.labels),
@@ -85,7 +89,8 @@ class Batches:
             augment=config.augment,
             mix=config.mix,
             seed=config.seed,
-            epochs=phases.length(config, self.steps_per_epoch)[0],
+            epochs=epochs,
+            last_step=steps,
             smaller=config.smaller_sizes(),
             groups=self._groups,
             turns=self._turns,
@@ -108,15 +113,25 @@ class Batches:
 
     @functools.cached_property
     def validation_by_source(self):
-        """`{name of a source: batches of its validation images}`; `{}` for one source."""
+        """`{name of a source: batches of its validation images}`; `{}` for one source.
+
+        None, with a warning, where there are too few of them for all devices: its column of the history is no
+        reason not to train.
+        """
         split, replicas = self.source.splits["validation"], self.strategy.num_replicas_in_sync
-        return {
-            name: self.evaluation(
-                sources.subset(split, indices),
-                pipeline.shareable(len(indices), self.config.batch_size, replicas),
-            )
-            for name, indices in split.by_part().items()
-        }
+        found = {}
+        for name, indices in split.by_part().items():
+            try:
+                size = pipeline.shareable(len(indices), self.config.batch_size, replicas)
+            except UserError:
+                logging.getLogger("recycle_tf").warning(
+                    "%d devices cannot share the %d validation images of %s: val_accuracy_%s is not measured",
+                    *(replicas, len(indices), name, name),
+                )
+                found[name] = None
+                continue
+            found[name] = self.evaluation(sources.subset(split, indices), size)
+        return found
 
     @functools.cached_property
     def test(self):
@@ -170,6 +185,8 @@ def _sampling(config, train):
     if weights is None:
         return None, None
     given, names = f"`source_weights={config.source_weights}`", train.part_names
+    if not names and weights == "even" and (config.recipe == "adapt" or config.from_run):
+        return None, None  # A setting of the recipe, or of an earlier run, that means nothing for one source.
     if not names:
         raise UserError(f"{given}: only for several sources; `dataset={config.dataset}` is one")
     if weights == "even":

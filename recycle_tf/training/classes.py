@@ -1,11 +1,13 @@
 """Repeating a run with other classes: it starts from the earlier network instead of from scratch."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 
 from recycle_tf.models import weights
-from recycle_tf.runs import open_run
+from recycle_tf.paths import from_user
+from recycle_tf.runs import Run, open_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,11 +15,13 @@ class Kept:
     """Which classes a head has from an earlier run.
 
     Attributes:
+        path: folder of that run.
         remaining: names of classes that both runs have.
         new: names of classes that only the new run has; their part of the head is newly initialized.
         gone: names of classes that only the earlier run had.
     """
 
+    path: pathlib.Path
     remaining: tuple
     new: tuple
     gone: tuple
@@ -44,10 +48,11 @@ def keep(model, config, labels):
     """
     if config.from_run is None:
         return None
-    run = open_run(config.from_run, "from_run")
-    remaining = tuple(label for label in labels if label in run.labels)
-    if not differ(config, run, labels):
+    open_run(config.from_run, "from_run")
+    run = start_of(config, labels)
+    if run is None:
         return None
+    remaining = tuple(label for label in labels if label in run.labels)
     head = model.get_layer("logits")
     if config.continues:
         # `config.weights` may have filled it with columns of other classes.
@@ -60,7 +65,30 @@ def keep(model, config, labels):
     to, of = ([names.index(label) for label in remaining] for names in (list(labels), run.labels))
     head.set_weights([_with_columns(*pair, to, of) for pair in zip(initial, earlier, strict=True)])
     new = tuple(label for label in labels if label not in remaining)
-    return Kept(remaining, new, tuple(label for label in run.labels if label not in remaining))
+    return Kept(run.path, remaining, new, tuple(label for label in run.labels if label not in remaining))
+
+
+def start_of(config, labels):
+    """The run with other classes whose network one for these classes starts from; None if there is none.
+
+    It is the run in `from_run`, or, where that is repeated as it was, the one that it had started from
+    itself. What is not there any more is not found.
+
+    Args:
+        config: a `TrainConfig`, or the `settings` of a run.
+        labels: names of the classes of the data.
+    """
+    earlier, seen = config.from_run, set()
+    while earlier and earlier not in seen:
+        seen.add(earlier)
+        run = Run(from_user(earlier, "from_run"))
+        if not run.config_file.is_file():
+            return None
+        if differ(config, run, labels):
+            return run
+        repeats = not config.continues and set(labels) == set(run.labels) and _same_start(config, run)
+        earlier = run.config["from_run"] if repeats else None
+    return None
 
 
 def differ(config, run, labels):
@@ -71,11 +99,14 @@ def differ(config, run, labels):
         run: the `Run` in `from_run`.
         labels: names of the classes of the data.
     """
-    same = all(run.config[name] == getattr(config, name) for name in ("arch", "overrides"))
-    if not same or not (config.continues or config.weights == run.config["weights"]):
-        return False
     order = list if config.continues else set
-    return order(labels) != order(run.labels)
+    return _same_start(config, run) and order(labels) != order(run.labels)
+
+
+def _same_start(config, run):
+    """Whether a network is that of a run before its first step, or is to continue it."""
+    same = all(run.config[name] == getattr(config, name) for name in ("arch", "overrides"))
+    return same and (config.continues or config.weights == run.config["weights"])
 
 
 def _untrained(head):

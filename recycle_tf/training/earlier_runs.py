@@ -1,5 +1,6 @@
 """What a run takes over from earlier ones: their split, so that nothing is tested that was trained on."""
 
+import functools
 import sys
 
 from recycle_tf.data import examples, joining, label_maps, sources, splits
@@ -122,27 +123,31 @@ def _run_of(weights):
 
 
 def _ancestors(config, labels):
-    """The runs whose networks the initial network of a run comes from, the nearest first."""
-    found, waiting = [], [(config, labels)]
+    """The runs whose networks the initial network of a run comes from."""
+    found, waiting = [], [functools.partial(_parents, config, labels)]
     while waiting:
-        settings, labels = waiting.pop()
         try:
-            for run in _parents(settings, labels):
-                if run.path not in [one.path for one in found]:
-                    found.append(run)
-                    waiting.append((run.settings, run.labels))
+            parents = waiting.pop()()
         except (UserError, OSError) as error:
             print(
                 f"warning: an earlier run cannot be read, which may know test images: {error}",
                 file=sys.stderr,
             )
+            continue
+        new = [run for run in parents if run.path not in [one.path for one in found]]
+        found += new
+        waiting += [functools.partial(_parents_of_run, run) for run in new]
     return found
+
+
+def _parents_of_run(run):
+    """The runs whose networks a run started from, or is the average of."""
+    return [*_parents(run.settings, run.labels), *(Run(from_user(path)) for path in run.averaged)]
 
 
 def _parents(settings, labels):
     """The runs whose networks a run starts from."""
-    found = [_run_of(settings.weights)]
-    run = settings.from_run and Run(from_user(settings.from_run, "from_run"))
-    if run and run.config_file.is_file() and set(labels) & set(run.labels):
-        found += [run] if classes.differ(settings, run, labels) else []
-    return [run for run in found if run]
+    run = classes.start_of(settings, labels)
+    if run and not set(labels) & set(run.labels):
+        run = None
+    return [one for one in (_run_of(settings.weights), run) if one]

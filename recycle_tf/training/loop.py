@@ -8,6 +8,7 @@ from collections.abc import Callable
 import keras
 
 from recycle_tf.config import in_steps
+from recycle_tf.errors import UserError
 from recycle_tf.models import registry
 from recycle_tf.training import losses, multi_worker, preflight, quantization
 from recycle_tf.training.batch_norm import fuse_batch_norm, synchronize_batch_norm
@@ -74,15 +75,25 @@ def prepare(
         A `Training`.
 
     Raises:
-        UserError: the checkpoint is damaged or of another version, or no layer is trained.
+        UserError: the checkpoint is damaged or of another version, no layer is trained, or the network takes
+            no RGB images.
     """
+    if inference_model.input_shape[-1] != 3:
+        channels = inference_model.input_shape[-1]
+        raise UserError(
+            f"`overrides`: {inference_model.name} takes {channels} channel, but images have 3: RGB"
+        )
     with scope(strategy):
         kind = model_class(strategy, config.remat, config.accumulate, teacher)
         if ranges:
             model, weights = quantization.training_model(inference_model, ranges, kind)
         else:
             model, weights = registry.training_model(
-                inference_model, len(class_counts), kind, any_size=config.progressive is not None
+                inference_model,
+                len(class_counts),
+                kind,
+                any_size=config.progressive is not None,
+                **config.model_overrides(),
             )
         device_batch_size = config.batch_size // strategy.num_replicas_in_sync
         synchronize_batch_norm(model, strategy, config.sync_batch_norm, device_batch_size)

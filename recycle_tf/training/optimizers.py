@@ -14,7 +14,8 @@ def make_optimizer(name, learning_rate, weight_decay, *, lr_multipliers=(), clip
     Args:
         name: `adamw`, `sgd` (momentum 0.9, Nesterov), `momentum` (0.9), `rmsprop`, `lion` or `lamb`.
         learning_rate: a number or a schedule.
-        weight_decay: fraction that, times the learning rate, is subtracted from each weight at each step.
+        weight_decay: fraction that, times the learning rate, is subtracted from each weight at each step;
+            `lr_multipliers` do not change it.
         lr_multipliers: pairs of a regular expression and a factor on the learning rate of all variables in
             whose path it is found.
         clip_norm: maximum norm of the gradient of a whole batch, over all weights; None for no clipping.

@@ -33,7 +33,7 @@ def test_squeeze_excite_of_se_googlenet():
 
 
 def test_norms_of_preact_resnets():
-    """The convolutions of ResNet, norms before them, and a norm at the end instead of in the stem."""
+    """The convolutions of ResNet, norms before them (the first in the stem), and a norm at the end."""
     convs = 11_689_512 - 9_600
     # Two norms per block, the first with the channels of the input.
     norms = 2 * (64 * 4 + (64 + 128) + 128 * 2 + (128 + 256) + 256 * 2 + (256 + 512) + 512 * 2 + 512)

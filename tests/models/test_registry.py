@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from recycle_tf.errors import UserError
-from recycle_tf.models import create_model, efficientnet, list_models
+from recycle_tf.models import create_model, efficientnet, list_models, registry
 from recycle_tf.models.registry import find, override
 from tests.conftest import run_python
 
@@ -130,6 +130,9 @@ def test_logits_are_float32_and_finite_in_mixed_precision(arch, policy):
         ("googlenet", {"pool_padding": "same"}, ["`overrides`", "pool_padding=same", "symmetric", "ceil"]),
         ("densenet121", {"stem": "cifar10"}, ["`overrides`", "stem=cifar10", "cifar"]),
         ("resnet18", {"filters": -1}, ["resnet18", "224 px", "filters=-1"]),
+        ("resnet18", {"drop_path_rate": 1.0}, ["resnet18", "drop_path_rate=1"]),
+        ("densenet121", {"blocks_per_stage": ()}, ["densenet121", "blocks_per_stage=()"]),
+        ("efficientnet_b0", {"stages": ((1, 3, 1, 8, 1),)}, ["efficientnet_b0", "stages="]),
         ("alexnet", {"image_size": 32}, ["alexnet", "32 px", "227 px"]),
         ("vgg11", {"remat": True, "image_size": 32}, ["`remat`", "vgg11"]),
         ("resnet18", {"weights": "gone.keras", "image_size": 32}, ["`weights=gone.keras`"]),
@@ -186,3 +189,22 @@ def test_list_models_hides_the_models_for_tests():
         "resnet152_v1",
         "resnet110",
     ]
+
+
+@pytest.mark.parametrize(
+    ("arch", "overrides", "norms", "place"),
+    [
+        ("googlenet", {}, 0, "stage2_block1_concat"),
+        ("googlenet", {"batch_norm": True}, 2, "stage2_block1_concat"),
+        ("se_googlenet_bn", {"squeeze_excite": False}, 2, "stage2_block1_concat"),
+        ("se_googlenet_bn", {}, 2, "stage2_block1_se_excite"),
+    ],
+)
+def test_auxiliary_classifiers_are_built_as_the_network_is(arch, overrides, norms, place):
+    model = create_model(arch, 3, 64, **overrides)
+    training, weights = registry.training_model(model, 3, **overrides)
+    added = [layer for layer in training.layers if layer.name.startswith("auxiliary")]
+    assert len(weights) == 3
+    assert sum(isinstance(layer, keras.layers.BatchNormalization) for layer in added) == norms
+    pool = training.get_layer("auxiliary1_pool")
+    assert pool.input is model.get_layer(place).output

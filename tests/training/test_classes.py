@@ -10,6 +10,7 @@ import pytest
 import train
 from recycle_tf import runs
 from recycle_tf.config import TrainConfig, resolve
+from recycle_tf.data import sources, splits
 from recycle_tf.models import create_model
 from recycle_tf.training import classes, loop
 from tests.conftest import tiny_settings, write_photos
@@ -139,3 +140,19 @@ def test_a_new_class_of_a_run_that_continues_has_no_column_of_another(earlier, s
     np.testing.assert_array_equal([can, tube], [before["can"], before["tube"]])
     assert not any(np.allclose(box, column) for column in before.values())
     assert box[-1] == 0  # the bias
+
+
+def test_a_repetition_starts_where_the_repeated_run_did(earlier, start, tmp_path):
+    """That had been given another class: its network started from an earlier one's."""
+    photos = write_photos(tmp_path / "photos", classes=CHANGES["added"])
+    run = runs.Run(shutil.copytree(earlier.path, tmp_path / "run"))
+    record = json.loads(run.config_file.read_text())
+    source = sources.open_source(str(photos))
+    splits.write_manifest(run.manifest, source.manifest())
+    record |= {"labels": list(source.labels), "fingerprint": source.fingerprint}
+    record["config"] |= {"from_run": str(earlier.path), "dataset": str(photos)}
+    run.config_file.write_text(json.dumps(record))
+    model, config = start(run)
+    before = columns(earlier.load_model())
+    np.testing.assert_array_equal(columns(model)[1:], before)
+    assert classes.keep(model, config, CHANGES["added"]).path == earlier.path

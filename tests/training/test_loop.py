@@ -13,7 +13,7 @@ from recycle_tf.config import TrainConfig
 from recycle_tf.models import registry
 from recycle_tf.training import checkpoint, loop, losses, phases
 from recycle_tf.training.progress import Progress
-from tests.conftest import tiny_settings
+from tests.conftest import check_refused, run_main, tiny_settings, tiny_training
 
 
 def small():
@@ -144,3 +144,11 @@ def test_training_the_head_alone_takes_less_time():
         model.fit(data, steps_per_epoch=5, shuffle=False, verbose=0)
         seconds.append(time.process_time() - start)
     assert seconds[0] < 0.6 * seconds[1], seconds
+
+
+def test_a_network_for_grayscale_images(photos, tmp_path):
+    flags = [flag for flag in tiny_training(photos) if not flag.startswith(("--arch", "--overrides"))]
+    flags += ["--arch=lenet5", "--overrides=channels=1", f"--run_dir={tmp_path / 'run'}"]
+    result = run_main(train.main, *flags)
+    check_refused(result, "--overrides", "lenet5", "1 channel")
+    assert not (tmp_path / "run").exists()

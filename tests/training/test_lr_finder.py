@@ -6,11 +6,14 @@ import pytest
 import tensorflow as tf
 
 import train
+from recycle_tf.config import TrainConfig
+from recycle_tf.data import sources
 from recycle_tf.errors import UserError
 from recycle_tf.training import lr_finder
+from recycle_tf.training.batches import Batches
 from recycle_tf.training.optimizers import make_optimizer
 from recycle_tf.training.schedules import make_schedule
-from tests.conftest import run_main, tiny_training
+from tests.conftest import run_main, tiny_settings, tiny_training
 
 LEARNING_RATES = np.geomspace(1e-6, 10, 100)
 
@@ -50,3 +53,13 @@ def test_the_command_leaves_a_plot_and_no_run(photos, tmp_path, monkeypatch):
     assert str(tmp_path / "lr_finder.png") in result.stdout
     assert (tmp_path / "lr_finder.png").stat().st_size > 5000
     assert {path.name for path in tmp_path.iterdir()} == {"photos", "lr_finder.png"}
+
+
+def test_there_are_batches_for_all_rates(photos):
+    source = sources.open_source(str(photos))
+    numbers = {}
+    for finds in (True, False):
+        config = TrainConfig(**tiny_settings(photos), epochs="1", lr_finder=finds)
+        found = Batches(source, config, 32, tf.distribute.get_strategy())
+        numbers[finds] = sum(1 for _ in found.training_from(0))
+    assert numbers[True] >= lr_finder.STEPS > numbers[False] == found.steps_per_epoch

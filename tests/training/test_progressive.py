@@ -87,3 +87,10 @@ def test_invalid_sizes_are_rejected(sizes):
 def test_no_recomputation_with_growing_images():
     with pytest.raises(UserError, match=r"`progressive`.*`remat`"):
         TrainConfig(progressive="96", remat=True)
+
+
+def test_a_run_that_ends_within_an_epoch_ends_with_the_final_size(photos):
+    split = sources.open_source(photos).splits["train"]
+    build = pipeline.training_batches(split, 3, 48, 8, augment="basic", epochs=2, last_step=4, smaller=(40,))
+    sizes = [images.shape[1] for images, _ in build(0).as_numpy_iterator()]
+    assert sizes == [40] * 2 + [48] * 4

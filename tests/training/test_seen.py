@@ -163,6 +163,18 @@ def test_ancestors_count_too(earlier, tmp_path):
     assert not held_out(source) & hashes(earlier, "train")
 
 
+def test_the_runs_of_an_average_count_too(earlier, tmp_path):
+    other = write_photos(tmp_path / "other", count=8, seed=21)
+    mean = copied(earlier.path, tmp_path / "mean", dataset=str(other))
+    splits.write_manifest(mean.manifest, sources.open_source(str(other)).manifest())
+    record = json.loads(mean.config_file.read_text())
+    record["averaged"] = {str(tmp_path / "another"): 0.5, str(earlier.path): 0.5}
+    copied(mean.path, tmp_path / "another")
+    mean.config_file.write_text(json.dumps(record))
+    source = opened(mean, recipe="adapt", dataset=str(tmp_path / "photos"), seed=1)
+    assert not held_out(source) & hashes(earlier, "train")
+
+
 def test_a_new_class_is_split_in_a_grouped_run_too(earlier, tmp_path):
     run = copied(earlier.path, tmp_path / "grouped", split="grouped")
     grow(tmp_path / "photos", ("lid",), count=20)

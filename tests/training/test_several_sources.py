@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from recycle_tf.errors import UserError
 from recycle_tf.evaluation import datasets
 from recycle_tf.training import resume
 from recycle_tf.training.batches import Batches
+from recycle_tf.training.source_accuracy import SourceAccuracy
 from tests.conftest import run_main, tiny_settings, write_photos
 from tests.training.test_resume import as_flags
 
@@ -163,3 +165,33 @@ def test_a_network_that_continues_is_not_tested_on_what_it_has_seen(run, place):
         after = resume.open_source(config, None, tf.distribute.get_strategy()).splits
         seen = {one.removeprefix("photos/") for one in before["train"].ids if one.startswith("photos/")}
         assert not seen & {one.removeprefix("photos/") for one in after["test"].ids}
+
+
+def test_a_source_that_devices_cannot_share_is_not_measured(photos, tmp_path, caplog):
+    """Of three images, batches of two leave one for two devices."""
+    other = write_photos(tmp_path / "kitchen", count=4, seed=4)
+    source = sources.open_source(f"{photos}+{other}")
+    config = TrainConfig(dataset=f"{photos}+{other}", batch_size=8)
+    found = Batches(source, config, 32, types.SimpleNamespace(num_replicas_in_sync=2))
+    parts = source.splits["validation"].by_part()
+    assert [len(rows) for rows in parts.values()] == [6, 3]
+    assert found.validation_by_source["photos"] is not None
+    assert found.validation_by_source["kitchen"] is None
+    assert "val_accuracy_kitchen" in caplog.text
+    found.load()
+    callback, logs = SourceAccuracy(found.validation_by_source), {}
+    callback.set_model(types.SimpleNamespace(evaluate=lambda *_, **__: {"accuracy": 0.5}))
+    callback.on_epoch_end(0, logs)
+    assert list(logs) == ["val_accuracy_photos", "val_accuracy_kitchen"]
+    assert logs["val_accuracy_photos"] == 0.5
+    assert np.isnan(logs["val_accuracy_kitchen"])
+
+
+def test_the_recipe_for_another_place_takes_one_source(photos):
+    settings = {"weights": "model.keras", "dataset": str(photos), "batch_size": 8}
+    source, strategy = sources.open_source(str(photos)), types.SimpleNamespace(num_replicas_in_sync=1)
+    config = resolve({"recipe": "adapt", **settings})
+    assert config.source_weights == "even"
+    assert Batches(source, config, 32, strategy).steps_per_epoch > 0
+    with pytest.raises(UserError, match="`source_weights=even`: only for several"):
+        Batches(source, TrainConfig(source_weights="even", **settings), 32, strategy)
