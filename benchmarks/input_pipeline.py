@@ -106,14 +106,14 @@ def decoding(split):
     return dataset.prefetch(64)
 
 
-def working(split):
+def working(split, batch_size=cache.BATCH):
     """What fills the cache: decoded, upright, at working size."""
     side = round(pipeline.WORKING_SCALE * SIZE)
     dataset = tf.data.Dataset.range(len(split))
     dataset = dataset.map(
         lambda i: decode.decode_quickly(split.encoded(i), side), num_parallel_calls=AUTOTUNE
     )
-    return parallel.without_autotune(dataset.batch(cache.BATCH))
+    return parallel.without_autotune(dataset.batch(batch_size))
 
 
 def crop_and_resize(images):
@@ -230,7 +230,7 @@ def compare_large(folder, seconds, rounds):
     variants = {
         FOUR_LAYERS: from_directory(folder, four_layers()),
         DECODING: decoding(split),
-        "ours, filling the cache": working(split),
+        "ours, filling the cache": working(split, 8),
         "ours, trivial, no cache": ours(split, "trivial", "off", batch_size=8),
     }
     print("12 megapixels\n")
