@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from recycle_tf.api.run import Run
 from recycle_tf.commands import train as training
-from recycle_tf.config import TrainConfig
+from recycle_tf.config import resolve
 from recycle_tf.data import cache
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import datasets, shifts
@@ -80,9 +80,7 @@ def average(paths, run_dir, proportions=None, progress=iter):
     _check(runs, proportions)
     # The ranges of a network that was trained with integers are not those of the average.
     own = {"run_dir": str(run_dir), "from_run": None, "quantize": "none"}
-    if runs[0].config["recipe"] == "quantize":
-        own["recipe"] = TrainConfig.recipe
-    config = TrainConfig(**{**runs[0].config, **own})
+    config = resolve(own, earlier=runs[0].config)
     if from_user(run_dir, "run_dir").exists():
         raise UserError(f"`run_dir={run_dir}`: exists; choose another folder")
     model, *others = (run.load_model() for run in runs)

@@ -229,7 +229,8 @@ def earlier_splits(out):
         # What is damaged is named when the journal is read.
         with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
             entry = json.loads(line)
-            found |= {entry["image"]: entry["split"]} if entry["split"] in options.SPLITS else {}
+            if entry["split"] in options.SPLITS:
+                found[entry["image"]] = entry["split"]
     return found | {image: split for image, (_, split) in splits.stored(out).items()}
 
 
