@@ -6,7 +6,7 @@ ratio, flips, quarter turns, rotation, shear), one for the color (brightness, co
 cast), and a box to erase. Each is applied once. The same draws therefore give the same images, in any order
 and on any number of threads.
 
-XLA compiles the two loops over pixels. They take half the time of `tf.image.crop_and_resize`, which can
+XLA compiles the loops over pixels. They take half the time of `tf.image.crop_and_resize`, which can
 neither rotate nor shear, followed by an `einsum`.
 """
 
@@ -236,7 +236,6 @@ def gray(images):
 # ---- loops over pixels
 
 
-@tf.function(jit_compile=True, autograph=False)
 def resample(images, geometry, size):
     """Samples `images` bilinearly where `geometry` points. Outside, the border pixels continue.
 
@@ -248,19 +247,41 @@ def resample(images, geometry, size):
     Returns:
         float32 `[batch, size, size, channels]`.
     """
-    batch, height, width, _ = images.shape
+    return _interpolate(images, *_neighbors(geometry, images.shape[1], images.shape[2], size))
+
+
+def points(geometry, size):
+    """Where the pixels of a result lie in the image, -0.5..0.5: y and x, each `[batch, size, size]`."""
     place = (tf.range(size, dtype=tf.float32) + 0.5) / size - 0.5
     coefficients = geometry[:, :, None, None, :]
+    at = coefficients[..., 0] * place[:, None] + coefficients[..., 1] * place + coefficients[..., 2]
+    return at[:, 0], at[:, 1]
 
-    def source(axis, sides):
-        at = coefficients[:, axis, ..., 0] * place[:, None] + coefficients[:, axis, ..., 1] * place
-        at = tf.clip_by_value((at + coefficients[:, axis, ..., 2] + 0.5) * sides - 0.5, 0.0, sides - 1.0)
+
+# Compiled apart from the interpolation, where XLA would compute each place once per neighbor and channel.
+@tf.function(jit_compile=True, autograph=False)
+def _neighbors(geometry, height, width, size):
+    """The upper left of the four pixels around each point, counted over the batch, and the weights.
+
+    Returns:
+        int32 and two float32 `[batch, size, size]`: the pixel, and the weights of the lower and right ones.
+    """
+
+    def source(at, sides):
+        at = tf.clip_by_value((at + 0.5) * sides - 0.5, 0.0, sides - 1.0)
         low = tf.minimum(tf.floor(at), max(sides - 2.0, 0.0))
-        return tf.cast(low, tf.int32), (at - low)[..., None]
+        return tf.cast(low, tf.int32), at - low
 
-    (top, down), (left, right) = source(0, height), source(1, width)
-    flat = tf.reshape(images, (-1, images.shape[-1]))
-    first = (tf.range(batch)[:, None, None] * height + top) * width + left
+    y, x = points(geometry, size)
+    (top, down), (left, right) = source(y, height), source(x, width)
+    return (tf.range(geometry.shape[0])[:, None, None] * height + top) * width + left, down, right
+
+
+@tf.function(jit_compile=True, autograph=False)
+def _interpolate(images, first, down, right):
+    """The pixels of `_neighbors`, weighted: float32 `[batch, size, size, channels]`."""
+    width, channels = images.shape[2:]
+    flat, down, right = tf.reshape(images, (-1, channels)), down[..., None], right[..., None]
 
     def row(start):
         pixels = [tf.cast(tf.gather(flat, start + step), tf.float32) for step in (0, 1)]
