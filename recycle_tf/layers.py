@@ -1,13 +1,14 @@
 """Building blocks shared by all models: convolutions, normalization, heads, and custom layers.
 
-The functions take and return symbolic tensors `[batch, height, width, channels]`. Three rules apply
-everywhere and make the parameter counts equal the published ones:
+The functions take and return symbolic tensors `[batch, height, width, channels]`. Three rules apply where a
+family says nothing else:
 
-* A convolution followed by batch normalization has no bias.
+* A convolution followed by batch normalization has no bias (VGG's have one).
 * Strided convolutions and pooling layers pad symmetrically (`padding="symmetric"`), as the original Caffe and
   Torch networks do, unless a family asks for TensorFlow's `"same"`, which pads more at the bottom and right.
-* Kernels are initialized from He's normal distribution over the fan-out (arXiv 1502.01852, equation 14). This
-  is also correct for depthwise kernels, whose fan-in Keras overestimates by a factor of their channels.
+* Kernels of convolutions are initialized from He's normal distribution over the fan-out (arXiv 1502.01852,
+  equation 14). This is also correct for depthwise kernels, whose fan-in Keras overestimates by a factor of
+  their channels. Classifiers and gates have Keras' default, and offsets start at zero.
 """
 
 import keras

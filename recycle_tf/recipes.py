@@ -79,7 +79,8 @@ def paper(published, batch_size):
     settings = dataclasses.asdict(published)
     # Goyal et al., Accurate, Large Minibatch SGD, arXiv 1706.02677, section 2.1.
     settings["learning_rate"] *= batch_size / settings.pop("batch_size")
-    # Published weight decay is part of the gradient, which momentum accumulates; Keras applies it once.
+    # Published weight decay is part of the gradient, which momentum accumulates; Keras applies it once. For
+    # EfficientNet's RMSProp, which also divides the gradient by its size, this is an approximation.
     settings["weight_decay"] /= 1 - MOMENTUM
     # Milestones are fractions of the training; `epochs` stays the run's own.
     return settings

@@ -19,10 +19,12 @@ def main(argv):
     flags.DEFINE_bool("layers", False, "print a table of the stages of each architecture", flag_values=values)
     patterns = cli.parse(argv, values, __doc__) or ["*"]
     cli.import_tensorflow()
-    archs = [arch for pattern in patterns for arch in recycle_tf.list_models(pattern)]
-    if not archs:
-        similar = did_you_mean(patterns[0], recycle_tf.list_models())
-        raise UserError(f"{patterns[0]}: no architecture of that name, {similar}")
+    found = {pattern: recycle_tf.list_models(pattern) for pattern in patterns}
+    for pattern in patterns:
+        if not found[pattern]:
+            similar = did_you_mean(pattern, recycle_tf.list_models())
+            raise UserError(f"{pattern}: no architecture of that name, {similar}")
+    archs = [arch for pattern in patterns for arch in found[pattern]]
     _print_stages(archs) if values.layers else _print_costs(archs)
 
 

@@ -16,6 +16,7 @@ Deviations from the paper:
 import dataclasses
 import math
 
+from recycle_tf.errors import UserError
 from recycle_tf.layers import (
     add_residual,
     conv_norm_act,
@@ -26,7 +27,7 @@ from recycle_tf.layers import (
     norm_act,
     squeeze_excite,
 )
-from recycle_tf.models.registry import Paper, Recipe, register
+from recycle_tf.models.registry import Paper, Recipe, check_positive, register
 
 PAPER = Paper(
     "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", 2019, "arXiv 1905.11946"
@@ -46,6 +47,9 @@ RECIPE = Recipe(
 )
 ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
 """Factors on depth, width and resolution per unit of phi; alpha * beta^2 * gamma^2 is about 2."""
+
+MAX_PHI = 10
+B0_SCALE = {"depth": 1.0, "width": 1.0, "image_size": 224}
 
 NORM_EPSILON = 1e-3
 
@@ -109,8 +113,16 @@ class EfficientNet:
     def __post_init__(self):
         """Applies `phi`."""
         if self.phi:
-            for name, value in compound_scaling(self.phi).items():
+            scaled = compound_scaling(self.phi)
+            own = {name: getattr(self, name) for name in scaled}
+            if own not in (scaled, B0_SCALE):
+                raise UserError(
+                    f"`overrides`: phi={self.phi} scales efficientnet_b0 or efficientnet_lite0; leave out phi, "
+                    f"or the others ({own})"
+                )
+            for name, value in scaled.items():
                 object.__setattr__(self, name, value)
+        check_positive(self, "width", "depth")
 
 
 ROWS = {
@@ -147,6 +159,8 @@ def compound_scaling(phi):
         `{"depth": alpha^phi, "width": beta^phi, "image_size": 224 gamma^phi}`, for
         `create_model("efficientnet_b0", num_classes, **compound_scaling(1.5))`.
     """
+    if not abs(phi) <= MAX_PHI:
+        raise UserError(f"`overrides`: phi={phi}: expected -{MAX_PHI} to {MAX_PHI}")
     return {"depth": ALPHA**phi, "width": BETA**phi, "image_size": round(224 * GAMMA**phi)}
 
 

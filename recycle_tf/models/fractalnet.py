@@ -18,7 +18,7 @@ import keras
 from keras import layers
 
 from recycle_tf.layers import conv_norm_act, head, image_input, max_pool
-from recycle_tf.models.registry import Paper, Recipe, register
+from recycle_tf.models.registry import Paper, Recipe, check_positive, register
 
 PAPER = Paper("FractalNet: Ultra-Deep Neural Networks without Residuals", 2016, "arXiv 1605.07648")
 # Section 4: the learning rate is divided by 10 whenever the number of remaining epochs has halved.
@@ -43,6 +43,10 @@ class FractalNet:
     drop_rate: float = 0.4
     image_size: int = 32
 
+    def __post_init__(self):
+        """Validates the counts."""
+        check_positive(self, "columns", "filters")
+
 
 ROWS = {
     "fractalnet20": FractalNet(3),
@@ -56,12 +60,15 @@ class Join(layers.Layer):
     """Mean of the inputs; in training, of those that drop-path has not dropped.
 
     Args:
-        rate: probability of dropping an input in training. If all inputs are dropped, all are used.
+        rate: probability of dropping an input in training, 0 <= rate < 1. If all inputs are dropped, all are
+            used.
         seed: seed of the random generator.
     """
 
     def __init__(self, rate, seed=None, **kwargs):
         super().__init__(**kwargs)
+        if not 0 <= rate < 1:
+            raise ValueError(f"drop_path_rate={rate}: expected 0 <= rate < 1")
         self.rate = rate
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)

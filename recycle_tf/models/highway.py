@@ -13,7 +13,7 @@ import keras
 from keras import layers
 
 from recycle_tf.layers import conv_act, head, image_input
-from recycle_tf.models.registry import Paper, Recipe, register
+from recycle_tf.models.registry import Paper, Recipe, check_positive, register
 
 PAPER = Paper("Training Very Deep Networks", 2015, "arXiv 1507.06228")
 # Section 3: momentum, and a learning rate that follows a fixed schedule. The paper does not give the values;
@@ -36,6 +36,10 @@ class Highway:
     filters: int = 16
     gate_bias: float = -2.0
     image_size: int = 32
+
+    def __post_init__(self):
+        """Validates the counts."""
+        check_positive(self, "layers_per_stage", "filters")
 
 
 ROWS = {

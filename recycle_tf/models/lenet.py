@@ -21,7 +21,7 @@ from recycle_tf.layers import (
     dense_head,
     image_input,
 )
-from recycle_tf.models.registry import Paper, Recipe, register
+from recycle_tf.models.registry import Paper, Recipe, check_choices, register
 
 PAPER = Paper(
     "Gradient-Based Learning Applied to Document Recognition", 1998, "Proceedings of the IEEE 86(11)"
@@ -44,6 +44,10 @@ class LeNet:
 
     channels: int = 3
     image_size: int = 32
+
+    def __post_init__(self):
+        """Validates `channels`."""
+        check_choices(self, {"channels": (1, 3)})
 
 
 def build(config, num_classes, image_size):

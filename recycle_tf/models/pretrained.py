@@ -196,12 +196,12 @@ def _download_from_keras(source):
     try:
         return getattr(keras.applications, source.builder)(weights="imagenet", classifier_activation=None)
     except Exception as error:
-        # keras.utils.get_file raises a plain Exception if it cannot reach the host.
-        if not str(error).startswith("URL fetch failure"):
-            raise
+        # keras.utils.get_file raises a plain Exception if it cannot reach the host, and lets those of an
+        # interrupted transfer pass.
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(
             f"`weights=imagenet`: {source.builder} could not be downloaded; put its file into "
-            f"~/.keras/models, or pass `weights=FILE`"
+            f"~/.keras/models, or pass `weights=FILE` ({reason})"
         ) from error
 
 

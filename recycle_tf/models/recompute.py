@@ -71,22 +71,35 @@ def _split_into_blocks(model):
     return run
 
 
+def block_of(name):
+    """`stageN_blockM` of a layer's name, also of a part such as `stage1_block1a_…`; None in no block."""
+    match = re.match(r"(stage\d+_block\d+)[a-z]*_", name)
+    return match and match[1]
+
+
 def _by_block(model):
     """Yields (operation, `stageN_blockM` or None) in the order of execution."""
     blocks = {id(model.input): None}
     for operation in model.operations:
         if isinstance(operation, keras.layers.InputLayer):
             continue
-        match = re.match(r"stage\d+_block\d+(?=_)", operation.name)
         # Operations that are not layers have generated names: they belong to the block of their input.
         inherited = [blocks[id(t)] for t in keras.tree.flatten(operation.input)]
-        block = match[0] if match else None if isinstance(operation, keras.Layer) else inherited[-1]
+        block = block_of(operation.name)
+        if not block and not isinstance(operation, keras.Layer):
+            block = inherited[-1]
         blocks[id(operation.output)] = block
         yield operation, block
 
 
 def _recompute(block):
     """Returns the model `block` as a function that saves only its inputs for the gradient."""
+    statistics = [
+        (layer.moving_mean, layer.moving_variance)
+        for layer in block.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    changing = {id(variable) for variable in itertools.chain(*statistics)}
 
     def call(inputs, training):
         weights = [variable.value for variable in block.trainable_variables]
@@ -100,7 +113,9 @@ def _recompute(block):
 
         outputs, new_state = _CHECKPOINT[keras.backend.backend()](pure)(*inputs, *weights)
         for variable, value in zip(block.non_trainable_variables, new_state, strict=True):
-            variable.assign(value)
+            # Frozen kernels stay: in mixed precision they were read as rounded values.
+            if id(variable) in changing or "int" in variable.dtype:
+                variable.assign(value)
         return outputs
 
     return call

@@ -234,6 +234,22 @@ def override(arch, config, overrides):
     return dataclasses.replace(config, **overrides)
 
 
+def check_positive(config, *names):
+    """Validates the fields of a configuration that count or scale something.
+
+    Args:
+        config: an instance of a family's dataclass.
+        *names: of fields that hold a number, or a tuple of numbers with at least one.
+
+    Raises:
+        UserError: a value that is not above 0.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not min(value if isinstance(value, tuple) else (value,), default=0) > 0:
+            raise UserError(f"`overrides`: {name}={value} is not valid; it must be above 0")
+
+
 def check_choices(config, choices):
     """Validates the fields of a configuration that have a fixed set of values.
 

@@ -10,7 +10,7 @@ Deviations from the papers:
 
 * The stride of a bottleneck is in its 3x3 convolution, not in its first 1x1 (which would discard three
   quarters of its input), except in the `_v1` rows, which follow the authors' released networks. The number
-  of parameters is the same, that of multiply-adds 6 % higher.
+  of parameters is the same, that of multiply-adds 2 to 6 % higher.
 * ImageNet rows use projections where the shape changes (option B), as the authors' released networks do.
   CIFAR rows pad with zero channels (option A), as the paper says.
 * The deformable networks classify; in their papers, they are the backbones of detectors. Offsets learn at
@@ -37,7 +37,7 @@ from recycle_tf.layers import (
     norm_act,
     squeeze_excite,
 )
-from recycle_tf.models.registry import Paper, Recipe, check_choices, register
+from recycle_tf.models.registry import Paper, Recipe, check_choices, check_positive, register
 
 SE_REDUCTION = 16
 FIRST_BLOCK = "stage1_block1"
@@ -90,6 +90,7 @@ class ResNet:
     def __post_init__(self):
         """Validates fields that have a fixed set of values, or that depend on each other."""
         check_choices(self, CHOICES)
+        check_positive(self, "blocks_per_stage", "filters")
         if (self.conv == "plain") != (self.deformed_stages == ()):
             raise UserError(
                 f"`overrides`: conv={self.conv} with deformed_stages={self.deformed_stages}; set both or "
@@ -97,6 +98,15 @@ class ResNet:
             )
         if self.deformed_stages and self.block != "bottleneck":
             raise UserError(f"`overrides`: conv={self.conv} needs block=bottleneck, not block={self.block}")
+        stages = range(1, len(self.blocks_per_stage) + 1)
+        if not set(self.deformed_stages) <= set(stages):
+            raise UserError(
+                f"`overrides`: deformed_stages={self.deformed_stages}: the stages are 1 to {len(stages)}"
+            )
+        if self.stride_first and self.block != "bottleneck":
+            raise UserError(f"`overrides`: stride_first needs block=bottleneck, not block={self.block}")
+        if self.drop_path_rate and self.shortcut == "none":
+            raise UserError("`overrides`: drop_path_rate needs a shortcut, not shortcut=none")
 
 
 TABLE_1 = {
@@ -204,7 +214,7 @@ def residual_block(x, config, filters, strides, deformed, drop_path_rate, name):
     if config.attention == "squeeze_excite":
         branch = squeeze_excite(branch, max(1, branch.shape[-1] // SE_REDUCTION), name=f"{name}_se")
     if config.shortcut == "none":
-        return act(branch, name=name)
+        return branch if config.preact else act(branch, name=name)
     # With `preact`, a shortcut that changes the shape starts after the first norm and ReLU.
     changes = strides != 1 or block_input.shape[-1] != branch.shape[-1]
     side = shortcut(x if changes else block_input, config, branch.shape[-1], strides, name)

@@ -6,6 +6,7 @@ import math
 import keras
 
 from recycle_tf.layers import DeformableConv2D
+from recycle_tf.models.recompute import block_of
 from recycle_tf.models.registry import Paper, create_model, find
 
 
@@ -109,9 +110,9 @@ def stages(arch, num_classes=1000):
 
 
 def _stage(name, layers):
-    blocks = list(dict.fromkeys(layer.name.split("_")[1] for layer in layers if "_block" in layer.name))
+    blocks = list(dict.fromkeys(filter(None, (block_of(layer.name) for layer in layers))))
     # The last block, which has stride 1 and no projection, as in the tables of papers.
-    shown = [layer for layer in layers if not blocks or f"_{blocks[-1]}_" in f"{layer.name}_"]
+    shown = [layer for layer in layers if not blocks or block_of(layer.name) == blocks[-1]]
     return Stage(
         name=name,
         output_shape=tuple(layers[-1].output.shape[1:]),

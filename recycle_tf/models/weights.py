@@ -75,6 +75,8 @@ def _load(model, path):
 
 
 def _copy_model(model, theirs, path):
+    if theirs.name != model.name:
+        raise UserError(f"`weights={path}`: its architecture is {theirs.name}, not {model.name}")
     loaded = pretrained.copy(model, tensors.from_model(theirs), pretrained.OURS, path)
     # The weights depend on the normalization they were trained with.
     ours, preprocess = model.get_layer("preprocess"), theirs.get_layer("preprocess")

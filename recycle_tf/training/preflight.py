@@ -2,7 +2,6 @@
 
 import collections
 import math
-import re
 import time
 
 import keras
@@ -10,6 +9,7 @@ import psutil
 import tensorflow as tf
 
 from recycle_tf.data.parallel import without_autotune
+from recycle_tf.models import recompute
 
 STEPS, SECONDS = 20, 2.0
 """How long a speed is measured: this number of steps, or as many as start within this time."""
@@ -91,9 +91,9 @@ def activation_bytes(model, remat=False):
     """
     blocks = collections.defaultdict(list)
     for operation in model.operations:
-        block = re.match(r"stage\d+_block\d+", operation.name) if remat else None
+        block = recompute.block_of(operation.name) if remat else None
         if not isinstance(operation, FREED):
-            blocks[block and block[0]].append(_bytes(keras.tree.flatten(operation.output)))
+            blocks[block].append(_bytes(keras.tree.flatten(operation.output)))
     always = sum(blocks.pop(None))
     # A recomputed block holds its output, and one block at a time everything.
     return always + sum(sizes[-1] for sizes in blocks.values()) + max(map(sum, blocks.values()), default=0)

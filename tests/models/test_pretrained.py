@@ -238,9 +238,16 @@ def test_an_architecture_without_published_weights_lists_those_that_have_them():
         create_model("densenet264", 6, weights="imagenet")
 
 
-def test_no_network(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        Exception("URL fetch failure on https://example.org: None -- unreachable"),
+        ConnectionResetError(104, "Connection reset by peer"),
+    ],
+)
+def test_no_network(monkeypatch, error):
     def fail(*args, **kwargs):
-        raise Exception("URL fetch failure on https://example.org: None -- unreachable")
+        raise error
 
     monkeypatch.setattr(keras.applications, "VGG16", fail)
     with pytest.raises(UserError, match=r"`weights=imagenet`: VGG16 .*~/\.keras/models"):

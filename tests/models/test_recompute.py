@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from recycle_tf.errors import UserError
-from recycle_tf.models import create_model, list_models, registry
+from recycle_tf.models import create_model, list_models, recompute, registry, summary
 from recycle_tf.models.recompute import RecomputedModel
 
 WITH_BLOCKS = [
@@ -81,6 +81,34 @@ def test_training_model_recomputes_and_shares_its_variables():
     assert not isinstance(model, RecomputedModel)
     assert weights == [1.0]
     assert all(a is b for a, b in zip(recomputing.variables, model.variables, strict=True))
+
+
+def test_frozen_kernels_stay_in_mixed_precision():
+    """They are read as bfloat16 inside of the network."""
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = create_model("test_resnet", 3)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    recomputing, _ = registry.training_model(model, 3, RecomputedModel)
+    conv = model.get_layer("stage1_block1_conv1")
+    conv.trainable = False
+    before = np.array(conv.kernel.value)
+    statistics = model.get_layer("stage1_block1_conv1_norm").moving_mean
+    first = np.array(statistics.value)
+    recomputing(np.full((2, *model.input_shape[1:]), 100, np.float32), training=True)
+    np.testing.assert_array_equal(conv.kernel.value, before)
+    assert (np.array(statistics.value) != first).any()
+
+
+def test_letters_in_the_names_of_blocks():
+    """The copies inside a fractal block are `stage1_block1a_…`, `stage1_block1ab_…`."""
+    assert recompute.block_of("stage1_block1ab_column2_conv") == "stage1_block1"
+    assert recompute.block_of("stage1_block11_conv1") == "stage1_block11"
+    assert recompute.block_of("stage1_pool") is None
+    assert [stage.blocks for stage in summary.stages("test_fractalnet") if stage.name != "head"][1:] == [
+        1
+    ] * 3
 
 
 def test_a_network_without_blocks():

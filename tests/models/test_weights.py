@@ -71,11 +71,18 @@ def test_files_that_cannot_be_loaded(tmp_path, name, content, named):
     assert named in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["m.keras", "m.weights.h5"])
-def test_another_architecture_names_the_first_layer(tmp_path, name):
-    save(create_model("test_resnet", 4), tmp_path / name)
+def test_another_architecture_names_the_first_layer(tmp_path):
+    save(create_model("test_resnet", 4), tmp_path / "m.weights.h5")
     with pytest.raises(UserError, match="stem_conv has shapes .* stem_conv of test_vgg"):
-        create_model("test_vgg", 4, weights=tmp_path / name)
+        create_model("test_vgg", 4, weights=tmp_path / "m.weights.h5")
+
+
+def test_another_architecture_with_the_same_shapes(tmp_path):
+    """ResNet-50 in its two versions differs only in the place of a stride."""
+    shallow = {"filters": 4, "blocks_per_stage": (1, 1)}
+    create_model("resnet50", 4, 32, **shallow).save(tmp_path / "m.keras")
+    with pytest.raises(UserError, match="resnet50, not resnet50_v1"):
+        create_model("resnet50_v1", 4, 32, weights=tmp_path / "m.keras", **shallow)
 
 
 @pytest.mark.parametrize("name", ["m.keras", "m.weights.h5"])
