@@ -38,7 +38,7 @@ def main(argv):
     except OSError as error:
         reason = error.strerror or error
         raise UserError(
-            f"{error.filename or settings.run}: cannot be written or read ({reason}); nothing was changed; "
+            f"{error.filename or settings.run}: cannot be written or read ({reason}); no file was changed; "
             "correct that and rerun the command"
         ) from error
 

@@ -56,8 +56,14 @@ CALIBRATED = """The logits are divided by a temperature of {temperature:.3f}, fo
 of the validation split. There, log loss went from {log_loss_before:.3f} to {log_loss_after:.3f}, and expected
 calibration error from {calibration_error_before:.3f} to {calibration_error_after:.3f}.
 
-Below a probability of {threshold:.3f} an app should say "not sure". Of the validation images,
+{unsure}"""
+
+UNSURE = """Below a probability of {threshold:.3f} an app should say "not sure". Of the validation images,
 {share_above_threshold:.0%} are at or above it{right}."""
+
+NEVER_SURE = (
+    """At no probability were 95 % of the answers right: an app should say "not sure" with every one."""
+)
 
 STRANGERS = """The probabilities of an image sum to 1 minus the probability that it is unlike the training
 images: a cat, a wall, or waste that looks like nothing the model has learned. From {threshold:g} on, an app
@@ -173,6 +179,6 @@ def _calibration(spec):
         return NOT_CALIBRATED
     accuracy = spec["calibration"]["accuracy_above_threshold"]
     right = "" if accuracy is None else f"; {accuracy:.1%} of these are classified correctly"
-    return CALIBRATED.format(
-        temperature=spec["temperature"], threshold=spec["threshold"], right=right, **spec["calibration"]
-    )
+    values = {"temperature": spec["temperature"], "threshold": spec["threshold"], **spec["calibration"]}
+    unsure = UNSURE.format(right=right, **values) if spec["threshold"] <= 1 else NEVER_SURE
+    return CALIBRATED.format(unsure=unsure, **values)

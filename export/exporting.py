@@ -93,9 +93,9 @@ def export(settings):
         `{format: path}` of the files that were written and not rejected.
 
     Raises:
-        UserError: something is missing or invalid, and nothing was changed; or a file failed its gates, or no
+        UserError: something is missing or invalid, and no file was changed; or a file failed its gates, or no
             file is within the limits, which is reported after everything was written.
-        OSError: something cannot be written; nothing was changed.
+        OSError: something cannot be written; no file was changed, but the run may have been calibrated.
     """
     run = runs.open_run(settings.run)
     with staging.locked(run):
@@ -303,8 +303,14 @@ def select_on_validation(model, inputs, target, artifact, judge):
     """
     verdict = judge(artifact)
     if verdict.failure and target.selective:
-        images = inputs["representative_images"]
-        return selective_quantization.rescue(model, images, artifact, verdict, judge)
+        original = artifact.path.read_bytes()
+        try:
+            images = inputs["representative_images"]
+            return selective_quantization.rescue(model, images, artifact, verdict, judge)
+        except UserError as error:
+            # The first file remains, and with it all other formats.
+            artifact.path.write_bytes(original)
+            print(f"{target.name:16} no layers kept in float: {error}")
     return artifact, verdict
 
 
@@ -352,7 +358,17 @@ def write_golden(folder, exported, model, test, spec, earlier):
         for artifact in (result.artifact for result in exported):
             predict = FORMATS[artifact.format].load_module().load(artifact.path)
             drawn[artifact.format] = predict(image)[0]
-        golden.write(folder / "golden", test.split, spec, answers, drawn, earlier)
+        golden.write(folder / "golden", test.split, spec, answers, drawn, earlier, file_of_apps(exported))
+
+
+def file_of_apps(exported):
+    """The file that the tests of golden/README.md use: `(format, name)`; int8 if it was not rejected."""
+    files = {
+        result.artifact.format: result.artifact.path.name
+        for result in exported
+        if FORMATS[result.artifact.format].timed and not (result.verdict and result.verdict.failure)
+    }
+    return next(iter(files.items())) if files and "tflite_int8" not in files else golden.INT8
 
 
 def write_flips(folder, exported, test, spec):
@@ -377,8 +393,10 @@ def make_rows(exported, folder, test):
             for artifact in timed
             for threads in (1, 2)
         }
+        # A call computes a whole batch.
+        images = {artifact.format: artifacts.batch_dimension(artifact.spec) or 1 for artifact in timed}
         for (name, threads), milliseconds in latency.time_alternately(calls).items():
-            times.setdefault(name, {})[f"threads_{threads}"] = milliseconds
+            times.setdefault(name, {})[f"threads_{threads}"] = milliseconds / images[name]
     return [
         record.make_row(
             result,

@@ -15,6 +15,9 @@ MAX_IMAGES = 10
 DRAWN = "drawn.png"
 """A drawn texture, which is no photograph of waste: an app says that it is unlike the training images."""
 
+INT8 = ("tflite_int8", "model_int8.tflite")
+"""Format and file that the page tests."""
+
 PAGE = pathlib.Path(__file__).parent / "golden_page.md"
 RESIZE = {
     "stretch": ("stretched to that size", ""),
@@ -62,7 +65,7 @@ def read(folder):
         raise UserError(f"{path}: damaged, cannot be read; delete {folder} and rerun the command") from error
 
 
-def write(folder, split, spec, answers, drawn, earlier):
+def write(folder, split, spec, answers, drawn, earlier, tested=INT8):
     """Writes the original image files, `expected.json`, and `README.md`, which explains their use.
 
     Args:
@@ -72,6 +75,7 @@ def write(folder, split, spec, answers, drawn, earlier):
         answers: `{format: probabilities [len(split), num_classes]}`.
         drawn: `{format: probabilities [num_classes]}` of the image of `draw`.
         earlier: as returned by `read`: probabilities of formats that are not exported this time.
+        tested: `(format, file name)` that the tests on the page use.
     """
     folder.mkdir()
     expected, size = [], spec["image_size"]
@@ -96,5 +100,6 @@ def write(folder, split, spec, answers, drawn, earlier):
     (folder / "expected.json").write_text(text, encoding="utf-8")
     resize, first = RESIZE[spec["resize"]]
     page = string.Template(PAGE.read_text(encoding="utf-8"))
-    text = page.substitute(size=size, resize=resize, first=first)
+    tested = {"format": tested[0], "file": tested[1], "name": pathlib.PurePath(tested[1]).stem}
+    text = page.substitute(size=size, resize=resize, first=first, **tested)
     (folder / "README.md").write_text(text, encoding="utf-8")

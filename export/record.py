@@ -34,7 +34,7 @@ def read(folder):
 
 
 def network_of(run, spec):
-    """Identifies what is exported: a hash of the network's file, and the temperature of its logits.
+    """Identifies what is exported: a hash of the network's file, its temperature, and what is unlike it.
 
     Args:
         run: a `runs.Run`.
@@ -42,6 +42,10 @@ def network_of(run, spec):
     """
     digest = hashlib.sha256(run.model_file.read_bytes())
     digest.update(repr(spec["temperature"]).encode())
+    if "unlike" in spec:
+        digest.update(repr(spec["unlike"]).encode())
+        if run.components_file.is_file():
+            digest.update(run.components_file.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -322,7 +322,7 @@ class TrainConfig:
             if name not in fields:
                 raise UserError(f"{name}: no such setting, {did_you_mean(name, fields)}")
         for name, value in {**fields, **_recipe_settings(given), **given}.items():
-            object.__setattr__(self, name, _plain(value))
+            object.__setattr__(self, name, _plain(value, _kinds(name)))
         self._validate()
 
     @property
@@ -341,6 +341,9 @@ class TrainConfig:
             raise UserError(
                 f"`backgrounds={self.backgrounds}`: only for `augment=wild`, not `augment={self.augment}`"
             )
+        if self.data_service and self.augment == "wild":
+            # The masks are computed by Python, which workers of a service do not have.
+            raise UserError("`data_service`: not available with `augment=wild`; remove one of them")
         if self.progressive and self.remat:
             raise UserError("`progressive`: not available with `remat`; remove one of them")
         self.decay_fractions()
@@ -528,10 +531,12 @@ def _recipe_settings(given, published=None):
     return {**RECIPES[recipe], "recipe": recipe} if quantized else RECIPES[recipe]
 
 
-def _plain(value):
-    """Paths as text, and numbers of NumPy as Python's, so that a setting can be stored as JSON."""
+def _plain(value, types):
+    """Paths as text, numbers of NumPy as Python's, and 0 as 0.0, so that a setting is stored in one way."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if float in types and type(value) is int:
+        return float(value)
     kinds = {numbers.Integral: int, numbers.Real: float}
     for kind, made in kinds.items():
         if isinstance(value, kind) and not isinstance(value, bool | int | float):

@@ -13,11 +13,16 @@ async function open() {
   /** Maps RGB pixels (Uint8Array) to probabilities (Float32Array). */
   async function predict(pixels) {
     const input = new Tensor(pixels, shape);
-    const [output] = await model.run(input);
-    const probabilities = (await output.data()).slice();
-    input.delete();
-    output.delete();
-    return probabilities;
+    try {
+      const [output] = await model.run(input);
+      try {
+        return (await output.data()).slice();
+      } finally {
+        output.delete();
+      }
+    } finally {
+      input.delete();
+    }
   }
 
   // The first call is slower: it prepares what the others use.

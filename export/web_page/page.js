@@ -11,12 +11,12 @@ import {TEXTS} from "./texts.js";
 const find = (id) => document.getElementById(id);
 const [photo, video] = [find("photo"), find("video")];
 /** State of the page; every change goes through `show`. */
-const shown = {language: navigator.language.startsWith("ko") ? "ko" : "en", state: "loading", unsure: 0};
+const shown = {language: navigator.language.startsWith("ko") ? "ko" : "en", state: "loading", unsure: 0, starting: false};
 let requests = 0;
 
 function show(changes) {
   Object.assign(shown, changes);
-  const {state, language, spec} = shown;
+  const {state, language, spec, starting} = shown;
   document.body.dataset.state = state;
   document.documentElement.lang = language;
   document.title = text("title");
@@ -29,7 +29,7 @@ function show(changes) {
   video.hidden = state !== "live";
   find("camera").hidden = find("choose").hidden = state === "live";
   find("shutter").hidden = find("stop").hidden = state !== "live";
-  find("camera").disabled = find("choose").disabled = !spec || state === "computing";
+  find("camera").disabled = find("choose").disabled = !spec || starting || state === "computing";
   find("answer").replaceChildren(...(state === "answered" ? answer() : [element("p", "notice", text(notice()))]));
   find("likelihoods").hidden = find("speed").hidden = state !== "answered";
   if (state === "answered") {
@@ -228,9 +228,8 @@ function classifyFile(file) {
 async function startCamera() {
   // Browsers allow a live camera only over https or on localhost; otherwise the camera app is opened.
   if (!navigator.mediaDevices) return find("snapshot").click();
-  // Two clicks before permission is given would open two cameras, of which one is never stopped.
-  const camera = find("camera");
-  camera.disabled = true;
+  // Until permission is given, nothing else may begin: of two cameras one would never be stopped.
+  show({starting: true});
   try {
     video.srcObject = await navigator.mediaDevices.getUserMedia({
       video: {facingMode: "environment", width: {ideal: 1280}, height: {ideal: 1280}},
@@ -238,11 +237,9 @@ async function startCamera() {
     await video.play();
   } catch {
     if (video.srcObject) stopCamera();
-    return show({state: "noCamera"});
-  } finally {
-    camera.disabled = false;
+    return show({state: "noCamera", starting: false});
   }
-  show({state: "live"});
+  show({state: "live", starting: false});
   find("shutter").focus();
 }
 
@@ -286,7 +283,7 @@ for (const button of document.querySelectorAll(".languages button")) {
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", (event) => {
   event.preventDefault();
-  if (shown.spec && shown.state !== "live") classifyFile(event.dataTransfer.files[0]);
+  if (shown.spec && !shown.starting && shown.state !== "live") classifyFile(event.dataTransfer.files[0]);
 });
 
 show({});

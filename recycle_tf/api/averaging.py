@@ -11,6 +11,7 @@ by the report of the average.
 
 import contextlib
 import dataclasses
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -61,7 +62,7 @@ def average(paths, run_dir, proportions=None, progress=iter):
 
     Args:
         paths: two or more runs, or their folders, of one architecture on one dataset.
-        run_dir: folder of the new run; it must not exist.
+        run_dir: folder of the new run; it must not exist, unless it is that of an interrupted average.
         proportions: of each run, positive; None to choose them on the validation split and shifted copies.
         progress: wraps the iteration over candidates of two runs, as tqdm does.
 
@@ -79,9 +80,11 @@ def average(paths, run_dir, proportions=None, progress=iter):
     runs = [open_folder(path) for path in paths]
     _check(runs, proportions)
     # The ranges of a network that was trained with integers are not those of the average.
-    own = {"run_dir": str(run_dir), "from_run": None, "quantize": "none"}
+    # How the training images were drawn no longer matters, and may not be possible without `from_run`.
+    own = {"run_dir": str(run_dir), "from_run": None, "quantize": "none", "source_weights": "size"}
     config = resolve(own, earlier=runs[0].config)
-    if from_user(run_dir, "run_dir").exists():
+    path = from_user(run_dir, "run_dir")
+    if path.exists() and not resume.discard_average(path):
         raise UserError(f"`run_dir={run_dir}`: exists; choose another folder")
     model, *others = (run.load_model() for run in runs)
     for run, other in zip(runs[1:], others, strict=True):
@@ -184,7 +187,10 @@ def _check(runs, proportions):
                 f"{run.path}: was trained on other images or another split than {runs[0].path}, and may have "
                 "seen what that validates and tests on; average runs with one split"
             )
-    if proportions is not None and (len(proportions) != len(runs) or min(proportions) <= 0):
+    if proportions is None:
+        return
+    positive = all(0 < share < math.inf for share in proportions) and math.isfinite(sum(proportions))
+    if len(proportions) != len(runs) or not positive:
         raise UserError(f"`proportions`: give {len(runs)} positive numbers, one per run")
 
 

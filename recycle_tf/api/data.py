@@ -268,6 +268,8 @@ def audit(data, out=None, labels=None, weights=None, manifest=None, **how):
         >>> report.page.name
         'audit.html'
     """
+    if weights and not labels:
+        raise UserError("`weights`: only with `labels`, the run whose network searches for label errors")
     out = out and paths.from_user(out, "out")
     if out:
         # Before the work, so that no minutes are lost if it cannot be written.

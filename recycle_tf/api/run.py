@@ -131,6 +131,8 @@ class Run:
             >>> own.answered <= own.examples
             True
         """
+        if not 0 <= precision <= 1:
+            raise UserError(f"`precision={precision}`: expected a share, 0 to 1")
         results = results if isinstance(results, list) else [results]
         validation = self._open(None, "validation", **how)
         return evaluate.at_precision(self.folder, results, validation, precision, model)

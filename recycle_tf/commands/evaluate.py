@@ -129,6 +129,9 @@ def _check(values):
     """Rejects flags that are missing or do not go together."""
     if not values.run:
         raise cli.UserError("--run: missing; give a folder that train.py wrote")
+    for name in ("dataset", "shift", "against", "rules", "model"):
+        if values[name].present and not values[name].value:
+            raise cli.UserError(f"--{name}: empty; give a value, or leave it out")
     if values.shift and len(values.dataset or ()) > 1:
         raise cli.UserError("--shift: evaluates one --dataset at a time")
     for one, other in (

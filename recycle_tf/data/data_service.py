@@ -63,11 +63,12 @@ def _connect(address):
         try:
             socket.create_connection((host, port), timeout=SECONDS).close()
             return
-        except OSError as error:
+        # A UnicodeError of a host name such as `a..b`.
+        except (OSError, UnicodeError) as error:
             if time.monotonic() > deadline - 0.5:
                 raise UserError(
                     f"`data_service={address}`: no connection within {SECONDS} seconds "
-                    f"({error.strerror or error}); start the dispatcher there"
+                    f"({getattr(error, 'strerror', None) or error}); start the dispatcher there"
                 ) from error
             time.sleep(0.5)
 

@@ -172,7 +172,8 @@ def as_one(opened, part_names, mapping, complete):
             source = _without_repeated(source)
         require_images(source)
     if len(source.labels) < 2:
-        raise UserError(f"{source.name}: only one class, {source.labels[0]}; at least two are needed")
+        only = ", ".join(source.labels) or "none"
+        raise UserError(f"{source.name}: at least two classes are needed; there is only: {only}")
     return source
 
 

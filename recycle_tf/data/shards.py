@@ -334,6 +334,9 @@ def _check(index):
         _check_numbers(shard.parts, 0, len(index.part_names))
     if not all(isinstance(text, str) and paths.is_one_line(text) for text in texts):
         raise ValueError("a name or a hash is not printable text")
+    # Reports and audits are written into folders of this name.
+    if index.name in ("", ".", "..") or re.search(r"[/\\]", index.name):
+        raise ValueError(f"its name {index.name!r} is not that of a folder")
     names = [name for shard in index.shards for name in shard.ids]
     if len(set(names)) < len(names) or len(set(index.labels)) < len(index.labels):
         raise ValueError("a name occurs twice")

@@ -65,8 +65,7 @@ def open_source(
     Raises:
         UserError: no such dataset, a file or class that cannot be used, or a `split` without an effect.
     """
-    _check_choice("on_bad_image", on_bad_image, (*options.ON_BAD_IMAGE, REPORT))
-    _check_choice("split", split, options.SPLIT_METHODS)
+    _check_settings(on_bad_image, split, seed)
     datasets = joining.names(dataset)
     parts = joining.short_names(datasets) if len(datasets) > 1 else [None]
     stored = joining.stored_splits(datasets, parts, manifest, earlier_splits)
@@ -178,6 +177,13 @@ def open_unsplit(dataset, *, manual_dir=None, data_dir=None, on_bad_image="error
         source = opening.from_builder(str(dataset), on_bad_image, manual_dir, data_dir, mapping)
     mapping.require_met()
     return opening.without_unusable(source) if on_bad_image == "skip" else source
+
+
+def _check_settings(on_bad_image, split, seed):
+    _check_choice("on_bad_image", on_bad_image, (*options.ON_BAD_IMAGE, REPORT))
+    _check_choice("split", split, options.SPLIT_METHODS)
+    if seed < 0:
+        raise UserError(f"`seed={seed}`: expected at least 0")
 
 
 def _check_choice(name, value, choices):

@@ -138,10 +138,10 @@ def evaluate(run, sets, place=None, model_path=None):
     """
     predict, sets = _predictions(run, model_path), _distinct(sets)
     directories = _directories(run, sets, model_path)
-    found = [
-        _evaluate(run, predict, images, directory, model_path, place)
-        for images, directory in zip(sets, directories, strict=True)
-    ]
+    found = [None] * len(sets)
+    # The run's own images last: their page shows the others.
+    for index in sorted(range(len(sets)), key=lambda index: sets[index].own):
+        found[index] = _evaluate(run, predict, sets[index], directories[index], model_path, place)
     if all(images.own for images in sets):
         return Evaluations(found)
     # After the run's own data was evaluated, if it is among the sets.

@@ -162,7 +162,8 @@ def wilson(hits, examples, quantile=NORMAL_95):
     center = (share + square / (2 * examples)) / (1 + square / examples)
     spread = quantile / (1 + square / examples)
     spread *= np.sqrt(share * (1 - share) / examples + square / (4 * examples**2))
-    return [float(max(0, center - spread)), float(min(1, center + spread))]
+    # Rounding must not leave the share outside.
+    return [float(max(0, min(share, center - spread))), float(min(1, max(share, center + spread)))]
 
 
 def calibration(probabilities, labels, bins=CALIBRATION_BINS):

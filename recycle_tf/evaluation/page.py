@@ -12,8 +12,10 @@ import jinja2
 import tensorflow as tf
 from PIL import Image
 
-from recycle_tf.config import TrainConfig
+from recycle_tf import runs
+from recycle_tf.config import TrainConfig, resolve
 from recycle_tf.data import decode, joining
+from recycle_tf.errors import UserError
 from recycle_tf.evaluation import metrics, stored_reports
 from recycle_tf.models import registry
 
@@ -95,12 +97,7 @@ def _settings(run):
 
 
 def _commands(run, summary):
-    defaults = dataclasses.asdict(TrainConfig()) | {"run_dir": run.config["run_dir"], "arch": None}
-    flags = [
-        shlex.quote(f"--{name}={value}")
-        for name, value in run.config.items()
-        if value is not None and value != defaults.get(name)
-    ]
+    """The commands that made the run and this page."""
     evaluated = [f"--run={run.path}"]
     if not summary["own"]:
         evaluated.append(f"--dataset={summary['location']}")
@@ -108,10 +105,40 @@ def _commands(run, summary):
         evaluated.append(f"--model={summary['model']}")
     if summary["split"] in ("train", "validation"):
         evaluated.append(f"--split={summary['split']}")
+    if summary["left_out"]:
+        evaluated.append("--ignore_unknown")
     return [
-        " ".join(["python train.py", *flags]),
+        _training_command(run),
         " ".join(["python -m recycle_tf evaluate", *map(shlex.quote, evaluated)]),
     ]
+
+
+def _training_command(run):
+    if run.averaged:
+        shares = ",".join(f"{share:g}" for share in run.averaged.values())
+        words = ["python -m recycle_tf average", *map(shlex.quote, run.averaged), f"--proportions={shares}"]
+        return " ".join([*words, shlex.quote(f"--run_dir={run.config['run_dir']}")])
+    config, implied = run.config, _implied(run.config)
+    given = [
+        shlex.quote(f"--{name}={value}")
+        for name, value in config.items()
+        if value is not None and name != "run_dir" and (name == "arch" or value != implied.get(name))
+    ]
+    return " ".join(["python train.py", *given])
+
+
+def _implied(config):
+    """The settings that follow from the recipe and the earlier run of a command; few if that run is gone."""
+    defaults, names = dataclasses.asdict(TrainConfig()), ("arch", "recipe", "weights", "quantize", "from_run")
+    given = {name: config[name] for name in names if config[name] != defaults[name]}
+    earlier = None
+    try:
+        if config["from_run"]:
+            earlier = runs.settings_to_repeat(config["from_run"])
+        implied = dataclasses.asdict(resolve(given, registry.find(config["arch"]).recipe, earlier))
+    except UserError:
+        return {}
+    return {name: value for name, value in implied.items() if name not in given}
 
 
 def _mistakes(split, probabilities, names):

@@ -246,7 +246,7 @@ def save_mistakes(path, split, probabilities, names):
             verdict = f"{names[split.labels[index]]}, predicted {names[predicted[index]]} ({share:.0%})"
             axes.set_title(f"{pathlib.PurePath(split.ids[index]).name}\n{verdict}", fontsize=9)
         mistakes = int((predicted != split.labels).sum())
-        canvas.suptitle(f"{mistakes} mistakes in {len(split)}; most confident first")
+        canvas.suptitle(f"Mistakes: {mistakes} of {len(split)}; most confident first")
         canvas.savefig(path, dpi=100)
 
 

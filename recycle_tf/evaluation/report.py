@@ -39,6 +39,7 @@ def write(run, directory, split_name, split, probabilities, other=None, model=No
         # From wherever it is evaluated again.
         "place": str(joining.places(other.location)[0]) if other and other.location else None,
         "split": split_name,
+        "left_out": list(other.left_out) if other else [],
         **metrics.summarise(
             probabilities,
             split.labels,

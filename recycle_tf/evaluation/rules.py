@@ -186,6 +186,23 @@ class Rules:
         }
 
 
+class _Loader(yaml.SafeLoader):
+    """Dates stay texts, which JSON can hold, and a key that occurs twice is an error."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node, deep=False):
+        """A dict of a YAML mapping."""
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.YAMLError(f"{name} occurs twice{node.start_mark}")
+        return super().construct_mapping(node, deep)
+
+
 def text(texts, language):
     """The text of a language; of another one if it is missing."""
     return next(texts[code] for code in (language, *LANGUAGES) if code in texts)
@@ -205,8 +222,8 @@ def load(path):
     """
     where = f"`rules={path}`"
     try:
-        content = yaml.safe_load(_read(path))
-    except (yaml.YAMLError, RecursionError) as error:
+        content = yaml.load(_read(path), Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())[:120]}") from error
     return parse(content, where)
 
@@ -257,6 +274,7 @@ def parse(content, where):
     bins, classes = content["bins"], content["classes"]
     expect(_texts(content["name"]), "name: expected a text per language, for example en: Our town")
     expect(bins and all(isinstance(one, str) for one in (*bins, *classes)), "bins and classes need names")
+    expect("default" not in bins, "no bin can be called default, which costs use for all others")
     for name, texts in bins.items():
         expect(_texts(texts), f"bin {name}: expected a text per language, for example en: Paper")
         color = texts.get("color", "#000000")

@@ -117,8 +117,8 @@ class EfficientNet:
             own = {name: getattr(self, name) for name in scaled}
             if own not in (scaled, B0_SCALE):
                 raise UserError(
-                    f"`overrides`: phi={self.phi} scales efficientnet_b0 or efficientnet_lite0; leave out phi, "
-                    f"or the others ({own})"
+                    f"`overrides`: phi={self.phi} scales efficientnet_b0 or efficientnet_lite0; leave it "
+                    f"out, or the others ({own})"
                 )
             for name, value in scaled.items():
                 object.__setattr__(self, name, value)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from recycle_tf.errors import UserError
-from recycle_tf.files import replacing
+from recycle_tf.files import replacing, writing
 
 LOWEST, HIGHEST = 1e-6, 10.0
 STEPS = 120
@@ -84,6 +84,8 @@ def suggest(learning_rates, losses):
     Raises:
         UserError: the loss never falls.
     """
+    if not len(learning_rates):
+        raise UserError("`lr_finder`: the loss is not a number at its first step; are the weights damaged?")
     decade = int(np.searchsorted(learning_rates, 10 * learning_rates[0]))
     until_minimum = np.array(losses[: int(np.argmin(losses)) + 1])
     falls = until_minimum[:-decade] - until_minimum[decade:]
@@ -108,5 +110,5 @@ def draw(learning_rates, losses, suggested, title, path):
     axes.axvline(suggested, color="#888888", linestyle=":")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set(xlabel="learning rate", ylabel="loss", title=f"{title}: falls fastest at {suggested:.2g}")
-    with replacing(path) as temporary:
+    with writing(path), replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)

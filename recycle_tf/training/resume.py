@@ -78,6 +78,16 @@ def unfinished(config, root="runs"):
             "resume it"
         )
     if not run.complete:
+        if _ended(run):
+            raise UserError(
+                f"`run_dir={config.run_dir}`: its training has ended, but its report is missing; "
+                "write it with evaluate, or choose another folder"
+            )
+        if run.averaged:
+            raise UserError(
+                f"`run_dir={config.run_dir}`: an average of runs that was interrupted; repeat "
+                "average, or choose another folder"
+            )
         return _locked(run)
     with files.writing(run.path):
         files.recover(run.path)
@@ -112,9 +122,10 @@ def create(config, source, strategy, locks, ranges=None, root="runs", averaged=N
         locks.callback(run.unlock)
         if not _only_created(run):
             raise UserError(f"{path}: another process has started a run here; choose another `run_dir`")
+        # First: by this folder a run that was only created is told from somebody else's files.
+        run.checkpoints.mkdir(exist_ok=True)
         run.config_file.unlink(missing_ok=True)
         run.manifest.unlink(missing_ok=True)
-        run.checkpoints.mkdir(exist_ok=True)
         run.quantization_file.unlink(missing_ok=True)
         if ranges:
             run.write_ranges(ranges)
@@ -208,6 +219,28 @@ def _reason(error, run):
     return reason.splitlines()[0] if reason and str(run.path) in path else None
 
 
+def discard_average(path):
+    """Deletes the folder of an average that was interrupted, so that it can be made again.
+
+    Args:
+        path: of a folder.
+
+    Returns:
+        Whether it was such a folder.
+
+    Raises:
+        UserError: another process is writing it.
+    """
+    run = Run(path)
+    if not (run.config_file.is_file() and run.averaged and run.checkpoints.is_dir()):
+        return False
+    run = _locked(run)
+    with files.writing(path):
+        files.remove_folder(path)
+    run.unlock()
+    return True
+
+
 def finish(run):
     """Completes a run: deletes what only resuming needs."""
     files.remove_folder(run.checkpoints)
@@ -219,7 +252,7 @@ def _same_settings(config, root):
     for path in sorted(records, key=os.path.getmtime, reverse=True):
         run = Run(path.parent)
         try:
-            if not run.complete and not _differences(run, config):
+            if not (run.complete or _ended(run) or run.averaged or _differences(run, config)):
                 yield run
         except UserError as error:
             print(f"skipped: {error}", file=sys.stderr)
@@ -269,11 +302,21 @@ def _locked(run):
 
 
 def _has_checkpoint(run):
-    return any(run.checkpoints.glob("epoch*.npz")) or run.history.is_file()
+    """Whether training has begun; the first model may be older than the first checkpoint."""
+    begun = run.history.is_file() or (run.checkpoints.is_dir() and run.model_file.is_file())
+    return begun or any(run.checkpoints.glob("epoch*.npz"))
+
+
+def _ended(run):
+    """Whether training has ended, whatever became of the report: until then there are checkpoints."""
+    return run.model_file.is_file() and not run.checkpoints.exists()
 
 
 def _only_created(run):
     """Whether a folder holds no more than what `create` writes: nothing was trained yet."""
+    entries = [path for path in run.path.iterdir() if not path.name.startswith(PARTIAL)]
+    if not run.checkpoints.is_dir():
+        return entries in ([], [run.labels_file]) and not any(path.stat().st_size for path in entries)
     created = {
         run.labels_file,
         run.manifest,
@@ -282,8 +325,7 @@ def _only_created(run):
         run.tensorboard,
         run.checkpoints,
     }
-    only = all(path in created or path.name.startswith(PARTIAL) for path in run.path.iterdir())
-    return only and not any(run.checkpoints.glob("epoch*"))
+    return created.issuperset(entries) and not any(run.checkpoints.glob("epoch*"))
 
 
 def _unused(path):
@@ -296,5 +338,9 @@ def _differences(run, config):
     """Names of the settings in which a run and a configuration differ."""
     before, now = run.config, dataclasses.asdict(config)
     names = [name for name in {**before, **now} if name not in FREE_SETTINGS]
-    # As text: earlier versions stored 30 epochs as a number.
-    return [name for name in names if name not in now or str(before[name]) != str(now[name])]
+
+    def same(one, other):
+        # As text: earlier versions stored 30 epochs as a number. And 0 is 0.0.
+        return one == other or str(one) == str(other)
+
+    return [name for name in names if name not in now or not same(before[name], now[name])]

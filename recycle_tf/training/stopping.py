@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import sys
+import threading
 
 import keras
 import numpy as np
@@ -124,6 +125,9 @@ class Interruption(keras.callbacks.Callback):
     @contextlib.contextmanager
     def listening(self):
         """Within this context the first Ctrl-C requests a stop; a second one interrupts at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Only the main thread receives signals.
+            return
         previous = signal.getsignal(signal.SIGINT)
 
         def request(*_):

@@ -51,7 +51,12 @@ def make_strategy(name, logical_cpus=1):
     if logical_cpus > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         parts = [tf.config.LogicalDeviceConfiguration()] * logical_cpus
-        tf.config.set_logical_device_configuration(cpu, parts)
+        try:
+            tf.config.set_logical_device_configuration(cpu, parts)
+        except RuntimeError:
+            raise UserError(
+                f"`logical_cpus={logical_cpus}`: TensorFlow is in use already; set it in a new process"
+            ) from None
     gpus = tf.config.list_logical_devices("GPU")
     devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
     if name == "mirrored" and len(devices) == 1:

@@ -9,7 +9,9 @@ import pytest
 
 from recycle_tf import create_model, runs
 from recycle_tf.api import averaging
+from recycle_tf.config import TrainConfig
 from recycle_tf.errors import UserError
+from recycle_tf.training import resume
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def test_runs_that_differ_are_refused(two, tmp_path, change, names):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("proportions", [(1,), (1, 0), (1, -1)])
+@pytest.mark.parametrize("proportions", [(1,), (1, 0), (1, -1), (float("nan"), 1), (1e308, 1e308)])
 def test_invalid_proportions(two, tmp_path, proportions):
     with pytest.raises(UserError, match="proportions"):
         averaging.average(paths(two), tmp_path / "new", proportions)
@@ -80,6 +82,21 @@ def test_one_run_or_an_existing_folder(two, tmp_path):
         averaging.average(paths(two[:1]), tmp_path / "new")
     with pytest.raises(UserError, match=r"run_dir=.*exists"):
         averaging.average(paths(two), two[0].path)
+
+
+def test_an_interrupted_average_is_made_again(two, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(averaging.training, "conclude", full)
+        with pytest.raises(UserError, match="No space left on device"):
+            averaging.average(paths(two), tmp_path / "new", proportions=(1, 1))
+    settings = runs.open_run(tmp_path / "new").config
+    with pytest.raises(UserError, match="average of runs that was interrupted"):
+        resume.unfinished(TrainConfig(**settings))
+    run, _ = averaging.average(paths(two), tmp_path / "new", proportions=(1, 1))
+    assert run.folder.complete
 
 
 def test_candidates_are_judged_by_both_accuracies():

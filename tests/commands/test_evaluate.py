@@ -43,6 +43,8 @@ def test_several_datasets_in_one_table(recycle_tf, run, tmp_path):
     rows = {line.split()[0]: line.split() for line in result.out.splitlines() if " to " in line}
     assert [rows[name][2] for name in ("photos", "kitchen", "street")] == ["9", "8", "9"]
     assert rows["photos"][-1] == "+0.0"
+    # Nor does the run's own page, which is written by the same command.
+    assert "--dataset=FOLDER" not in (run / "report" / "report.html").read_text(encoding="utf-8")
     # The page of an evaluation elsewhere does not say that there was none.
     for name in ("kitchen", "street"):
         page = (run / f"report-{name}-all" / "report.html").read_text(encoding="utf-8")
@@ -102,7 +104,7 @@ def test_untested_and_unknown_classes_are_named(recycle_tf, rejected, run, tmp_p
     assert result.status == 0, result.err
     assert "left out  other: cup" in result.out
     page = (run / "report-other-all" / "report.html").read_text(encoding="utf-8")
-    assert f"evaluate --run={run} --dataset={photos}" in page
+    assert f"evaluate --run={run} --dataset={photos} --ignore_unknown" in page
     assert "jar   not tested" in result.out
 
 
@@ -178,6 +180,8 @@ def test_a_full_disk(rejected, small_disk, finished_run, tmp_path):
         (("evaluate", "--run=x", "--rules=korea", "--against=y"), ("--against", "--rules")),
         (("evaluate", "--run=x", "--model=y", "--against=z"), ("--model", "--against")),
         (("evaluate", "--run=x", "--target_precision=95"), ("target_precision",)),
+        (("evaluate", "--run=x", "--dataset="), ("--dataset", "empty")),
+        (("evaluate", "--run=x", "--against="), ("--against", "empty")),
         (("evaluate", "--run=tests", "test"), ("test", "not a flag")),
         (("evaluate", "--rum=x"), ("--rum", "run")),
         (("evaluat",), ("evaluat", "evaluate")),

@@ -296,6 +296,8 @@ def changed(content, place, value):
     ("place", "value", "names"),
     [
         (("format",), 2, ("version 2",)),
+        (("name",), "x/../../other", ("x/../../other",)),
+        (("name",), "..", ("'..'",)),
         (("shards",), 3, ()),
         (("shards", 0, "file"), "../../other.tfrecord", ("other.tfrecord",)),
         (("shards", 0, "split"), "dev", ()),

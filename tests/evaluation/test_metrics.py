@@ -66,6 +66,12 @@ def test_wilson_interval(hits, examples, low, high):
     assert metrics.wilson(hits, examples) == pytest.approx([low, high], abs=2e-4)
 
 
+def test_the_share_is_in_its_interval():
+    for examples in range(1, 200):
+        assert metrics.wilson(examples, examples)[1] == 1
+        assert metrics.wilson(0, examples)[0] == 0
+
+
 def test_confident_mistakes():
     found = metrics.confident_mistakes(PROBABILITIES, LABELS, most=5)
     assert found.tolist() == [3, 1]

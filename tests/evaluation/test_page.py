@@ -1,5 +1,6 @@
 """The page of a report: whole, inert, in two languages."""
 
+import dataclasses
 import json
 import re
 import types
@@ -26,6 +27,34 @@ def test_it_holds_everything(text, finished_run):
     # Nothing is loaded from elsewhere, but the page in the other language.
     assert not re.search(r'(src|href)="(?!data:|report)', text)
     assert "<script" not in text
+
+
+def test_its_style_is_not_escaped(text):
+    """Entities in a style element are not decoded: the first would end the declaration of the fonts."""
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert '"Pretendard"' in style
+    assert "&" not in style
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"mix": "none"}, "python train.py --arch=densenet121 --mix=none"),
+        ({"recipe": "quick"}, "python train.py --arch=densenet121 --recipe=quick"),
+        # The default of the flag, but not of the recipe.
+        ({"recipe": "quick", "mix": "both"}, "python train.py --arch=densenet121 --recipe=quick --mix=both"),
+    ],
+)
+def test_its_command_repeats_the_training(settings, expected):
+    config = dataclasses.asdict(TrainConfig(**settings))
+    assert page._training_command(types.SimpleNamespace(config=config, averaged={})) == expected
+
+
+def test_its_command_repeats_an_average():
+    config = dataclasses.asdict(TrainConfig(run_dir="runs/both"))
+    run = types.SimpleNamespace(config=config, averaged={"runs/a": 0.25, "runs/b": 0.75})
+    command = "average runs/a runs/b --proportions=0.25,0.75 --run_dir=runs/both"
+    assert page._training_command(run).endswith(command)
 
 
 def test_it_warns_without_other_photographs(text, finished_run):

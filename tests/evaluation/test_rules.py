@@ -84,6 +84,7 @@ def test_a_class_without_a_rule(tmp_path):
         ({"costs": {"blue": {"gray": -1}}}, ("costs", "blue", "gray")),
         ({"costs": {"red": {"gray": 1}}}, ("costs", "red")),
         ({"costs": {"default": "much"}}, ("costs", "default")),
+        ({"bins": {"blue": {"en": "Blue"}, "default": {"en": "Rest"}}}, ("bin", "default")),
     ],
 )
 def test_mistakes_in_a_file(tmp_path, change, names):
@@ -94,10 +95,24 @@ def test_mistakes_in_a_file(tmp_path, change, names):
         assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1", "!!python/object/apply:os.system [ls]", "\0"])
+@pytest.mark.parametrize("text", ["a: [", "- 1", "!!python/object/apply:os.system [ls]", "\0", "a: 0x_"])
 def test_files_that_are_not_rules(tmp_path, text):
     with pytest.raises(UserError, match="rules="):
         rules.load(written(tmp_path, text))
+
+
+def test_a_key_that_occurs_twice(tmp_path):
+    path = written(tmp_path, SMALL)
+    path.write_text(path.read_text().replace("classes:", "classes: {}\nclasses:", 1))
+    with pytest.raises(UserError, match="classes occurs twice"):
+        rules.load(path)
+
+
+def test_dates_stay_texts(tmp_path):
+    """A date is no value of JSON, and 30 February is none at all."""
+    path = written(tmp_path, SMALL)
+    path.write_text(path.read_text() + "valid: 2026-02-30\n")
+    assert rules.load(path).valid == "2026-02-30"
 
 
 def test_names_that_do_not_exist(tmp_path):

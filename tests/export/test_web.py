@@ -357,6 +357,20 @@ def test_the_camera(page):
     assert page.execute_script("return document.getElementById('photo').naturalWidth") > 0
 
 
+def test_nothing_else_begins_while_a_camera_starts(page):
+    """Of two streams, one would never be stopped."""
+    page.execute_script("""
+        navigator.mediaDevices.getUserMedia = () => new Promise((_, refuse) => (window.refuse = refuse));
+    """)
+    page.find_element("id", "camera").click()
+    page.find_element("css selector", ".languages button[lang=ko]").click()
+    for name in ("camera", "choose"):
+        assert not page.find_element("id", name).is_enabled()
+    page.execute_script("window.refuse(new Error('no'))")
+    wait_for(page, "noCamera")
+    assert page.find_element("id", "camera").is_enabled()
+
+
 @pytest.mark.parametrize("media", ["{getUserMedia: () => Promise.reject(new Error('none'))}", "undefined"])
 def test_without_a_camera(page, media):
     page.execute_script(f"""

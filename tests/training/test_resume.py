@@ -427,12 +427,54 @@ def test_a_new_run_is_unlocked_wherever_training_fails(photos, tmp_path, monkeyp
 
 
 def test_killed_while_the_run_folder_was_created(tmp_path):
+    (tmp_path / "labels.txt").touch()
+    assert resume.unfinished(TrainConfig(run_dir=str(tmp_path))) is None
+    (tmp_path / "checkpoints").mkdir()
     (tmp_path / "labels.txt").write_text("can\n")
     (tmp_path / ".partial-1-config.json").write_text("{")
     assert resume.unfinished(TrainConfig(run_dir=str(tmp_path))) is None
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(UserError, match=f"`run_dir={tmp_path}`"):
         resume.unfinished(TrainConfig(run_dir=str(tmp_path)))
+
+
+def test_a_folder_with_files_of_the_same_names(tmp_path):
+    """Only a run that was created has a folder of checkpoints: these are the user's."""
+    (tmp_path / "split.csv").write_text("mine")
+    with pytest.raises(UserError, match=f"`run_dir={tmp_path}`: exists and is not a run"):
+        resume.unfinished(TrainConfig(run_dir=str(tmp_path)))
+    (tmp_path / "checkpoints").mkdir()
+    assert resume.unfinished(TrainConfig(run_dir=str(tmp_path))) is None
+
+
+def test_a_finished_run_without_a_report_is_not_trained_again(finished_run, tmp_path):
+    """Its model would be overwritten by that of the first epoch."""
+    folder = tmp_path / "runs" / "copy"
+    shutil.copytree(finished_run, folder)
+    shutil.rmtree(folder / "report")
+    settings = runs.Run(folder).config
+    with pytest.raises(UserError, match=f"`run_dir={folder}`: .*report is missing.*evaluate"):
+        resume.unfinished(TrainConfig(**settings | {"run_dir": str(folder)}))
+    anywhere = TrainConfig(**settings | {"run_dir": None})
+    assert resume.unfinished(anywhere, tmp_path / "runs") is None
+
+
+def test_killed_between_its_first_model_and_its_first_checkpoint(stopped, tmp_path):
+    run, settings = stopped
+    for path in (run.history, *run.checkpoints.iterdir()):
+        path.unlink()
+    found = resume.unfinished(TrainConfig(**settings | {"run_dir": None}), tmp_path)
+    found.unlock()
+    assert found.path == run.path
+
+
+def test_zero_is_the_same_as_a_whole_or_a_decimal_number(stopped):
+    run, settings = stopped
+    record = json.loads(run.config_file.read_text())
+    record["config"]["weight_decay"] = 0
+    run.config_file.write_text(json.dumps(record))
+    resume.unfinished(TrainConfig(**settings, weight_decay=0.0)).unlock()
+    assert repr(TrainConfig(weight_decay=0).weight_decay) == "0.0"
 
 
 def test_a_truncated_row_of_the_history_is_ignored(tmp_path):
