@@ -344,6 +344,8 @@ class TrainConfig:
         if self.data_service and self.augment == "wild":
             # The masks are computed by Python, which workers of a service do not have.
             raise UserError("`data_service`: not available with `augment=wild`; remove one of them")
+        if self.logical_cpus > 1 and self.strategy not in ("mirrored", "multi_worker"):
+            raise UserError(f"`logical_cpus={self.logical_cpus}`: only for `strategy=mirrored`; add it")
         if self.progressive and self.remat:
             raise UserError("`progressive`: not available with `remat`; remove one of them")
         self.decay_fractions()

@@ -40,7 +40,7 @@ def image_input(image_size, mean=IMAGENET_MEAN, std=IMAGENET_STD):
     """Input -> normalization.
 
     Args:
-        image_size: height and width in pixels, or None to accept any size.
+        image_size: height and width in pixels.
         mean: mean of each channel, in pixel units 0..255. Its length is the number of channels.
         std: standard deviation of each channel, in pixel units.
 
@@ -130,12 +130,11 @@ def conv_norm_act(
     *,
     activation="relu",
     padding="symmetric",
-    groups=1,
     epsilon=1e-5,
     name,
 ):
     """Conv -> norm -> activation; no activation if `activation` is None."""
-    x = conv(x, filters, kernel_size, strides, padding=padding, groups=groups, name=name)
+    x = conv(x, filters, kernel_size, strides, padding=padding, name=name)
     return norm_act(x, activation, epsilon=epsilon, name=name)
 
 

@@ -62,6 +62,7 @@ def test_every_policy_exists():
     ("flag", "names"),
     [
         ("--image_size=0", ("image_size=0", "32", "2048")),
+        ("--logical_cpus=2", ("logical_cpus=2", "strategy=mirrored")),
         ("--epochs=0", ("epochs=0",)),
         ("--learning_rate=-1", ("learning_rate=-1",)),
         ("--optimizer=adam", ("optimizer=adam", "adamw")),

@@ -11,6 +11,8 @@ Deviations from the paper:
 * EfficientNet-Lite is not in the paper, but in the authors' program. For quantized inference on phones, it
   has no squeeze-and-excitation and ReLU6 instead of swish. Stem, head, and the number of blocks in the first
   and last stage are not scaled.
+* The moving statistics of batch normalization decay by 0.9 per step, not by 0.99, as in all networks here
+  (`layers.BATCH_NORM_MOMENTUM`).
 """
 
 import dataclasses

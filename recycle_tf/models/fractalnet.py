@@ -7,6 +7,7 @@ Deviations from the paper:
 
 * Drop-path draws separately for each image, not once per batch. A join whose inputs are all dropped keeps all
   of them. Global drop-path (a single column for the whole network) is not implemented.
+* Kernels are initialized as He et al. do, not as Glorot and Bengio.
 * Dropout is in the head only, not after each block with a rate that increases with depth.
 * The paper leaves the exact layout open: `fractalnet20` has 33.7 M parameters, while table 2 of the DenseNet
   paper lists 38.6 M for FractalNet.

@@ -4,8 +4,8 @@ LeCun, Bottou, Bengio, Haffner: Gradient-Based Learning Applied to Document Reco
 IEEE 86(11), 1998, figure 2.
 
 Deviations from the paper, all common today: subsampling has no trainable coefficients, C3 is connected to all
-feature maps of S2, the activation is tanh without scaling, and the output is a dense layer instead of radial
-basis functions.
+feature maps of S2, the activation is tanh without scaling, the output is a dense layer instead of radial
+basis functions, and kernels are initialized from normal distributions, not uniform ones.
 """
 
 import dataclasses

@@ -106,6 +106,12 @@ def test_the_draws_of_mixing_are_not_used_twice():
     np.testing.assert_array_equal(first, policy(tf.constant(images), tf.constant(draws), 64).numpy())
 
 
+def test_not_with_a_data_service():
+    """Its workers do not have the Python function that computes the masks."""
+    with pytest.raises(UserError, match="`data_service`.*`augment=wild`"):
+        TrainConfig(data_service="grpc://host:5050", augment="wild")
+
+
 def test_backgrounds_need_the_policy():
     with pytest.raises(UserError, match="`backgrounds=photos`.*`augment=wild`"):
         TrainConfig(backgrounds="photos")

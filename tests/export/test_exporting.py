@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import types
 
 import keras
 import numpy as np
@@ -341,6 +342,32 @@ def test_files_of_a_network_that_was_trained_further_are_removed(exported, tmp_p
     for name in ("tflite_float16", "tflite_int8"):
         assert FILES[name] in line
         assert not (run.export / FILES[name]).exists()
+    # The tests on the page are of a file that is there.
+    page = (run.export / "golden" / "README.md").read_text(encoding="utf-8")
+    assert FILES["tflite_float32"] in page
+    assert "model_int8" not in page
+    assert "tflite_int8" not in page
+
+
+def test_another_familiarity_is_another_network(exported, tmp_path):
+    run = runs.Run(shutil.copytree(exported[0].parent, tmp_path / "run"))
+    spec = {"temperature": 1.5, "unlike": {"threshold": 0.5}}
+    found = {record.network_of(run, spec), record.network_of(run, {"temperature": 1.5})}
+    run.components_file.write_bytes(run.components_file.read_bytes() + b"0")
+    assert len({*found, record.network_of(run, spec)}) == 3
+
+
+def test_the_latency_of_a_batch_is_per_image(monkeypatch, tmp_path):
+    spec = {"format": "tflite_int8", "batch": 8}
+    made = types.SimpleNamespace(
+        format="tflite_int8", path=tmp_path / "model.tflite", spec=spec, bytes=1, operations=None
+    )
+    monkeypatch.setattr(exporting.litert, "open_predictor", lambda path, threads: print)
+    monkeypatch.setattr(exporting.latency, "time_alternately", lambda calls: dict.fromkeys(calls, 24.0))
+    monkeypatch.setattr(exporting.peak, "measure", lambda path: 0)
+    test = types.SimpleNamespace(images=[None])
+    (row,) = exporting.make_rows([exporting.Exported(made)], tmp_path, test)
+    assert row["latency_ms"] == {"threads_1": 3.0, "threads_2": 3.0}
 
 
 def test_an_unverified_export_keeps_what_was_measured(exported, tmp_path):
