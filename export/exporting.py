@@ -116,7 +116,7 @@ def export(settings):
 
         with files.replacing_folder(run.export) as folder:
             network = record.network_of(run, spec)
-            earlier, outdated = record.by_network(earlier, network)
+            earlier, outdated = record.by_network(earlier, network, spec.get("unlike"))
             earlier_answers = {} if outdated else earlier_answers
             keep_golden = not test and any(row["verification"] for row in earlier)
             staging.copy(
@@ -310,7 +310,7 @@ def select_on_validation(model, inputs, target, artifact, judge):
         except UserError as error:
             # The first file remains, and with it all other formats.
             artifact.path.write_bytes(original)
-            print(f"{target.name:16} no layers kept in float: {error}")
+            print(f"{target.name:16} no layers kept in float: {cli.as_flags(str(error))}")
     return artifact, verdict
 
 
@@ -339,7 +339,7 @@ def remove_outdated(folder, rows):
         _remove(folder / "flips" / row["format"])
     if rows:
         names = ", ".join(row["path"] for row in rows)
-        print(f"removed   {names}: of another network or temperature of this run; export them again")
+        print(f"removed   {names}: of another network, temperature or familiarity; export them again")
 
 
 def _remove(path):

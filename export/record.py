@@ -34,7 +34,7 @@ def read(folder):
 
 
 def network_of(run, spec):
-    """Identifies what is exported: a hash of the network's file, its temperature, and what is unlike it.
+    """Identifies what is exported: a hash of the network's file, and the temperature of its logits.
 
     Args:
         run: a `runs.Run`.
@@ -42,19 +42,20 @@ def network_of(run, spec):
     """
     digest = hashlib.sha256(run.model_file.read_bytes())
     digest.update(repr(spec["temperature"]).encode())
-    if "unlike" in spec:
-        digest.update(repr(spec["unlike"]).encode())
-        if run.components_file.is_file():
-            digest.update(run.components_file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def by_network(rows, network):
+def by_network(rows, network, unlike):
     """The rows of a network, and those of another one that the run had before.
 
-    A row of an earlier version does not say; it counts among the first.
+    A row of an earlier version does not name its network; it counts among the first.
+
+    Args:
+        rows: as `read` returns them.
+        network: of `network_of`.
+        unlike: how the files recognize other images, an entry of the spec, or None.
     """
-    same = [row for row in rows if row.get("network", network) == network]
+    same = [row for row in rows if (row.get("network", network), row.get("unlike")) == (network, unlike)]
     return same, [row for row in rows if row not in same]
 
 

@@ -537,13 +537,12 @@ def _plain(value, types):
     """Paths as text, numbers of NumPy as Python's, and 0 as 0.0, so that a setting is stored in one way."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if float in types and type(value) is int:
-        return float(value)
     kinds = {numbers.Integral: int, numbers.Real: float}
     for kind, made in kinds.items():
         if isinstance(value, kind) and not isinstance(value, bool | int | float):
-            return made(value)
-    return value
+            value = made(value)
+    # Larger numbers are rejected as they are.
+    return float(value) if float in types and type(value) is int and abs(value) < 2**53 else value
 
 
 @functools.cache

@@ -23,7 +23,7 @@ def did_you_mean(word, choices, most=3):
     Returns:
         `"did you mean resnet50, resnet18?"` or `"choose from a, b, c"`.
     """
-    choices = sorted(choices)
+    choices = sorted(map(str, choices))
     near = difflib.get_close_matches(str(word), choices, n=most, cutoff=0.6)
     if near:
         return f"did you mean {', '.join(near)}?"

@@ -11,6 +11,7 @@ A record is a `tf.train.Example` with `image`, the bytes of the file, `label` an
 import contextlib
 import dataclasses
 import json
+import pathlib
 import re
 import shutil
 
@@ -335,7 +336,7 @@ def _check(index):
     if not all(isinstance(text, str) and paths.is_one_line(text) for text in texts):
         raise ValueError("a name or a hash is not printable text")
     # Reports and audits are written into folders of this name.
-    if index.name in ("", ".", "..") or re.search(r"[/\\]", index.name):
+    if index.name in ("", ".", "..") or pathlib.PurePath(index.name).name != index.name:
         raise ValueError(f"its name {index.name!r} is not that of a folder")
     names = [name for shard in index.shards for name in shard.ids]
     if len(set(names)) < len(names) or len(set(index.labels)) < len(index.labels):

@@ -9,7 +9,7 @@ The pooled `features` of an image, as a distribution over channels, have a squar
 of two such vectors is their Bhattacharyya coefficient. Principal components of the training images span the
 directions that the network uses for its classes, and `explained` is the share of an image's vector that lies
 in them: the complement of the residual in Wang et al., ViM: Out-Of-Distribution with Virtual-logit Matching,
-arXiv 2203.10807. docs/robustness.md compares it with other scores.
+arXiv 2203.10807. docs/results.md compares it with other scores.
 """
 
 import dataclasses

@@ -78,8 +78,12 @@ def _run(run):
 
 def _own_size(config):
     """The image size of the architecture with its overrides: `phi` changes it."""
-    overrides = TrainConfig(overrides=config["overrides"]).model_overrides()
-    return registry.override(config["arch"], registry.find(config["arch"]).config, overrides).image_size
+    row = registry.find(config["arch"])
+    try:
+        overrides = TrainConfig(overrides=config["overrides"]).model_overrides()
+        return registry.override(config["arch"], row.config, overrides).image_size
+    except UserError:  # Of an earlier version, which ignored a setting.
+        return row.config.image_size
 
 
 def _settings(run):
@@ -115,8 +119,10 @@ def _commands(run, summary):
 
 def _training_command(run):
     if run.averaged:
-        shares = ",".join(f"{share:g}" for share in run.averaged.values())
-        words = ["python -m recycle_tf average", *map(shlex.quote, run.averaged), f"--proportions={shares}"]
+        words = ["python -m recycle_tf average", *map(shlex.quote, run.averaged)]
+        # Where some runs were left out, the proportions were chosen: without the flag they are chosen again.
+        if all(run.averaged.values()):
+            words.append(f"--proportions={','.join(f'{share:g}' for share in run.averaged.values())}")
         return " ".join([*words, shlex.quote(f"--run_dir={run.config['run_dir']}")])
     config, implied = run.config, _implied(run.config)
     given = [

@@ -196,10 +196,10 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node, deep=False):
         """A dict of a YAML mapping."""
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.YAMLError(f"{name} occurs twice{node.start_mark}")
+        keys = [key for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key.value in [other.value for other in keys[:number]]:
+                raise yaml.YAMLError(f"{key.value} occurs twice{key.start_mark}")
         return super().construct_mapping(node, deep)
 
 

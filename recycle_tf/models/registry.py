@@ -231,7 +231,11 @@ def override(arch, config, overrides):
                 f"`overrides`: {name}={value!r} of {arch} should be of type {expected.__name__}, like "
                 f"{fields[name]!r}"
             )
-    return dataclasses.replace(config, **overrides)
+    try:
+        return dataclasses.replace(config, **overrides)
+    except TypeError:
+        given = ", ".join(f"{name}={value!r}" for name, value in overrides.items())
+        raise UserError(f"`overrides`: {given} of {arch} cannot be used; compare with {fields}") from None
 
 
 def check_positive(config, *names):

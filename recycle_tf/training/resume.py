@@ -77,6 +77,8 @@ def unfinished(config, root="runs"):
             f"{started}, not {getattr(config, name)}; choose another folder, or give the same settings to "
             "resume it"
         )
+    with files.writing(run.path):
+        files.recover(run.path)
     if not run.complete:
         if _ended(run):
             raise UserError(
@@ -89,8 +91,6 @@ def unfinished(config, root="runs"):
                 "average, or choose another folder"
             )
         return _locked(run)
-    with files.writing(run.path):
-        files.recover(run.path)
     return run
 
 
@@ -220,18 +220,20 @@ def _reason(error, run):
 
 
 def discard_average(path):
-    """Deletes the folder of an average that was interrupted, so that it can be made again.
+    """Deletes what an average that was interrupted has written, so that it can be made again.
 
     Args:
-        path: of a folder.
+        path: of a file or folder.
 
     Returns:
-        Whether it was such a folder.
+        Whether `create` can use the path now: there was such an average, or an empty folder.
 
     Raises:
         UserError: another process is writing it.
     """
     run = Run(path)
+    if path.is_dir() and _only_created(run):
+        return True
     if not (run.config_file.is_file() and run.averaged and run.checkpoints.is_dir()):
         return False
     run = _locked(run)

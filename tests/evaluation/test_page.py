@@ -55,6 +55,8 @@ def test_its_command_repeats_an_average():
     run = types.SimpleNamespace(config=config, averaged={"runs/a": 0.25, "runs/b": 0.75})
     command = "average runs/a runs/b --proportions=0.25,0.75 --run_dir=runs/both"
     assert page._training_command(run).endswith(command)
+    run.averaged["runs/b"] = 0.0
+    assert page._training_command(run).endswith("average runs/a runs/b --run_dir=runs/both")
 
 
 def test_it_warns_without_other_photographs(text, finished_run):
@@ -86,3 +88,9 @@ def test_it_shows_the_image_size_of_the_network(settings, size):
     assert page._run(run)["image_size"] == size
     overrides = TrainConfig(**config).model_overrides()
     assert create_model("efficientnet_b0", 2, settings["image_size"], **overrides).input_shape[1] == size
+
+
+def test_it_is_written_for_a_run_with_a_setting_that_is_refused_now():
+    settings = {"image_size": None, "overrides": "drop_path_rate=0.1"}
+    run = types.SimpleNamespace(path=FILES, config={"arch": "plain18", "dataset": "photos", **settings})
+    assert page._run(run)["image_size"] == 224

@@ -349,12 +349,11 @@ def test_files_of_a_network_that_was_trained_further_are_removed(exported, tmp_p
     assert "tflite_int8" not in page
 
 
-def test_another_familiarity_is_another_network(exported, tmp_path):
-    run = runs.Run(shutil.copytree(exported[0].parent, tmp_path / "run"))
-    spec = {"temperature": 1.5, "unlike": {"threshold": 0.5}}
-    found = {record.network_of(run, spec), record.network_of(run, {"temperature": 1.5})}
-    run.components_file.write_bytes(run.components_file.read_bytes() + b"0")
-    assert len({*found, record.network_of(run, spec)}) == 3
+def test_another_familiarity_is_another_network():
+    before, now = {"network": "a", "unlike": {"limit": 0.9}}, {"network": "a", "unlike": {"limit": 0.8}}
+    without = {"network": "a"}
+    assert record.by_network([before, now, without], "a", now["unlike"]) == ([now], [before, without])
+    assert record.by_network([now, without, {}], "a", None) == ([without, {}], [now])
 
 
 def test_the_latency_of_a_batch_is_per_image(monkeypatch, tmp_path):

@@ -132,6 +132,8 @@ def test_logits_are_float32_and_finite_in_mixed_precision(arch, policy):
         ("resnet18", {"filters": -1}, ["`overrides`", "filters=-1"]),
         ("alexnet", {"units": -1}, ["alexnet", "227 px", "units=-1"]),
         ("resnet18", {"blocks_per_stage": (2, 0)}, ["`overrides`", "blocks_per_stage=(2, 0)"]),
+        ("resnet18", {"blocks_per_stage": (2, None)}, ["`overrides`", "blocks_per_stage=(2, None)"]),
+        ("fractalnet20", {"filters": ("a", 8)}, ["`overrides`", "filters=('a', 8)"]),
         ("resnet18", {"blocks_per_stage": ()}, ["`overrides`", "blocks_per_stage=()"]),
         ("resnet18", {"stride_first": True}, ["`overrides`", "stride_first", "block=bottleneck"]),
         ("plain18", {"drop_path_rate": 0.1}, ["`overrides`", "drop_path_rate", "shortcut=none"]),

@@ -475,6 +475,9 @@ def test_zero_is_the_same_as_a_whole_or_a_decimal_number(stopped):
     run.config_file.write_text(json.dumps(record))
     resume.unfinished(TrainConfig(**settings, weight_decay=0.0)).unlock()
     assert repr(TrainConfig(weight_decay=0).weight_decay) == "0.0"
+    assert repr(TrainConfig(weight_decay=np.int64(0)).weight_decay) == "0.0"
+    with pytest.raises(UserError, match="`learning_rate=10*`: expected"):
+        TrainConfig(learning_rate=10**400)
 
 
 def test_a_truncated_row_of_the_history_is_ignored(tmp_path):
