@@ -6,6 +6,7 @@
 The first command compares variants on TrashNet's training split (512x384) at batch 32 and 224 px, and on
 JPEGs of 12 megapixels that the program makes. Every variant runs for some seconds, five times in turn. The
 ratios are medians over neighboring runs, so that other load on the machine affects all variants alike.
+`--torch=torch/bin/python` adds PyTorch, of the environment of `beside_torch.py`.
 
 The second command measures the time from opening a folder to the first batch.
 """
@@ -14,6 +15,7 @@ import argparse
 import os
 import pathlib
 import statistics
+import subprocess
 import tempfile
 import time
 
@@ -39,6 +41,27 @@ KERAS_CV = "(c) TFDS + keras-cv's RandAugment"
 PYTORCH = "(d) PyTorch's DataLoader, Pillow, TrivialAugment"
 DECODING = "(e) decoding alone"
 CROP_AND_RESIZE = "(f) crop_and_resize alone, from memory"
+
+TORCH = """
+import itertools, sys, time, torch
+from torchvision import datasets, transforms
+folder, size, batch, seconds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+crop, flip = transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip()
+change = transforms.Compose([crop, flip, transforms.TrivialAugmentWide(), transforms.ToTensor()])
+data = datasets.ImageFolder(folder, change)
+loader = torch.utils.data.DataLoader(
+    data, batch, shuffle=True, num_workers=2, drop_last=True, persistent_workers=True
+)
+batches = itertools.chain.from_iterable(itertools.repeat(loader))
+# What the two workers have prepared before anybody waits.
+for _ in range(6):
+    next(batches)
+start, seen = time.perf_counter(), 0
+while time.perf_counter() - start < seconds:
+    seen += len(next(batches)[0])
+print(seen / (time.perf_counter() - start))
+"""
+"""What tutorials of PyTorch use: Pillow, two workers, and torchvision's usual transforms."""
 
 
 def from_directory(folder, layers):
@@ -81,20 +104,14 @@ def encoded(split):
     return dataset.map(lambda i: {"image": split.encoded(i), "label": labels[i]}, num_parallel_calls=AUTOTUNE)
 
 
-def pytorch(folder):
-    """A DataLoader with two workers, Pillow and torchvision's usual transforms; None if not installed."""
-    try:
-        import torch
-        from torchvision import datasets, transforms
-    except ImportError:
-        return None
-    usual = [
-        transforms.RandomResizedCrop(SIZE),
-        transforms.RandomHorizontalFlip(),
-        transforms.TrivialAugmentWide(),
-    ]
-    data = datasets.ImageFolder(folder, transforms.Compose([*usual, transforms.ToTensor()]))
-    return torch.utils.data.DataLoader(data, BATCH, shuffle=True, num_workers=2, drop_last=True)
+def pytorch(folder, python):
+    """Images per second of PyTorch, measured in a process of its own; a function of seconds."""
+
+    def measured(seconds):
+        command = [python, "-c", TORCH, str(folder), str(SIZE), str(BATCH), str(seconds)]
+        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+    return measured
 
 
 def decoding(split):
@@ -136,7 +153,14 @@ def ours(split, policy, place, mix="none", batch_size=BATCH):
 
 
 def rate(dataset, seconds):
-    """Images per second, after two elements of warm-up; starts again when the dataset ends."""
+    """Images per second, after two elements of warm-up; starts again when the dataset ends.
+
+    Args:
+        dataset: a `tf.data.Dataset`, or a function of seconds that measures something else.
+        seconds: duration.
+    """
+    if callable(dataset):
+        return dataset(seconds)
     iterator, skipped, seen = iter(dataset), 0, 0
     while True:
         try:
@@ -193,7 +217,7 @@ def write_large(split, labels, folder, number=48):
         Image.fromarray(pixels).save(place / f"{index}.jpg", quality=90)
 
 
-def compare(split, folder, seconds, rounds):
+def compare(split, folder, seconds, rounds, torch):
     """Prints the memory that a cache takes, and the table of TrashNet's images."""
     before = psutil.Process().memory_info().rss
     side = round(pipeline.WORKING_SCALE * SIZE)
@@ -208,7 +232,7 @@ def compare(split, folder, seconds, rounds):
         FOUR_LAYERS: from_directory(folder, four_layers()),
         RANDAUGMENT: from_directory(folder, [keras.layers.RandAugment((0, 255))]),
         KERAS_CV: tfds_and_keras_cv(split),
-        PYTORCH: pytorch(folder),
+        **({PYTORCH: pytorch(folder, torch)} if torch else {}),
         DECODING: decoding(split),
         CROP_AND_RESIZE: crop_and_resize(many(tf.range(len(split)))),
         "ours, filling the cache": working(split),
@@ -216,12 +240,8 @@ def compare(split, folder, seconds, rounds):
         **{f"ours, {name}": ours(split, name, "memory") for name in options.POLICIES},
         "ours, trivial and both mixes": ours(split, "trivial", "memory", mix="both"),
     }
-    table(
-        {name: dataset for name, dataset in variants.items() if dataset is not None},
-        seconds,
-        rounds,
-        (FOUR_LAYERS, RANDAUGMENT, KERAS_CV, DECODING, CROP_AND_RESIZE),
-    )
+    columns = [FOUR_LAYERS, RANDAUGMENT, KERAS_CV, *([PYTORCH] if torch else []), DECODING, CROP_AND_RESIZE]
+    table(variants, seconds, rounds, columns)
 
 
 def compare_large(folder, seconds, rounds):
@@ -264,6 +284,7 @@ def main():
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--manual_dir", help="folder with TrashNet's files")
+    parser.add_argument("--torch", metavar="PYTHON", help="interpreter that has torch and torchvision")
     parser.add_argument("--first_batch", metavar="FOLDER", help="measure the time to the first batch instead")
     parser.add_argument("--size", type=int, default=SIZE, help="image size for --first_batch")
     parser.add_argument("--seconds", type=float, default=2.5, help="duration of each run")
@@ -278,7 +299,7 @@ def main():
         folder, large_folder = pathlib.Path(place) / "photos", pathlib.Path(place) / "large"
         write_folder(split, source.labels, folder)
         write_large(split, source.labels, large_folder)
-        compare(split, folder, flags.seconds, flags.rounds)
+        compare(split, folder, flags.seconds, flags.rounds, flags.torch)
         compare_large(large_folder, flags.seconds, flags.rounds)
 
 
