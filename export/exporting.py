@@ -130,6 +130,7 @@ def export(settings):
             rows = [{**row, "network": network} for row in make_rows(exported, folder, test)]
             names = {row["format"] for row in rows}
             kept = [row for row in earlier if row["format"] not in names]
+            warn_of_other_rules(kept, spec)
             write_beside(folder, spec, kept + rows, source, test, stored_reports.elsewhere(run))
     report(settings, run, rows, test)
     return {row["format"]: run.export / row["path"] for row in rows if not is_rejected(row)}
@@ -424,6 +425,13 @@ def write_beside(folder, spec, rows, source, test, elsewhere):
     }
     for name, text in (texts | artifacts.label_files(spec)).items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def warn_of_other_rules(rows, spec):
+    """Warns of earlier files whose bins are not those that `spec.json` and the card describe."""
+    names = [row["path"] for row in rows if row.get("rules") != spec.get("rules")]
+    if names:
+        cli.warn(f"{', '.join(names)}: exported with other rules; spec.json and card.md have those of now")
 
 
 def is_rejected(row):

@@ -326,6 +326,14 @@ def test_the_rules_travel_with_every_file(copy, tmp_path):
     assert result.output.count("-> Yellow bin. Empty it. Is it greasy? If yes: Gray bin.") == 3
 
 
+def test_files_with_other_rules_are_named(capsys):
+    rows = [{"path": "web", "rules": RULES}, {"path": "model_int8.tflite"}]
+    exporting.warn_of_other_rules(rows, {"rules": RULES})
+    assert capsys.readouterr().err.startswith("warning: model_int8.tflite: ")
+    exporting.warn_of_other_rules(rows[1:], {})
+    assert capsys.readouterr().err == ""
+
+
 def test_files_of_a_network_that_was_trained_further_are_removed(exported, tmp_path):
     copy = shutil.copytree(exported[0].parent, tmp_path / "run")
     run = runs.Run(copy)
