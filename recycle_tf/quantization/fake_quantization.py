@@ -113,6 +113,15 @@ def shared_ranges(model):
     return rewriting.shared
 
 
+def read_by_swish(model):
+    """Names of the layers whose output nothing but a swish reads; the argument is that of `insert`."""
+    return {
+        name
+        for name, readers in _readers(model).items()
+        if all(_activation(reader) is keras.activations.silu for reader in readers)
+    }
+
+
 def is_quantized(operation):
     """Whether it is a layer with a kernel of 8 bits."""
     return isinstance(operation, LINEAR) and operation.name not in FLOAT

@@ -10,6 +10,9 @@ from recycle_tf.quantization import fake_quantization
 BATCH = 16
 REPRESENTATIVE_IMAGES = 240
 
+SWISH_LOW = -8.0
+"""Below, swish is above -0.003: nothing that 256 levels could tell from what it is here."""
+
 
 def representative_images(split, image_size, resize, seed):
     """The training images on which ranges are measured, equally many per class.
@@ -59,4 +62,7 @@ def measure(model, images):
     for names in fake_quantization.shared_ranges(model):
         shared = min(ranges[name][0] for name in names), max(ranges[name][1] for name in names)
         ranges |= dict.fromkeys(names, shared)
+    for name in ranges.keys() & fake_quantization.read_by_swish(model):
+        low, high = ranges[name]
+        ranges[name] = max(low, SWISH_LOW), high
     return ranges
