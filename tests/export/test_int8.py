@@ -6,6 +6,7 @@ import pytest
 
 from recycle_tf import create_model, layers
 from recycle_tf.evaluation import litert
+from recycle_tf.quantization import fake_quantization, fold, ranges
 
 
 def worn(arch, image_size=None):
@@ -53,7 +54,6 @@ def shallow():
 
 def test_the_file_computes_what_was_simulated(shallow, tmp_path):
     from export import int8
-    from recycle_tf.quantization import fold, ranges
 
     pixels = images(shallow)
     path = tmp_path / "model.tflite"
@@ -70,7 +70,6 @@ def test_the_file_computes_what_was_simulated(shallow, tmp_path):
 
 def test_the_converter_takes_ranges_and_kernels_as_they_are(shallow, tmp_path):
     from export import int8
-    from recycle_tf.quantization import fake_quantization, fold, ranges
 
     pixels = images(shallow)
     path = tmp_path / "model.tflite"
@@ -116,7 +115,6 @@ def test_what_is_concatenated_is_not_rounded_again(arch):
 
 
 def test_places_with_one_range_are_found_through_pooling():
-    from recycle_tf.quantization import fake_quantization, fold, ranges
 
     model = worn("test_densenet")
     folded = fold.fold(model, through_relu=False)
@@ -128,6 +126,28 @@ def test_places_with_one_range_are_found_through_pooling():
     found = ranges.measure(folded, images(model))
     for names in shared:
         assert len({found[name] for name in names}) == 1
+
+
+def test_what_swish_suppresses_takes_no_part_of_the_range():
+    """A channel at -60 is as good as 0 behind the swish, and would take half of the 256 levels."""
+    keras.utils.set_random_seed(0)
+    inputs, x = layers.image_input(16)
+    x = layers.conv_norm_act(x, 4, 3, 2, activation="swish", name="stem_conv")
+    model = keras.Model(inputs, layers.head(x, 4), name="swish")
+    model.get_layer("logits").set_weights([np.eye(4, dtype="float32"), np.zeros(4, "float32")])
+    norm = model.get_layer("stem_conv_norm")
+    gamma, beta, mean, variance = norm.get_weights()
+    norm.set_weights([gamma, np.float32([-60, 0, 1, 2]), mean, variance])
+    pixels, folded = images(model), fold.fold(model, through_relu=False)
+    measured = ranges.measure(folded, pixels)
+    (name,) = fake_quantization.read_by_swish(folded)
+    assert measured[name][0] == ranges.SWISH_LOW
+
+    def error(found):
+        rounded = fake_quantization.insert(folded, found).predict(np.float32(pixels), verbose=0)
+        return np.abs(rounded - model.predict(np.float32(pixels), verbose=0)).max()
+
+    assert error(measured) < 0.5 * error({**measured, name: (-64.0, measured[name][1])})
 
 
 def test_a_batch(tmp_path):
@@ -147,7 +167,6 @@ def correlated(count, channels, rng):
 
 def test_compensated_rounding_changes_the_output_less():
     from export import rounding
-    from recycle_tf.quantization import fake_quantization
 
     rng = np.random.default_rng(0)
     inputs, weights = correlated(2000, 200, rng), rng.standard_t(3, size=(200, 8))
@@ -218,7 +237,6 @@ def test_moments_are_those_of_the_patches_that_a_kernel_sees():
 
 def test_a_layer_too_large_for_a_covariance_keeps_its_mean(monkeypatch):
     from export import rounding
-    from recycle_tf.quantization import fake_quantization
 
     monkeypatch.setattr(rounding, "LARGEST", 3)
     inputs = keras.Input((4,))
