@@ -1,6 +1,9 @@
 """Finds the layers that lose most by quantization, and exports int8 with these layers in float."""
 
 import dataclasses
+import itertools
+
+from recycle_tf.quantization import fake_quantization
 
 from . import converter, flat_buffer, tflite
 
@@ -34,12 +37,14 @@ def rescue(model, images, artifact, verdict, judge):
         measured = batches[2 : 2 + MEASURED_IMAGES]
         lost, network = converter.measure_losses(folder, tflite.MIXED, batches, measured)
         readers = flat_buffer.readers(network)
+        head = _head(readers)
+        lost = {tensor: loss for tensor, loss in lost.items() if tensor not in head}
         for share in SHARES:
             worst = list(lost)[: max(1, round(share * len(lost)))]
             # The output of a layer in float would be rounded for the next layer, so that stays in float too.
-            nodes = sorted({node for tensor in worst for node in (tensor, *readers[tensor])})
+            nodes = sorted({node for tensor in worst for node in (tensor, *readers[tensor])} - head)
             spec = {**artifact.spec, "float_layers": list(dict.fromkeys(map(_layer, nodes)))}
-            content = converter.convert_without(folder, nodes)
+            content = converter.convert_without(folder, [*nodes, *sorted(head)])
             mixed = tflite.write(content, spec, artifact.format, artifact.path.parent)
             judged = judge(mixed)
             if not judged.failure:
@@ -47,6 +52,25 @@ def rescue(model, images, artifact, verdict, judge):
     artifact.path.write_bytes(original)
     worst = {_layer(tensor): round(lost[tensor], 4) for tensor in list(lost)[:NAMED]}
     return dataclasses.replace(artifact, spec={**artifact.spec, "worst_layers": worst}), verdict
+
+
+def _head(readers):
+    """The tensors that compute in float in every int8 file, and all that follow from them.
+
+    Args:
+        readers: as `flat_buffer.readers` returns them.
+
+    Returns:
+        A set of names.
+    """
+    outputs = set(itertools.chain(*readers.values()))
+    found, pending = set(), [name for name in outputs if _layer(name) in fake_quantization.FLOAT]
+    while pending:
+        tensor = pending.pop()
+        if tensor not in found:
+            found.add(tensor)
+            pending += readers[tensor]
+    return found
 
 
 def _layer(tensor):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from recycle_tf import quiet
+from recycle_tf.errors import UserError
 
 
 def open_interpreter(path, threads=1):
@@ -67,7 +68,10 @@ def batch_predictor(interpreter):
             interpreter.resize_tensor_input(image["index"], pixels.shape)
             interpreter.allocate_tensors()
         interpreter.set_tensor(image["index"], pixels)
-        interpreter.invoke()
+        try:
+            interpreter.invoke()
+        except RuntimeError as error:
+            raise UserError(f"LiteRT cannot run the file: {str(error).splitlines()[0]}") from error
         return interpreter.get_tensor(probabilities["index"])
 
     return predict if fixed == -1 else in_batches(predict, fixed)

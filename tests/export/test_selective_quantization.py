@@ -9,7 +9,7 @@ import pytest
 from export import gates, int8, selective_quantization, tflite, verify
 from recycle_tf import create_model, runs
 from recycle_tf.data import cache
-from recycle_tf.evaluation import datasets
+from recycle_tf.evaluation import datasets, familiarity
 from tests.export.conftest import SPEC, check_error, export, rows_of, succeed
 
 
@@ -29,7 +29,7 @@ def ruined():
 
 def prepare(model, images, folder, max_gap):
     """Arguments of `rescue`; the gate is the largest difference, because the network is not trained."""
-    expected = np.array(keras.ops.softmax(model(images.astype("float32"))))
+    expected = np.array(familiarity.probabilities(model(images.astype("float32"))))
 
     def judge(artifact):
         found = tflite.load(artifact.path)(images)
@@ -55,6 +55,22 @@ def test_the_ruined_layer_is_kept_in_float(ruined, images, tmp_path):
     assert artifact.bytes > first.bytes
     image = Interpreter(model_path=str(artifact.path)).get_input_details()[0]
     assert (image["dtype"], list(image["shape"])) == (np.uint8, [1, 32, 32, 3])
+
+
+def test_the_head_stays_in_float(ruined, images, tmp_path):
+    """The familiarity divides: by integers that may all be 0, and with their rounding."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    channels = ruined.get_layer("pool").output.shape[-1]
+    components = np.linalg.qr(np.random.default_rng(0).normal(size=(channels, 2)))[0].astype(np.float32)
+    model = familiarity.attach(ruined, familiarity.Familiarity(components, limit=0.5, width=0.05))
+    artifact, verdict = selective_quantization.rescue(*prepare(model, images, tmp_path, 0.02))
+    assert verdict.failure is None
+    assert not set(artifact.spec["float_layers"]) & {"pool", "logits", "familiarity"}
+    details = Interpreter(model_path=str(artifact.path)).get_tensor_details()
+    head = [one["dtype"] for one in details if "/familiarity" in one["name"] or "/logits" in one["name"]]
+    assert np.float32 in head
+    assert np.int8 not in head
 
 
 def test_layers_are_named_if_float_does_not_help(ruined, images, tmp_path):
