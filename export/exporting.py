@@ -318,7 +318,10 @@ def select_on_validation(model, inputs, target, artifact, judge):
 def compare_with_keras(target, artifact, reference, names, max_drop):
     """Runs a file on a split; returns its probabilities and the `gates.Verdict`."""
     progress = functools.partial(tqdm, desc=target.name, disable=None, leave=False)
-    found = verify.replay(target.load_module().load(artifact.path), reference.images, progress)
+    try:
+        found = verify.replay(target.load_module().load(artifact.path), reference.images, progress)
+    except UserError as error:
+        raise UserError(f"`formats={target.name}`: {error}") from error
     labels = reference.split.labels
     return found, gates.judge(found, reference.expected, labels, names, max_drop, target.precision)
 

@@ -62,7 +62,7 @@ def average(paths, run_dir, proportions=None, progress=iter):
 
     Args:
         paths: two or more runs, or their folders, of one architecture on one dataset.
-        run_dir: folder of the new run; it must not exist, unless it is that of an interrupted average.
+        run_dir: folder of the new run; it must not exist, unless it is empty or of an interrupted average.
         proportions: of each run, positive; None to choose them on the validation split and shifted copies.
         progress: wraps the iteration over candidates of two runs, as tqdm does.
 

@@ -64,14 +64,14 @@ def batch_predictor(interpreter):
     fixed = image["shape_signature"][0]
 
     def predict(pixels):
-        if fixed == -1 and interpreter.get_input_details()[0]["shape"].tolist() != list(pixels.shape):
-            interpreter.resize_tensor_input(image["index"], pixels.shape)
-            interpreter.allocate_tensors()
-        interpreter.set_tensor(image["index"], pixels)
         try:
+            if fixed == -1 and interpreter.get_input_details()[0]["shape"].tolist() != list(pixels.shape):
+                interpreter.resize_tensor_input(image["index"], pixels.shape)
+                interpreter.allocate_tensors()
+            interpreter.set_tensor(image["index"], pixels)
             interpreter.invoke()
         except RuntimeError as error:
-            raise UserError(f"LiteRT cannot run the file: {str(error).splitlines()[0]}") from error
+            raise UserError(f"LiteRT cannot run the file: {str(error).partition(chr(10))[0]}") from error
         return interpreter.get_tensor(probabilities["index"])
 
     return predict if fixed == -1 else in_batches(predict, fixed)

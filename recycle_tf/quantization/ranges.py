@@ -64,5 +64,5 @@ def measure(model, images):
         ranges |= dict.fromkeys(names, shared)
     for name in ranges.keys() & fake_quantization.read_by_swish(model):
         low, high = ranges[name]
-        ranges[name] = max(low, SWISH_LOW), high
+        ranges[name] = max(low, SWISH_LOW), max(high, SWISH_LOW)
     return ranges

@@ -77,14 +77,16 @@ def unfinished(config, root="runs"):
             f"{started}, not {getattr(config, name)}; choose another folder, or give the same settings to "
             "resume it"
         )
-    with files.writing(run.path):
-        files.recover(run.path)
-    if not run.complete:
-        if _ended(run):
+    if _ended(run):
+        # An evaluation that was killed may have put the report aside.
+        with files.writing(run.path):
+            files.recover(run.path)
+        if not run.complete:
             raise UserError(
                 f"`run_dir={config.run_dir}`: its training has ended, but its report is missing; "
                 "write it with evaluate, or choose another folder"
             )
+    if not run.complete:
         if run.averaged:
             raise UserError(
                 f"`run_dir={config.run_dir}`: an average of runs that was interrupted; repeat "
@@ -226,7 +228,7 @@ def discard_average(path):
         path: of a file or folder.
 
     Returns:
-        Whether `create` can use the path now: there was such an average, or an empty folder.
+        Whether `create` can use the path now: there was such an average, or nothing but what `create` writes.
 
     Raises:
         UserError: another process is writing it.

@@ -97,6 +97,9 @@ def test_an_interrupted_average_is_made_again(two, tmp_path, monkeypatch):
         resume.unfinished(TrainConfig(**settings))
     run, _ = averaging.average(paths(two), tmp_path / "new", proportions=(1, 1))
     assert run.folder.complete
+    (tmp_path / "empty").mkdir()
+    assert resume.discard_average(tmp_path / "empty")
+    assert not resume.discard_average(tmp_path / "new")
 
 
 def test_candidates_are_judged_by_both_accuracies():

@@ -9,7 +9,8 @@ import pytest
 from export import gates, int8, selective_quantization, tflite, verify
 from recycle_tf import create_model, runs
 from recycle_tf.data import cache
-from recycle_tf.evaluation import datasets, familiarity
+from recycle_tf.errors import UserError
+from recycle_tf.evaluation import datasets, familiarity, litert
 from tests.export.conftest import SPEC, check_error, export, rows_of, succeed
 
 
@@ -71,6 +72,26 @@ def test_the_head_stays_in_float(ruined, images, tmp_path):
     head = [one["dtype"] for one in details if "/familiarity" in one["name"] or "/logits" in one["name"]]
     assert np.float32 in head
     assert np.int8 not in head
+
+
+def test_a_file_that_the_runtime_cannot_run_is_one_line():
+    class Interpreter:
+        """Divides by 0 in its first operation."""
+
+        def get_input_details(self):
+            return [{"index": 0, "shape_signature": np.array([1, 8, 8, 3])}]
+
+        get_output_details = get_input_details
+
+        def set_tensor(self, index, pixels):
+            pass
+
+        def invoke(self):
+            raise RuntimeError("div.cc:262 was not true.\nNode number 263 failed")
+
+    predict = litert.batch_predictor(Interpreter())
+    with pytest.raises(UserError, match=r"cannot run the file: div\.cc:262 was not true\.$"):
+        predict(np.zeros((1, 8, 8, 3), np.uint8))
 
 
 def test_layers_are_named_if_float_does_not_help(ruined, images, tmp_path):
