@@ -136,7 +136,7 @@ def test_a_saved_model_holds_no_optimizer(python_run, tmp_path):
         (["--epoch=10"], ["--epoch:", "epochs"]),
         (["epochs=10"], ["epochs=10", "--name=value"]),
         (["--overrides=width=2"], ["'width'"]),
-        (["--overrides=filters=-1"], ["test_resnet", "32 px", "filters=-1"]),
+        (["--overrides=filters=-1"], ["--overrides", "filters=-1", "above 0"]),
         (["--overrides=shortcut=q"], ["shortcut=q", "identity", "projection"]),
         (["--overrides=image_size=8"], ["--overrides=", "--image_size=8"]),
         (["--arch=alexnet"], ["alexnet", "32 px", "227 px"]),

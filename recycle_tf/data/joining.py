@@ -172,8 +172,8 @@ def as_one(opened, part_names, mapping, complete):
             source = _without_repeated(source)
         require_images(source)
     if len(source.labels) < 2:
-        only = ", ".join(source.labels) or "none"
-        raise UserError(f"{source.name}: at least two classes are needed; there is only: {only}")
+        only = f"only one class, {source.labels[0]}" if source.labels else "no class is left"
+        raise UserError(f"{source.name}: {only}; at least two are needed")
     return source
 
 
