@@ -156,6 +156,7 @@ def test_the_settings_are_those_of_the_run_and_of_the_recipe(again, finished_run
 
 
 def test_a_killed_run_resumes_to_the_same_bits_and_is_exported_with_its_ranges(again, tmp_path, monkeypatch):
+    from export import selective_quantization
     from export.__main__ import main
 
     monkeypatch.setattr(resume, "finish", lambda run: None)
@@ -171,6 +172,8 @@ def test_a_killed_run_resumes_to_the_same_bits_and_is_exported_with_its_ranges(a
     (file,) = resumed.inputs
     assert file == again["from_run"] + "/model.keras"
     shutil.rmtree(whole.checkpoints)
+    # With layers in float, which may pass where the file itself does not, the ranges are the converter's.
+    monkeypatch.setattr(selective_quantization, "rescue", lambda *arguments: arguments[2:4])
     assert main([f"--run={whole.path}", "--formats=tflite_int8", "--max_drop=100"]) in (0, 2)
     (file,) = whole.export.rglob("model_int8.tflite")
     details = litert.open_interpreter(file).get_tensor_details()
