@@ -61,9 +61,7 @@ calibration error from {calibration_error_before:.3f} to {calibration_error_afte
 UNSURE = """Below a probability of {threshold:.3f} an app should say "not sure". Of the validation images,
 {share_above_threshold:.0%} are at or above it{right}."""
 
-NEVER_SURE = (
-    """At no probability were 95 % of the answers right: an app should say "not sure" with every one."""
-)
+NEVER_SURE = 'At no probability were 95 % of the answers right: an app should say "not sure" with every one.'
 
 STRANGERS = """The probabilities of an image sum to 1 minus the probability that it is unlike the training
 images: a cat, a wall, or waste that looks like nothing the model has learned. From {threshold:g} on, an app

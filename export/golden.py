@@ -16,7 +16,7 @@ DRAWN = "drawn.png"
 """A drawn texture, which is no photograph of waste: an app says that it is unlike the training images."""
 
 INT8 = ("tflite_int8", "model_int8.tflite")
-"""Format and file that the page tests."""
+"""Format and file that the tests on the page use, unless that file was rejected."""
 
 PAGE = pathlib.Path(__file__).parent / "golden_page.md"
 RESIZE = {
@@ -65,7 +65,7 @@ def read(folder):
         raise UserError(f"{path}: damaged, cannot be read; delete {folder} and rerun the command") from error
 
 
-def write(folder, split, spec, answers, drawn, earlier, tested=INT8):
+def write(folder, split, spec, answers, drawn, earlier, tested):
     """Writes the original image files, `expected.json`, and `README.md`, which explains their use.
 
     Args:

@@ -11,8 +11,8 @@ After Dwibedi et al., Cut, Paste and Learn, arXiv 1708.01642, and Ghiasi et al.,
 Strong Data Augmentation Method, arXiv 2012.07177. Like the policies of `recycle_tf.data.augment`, it
 draws nothing itself: the result follows from `draws`. Each loop over pixels is compiled on its own;
 otherwise XLA would compute pixels again for every reduction or shift that reads them. From the composed
-image on, the channels are planes, `[3, size, size]`, which is twice as fast to blur; and images are
-processed one by one, because only every third is blurred or noisy.
+image on, the channels are planes, `[3, size, size]`, whose rows XLA vectorizes; and images are processed
+one by one, because only every third is blurred or noisy.
 """
 
 import functools

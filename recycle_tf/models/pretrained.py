@@ -13,6 +13,7 @@ between their networks and ours are compensated, so that the logits are the same
 """
 
 import dataclasses
+import http.client
 import math
 import re
 
@@ -196,8 +197,11 @@ def _download_from_keras(source):
     try:
         return getattr(keras.applications, source.builder)(weights="imagenet", classifier_activation=None)
     except Exception as error:
-        # keras.utils.get_file raises a plain Exception if it cannot reach the host, and lets those of an
-        # interrupted transfer pass.
+        # keras.utils.get_file raises a plain Exception if it cannot reach the host, lets those of an
+        # interrupted transfer pass, and raises a ValueError for a file with another hash.
+        interrupted = isinstance(error, (OSError, ValueError, http.client.HTTPException))
+        if not (interrupted or str(error).startswith("URL fetch failure")):
+            raise
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(
             f"`weights=imagenet`: {source.builder} could not be downloaded; put its file into "

@@ -61,7 +61,7 @@ def unfinished(config, root="runs"):
             another process is training.
     """
     if config.run_dir is None:
-        return next((_locked(run) for run in _same_settings(config, root) if _has_checkpoint(run)), None)
+        return next((_locked(run) for run in _same_settings(config, root) if _has_begun(run)), None)
     run = Run(from_user(config.run_dir, "run_dir"))
     if not run.path.exists() or (run.path.is_dir() and _only_created(run)):
         return None
@@ -305,7 +305,7 @@ def _locked(run):
     return Run(run.path, file)
 
 
-def _has_checkpoint(run):
+def _has_begun(run):
     """Whether training has begun; the first model may be older than the first checkpoint."""
     begun = run.history.is_file() or (run.checkpoints.is_dir() and run.model_file.is_file())
     return begun or any(run.checkpoints.glob("epoch*.npz"))
