@@ -10,112 +10,113 @@ vanishing gradients either: the figure shows the norm of each convolution's grad
 
 import experiment
 import numpy as np
-import training  # Chooses the backend, so it comes before Keras.
+import training
+
+from recycle_tf import cli
+from recycle_tf.evaluation import stored_reports
 
 ARCHS = ("plain20", "plain56", "resnet20", "resnet56")
-GRADIENT_BATCH = 128
+QUICK, FULL = (500, 8), (3000, 40)
+"""Training images per class, and epochs."""
+BATCH = 128
+"""Images of which gradients and responses are taken."""
 
 
 def main():
     """Trains what was not trained before, prints the errors and draws the curves."""
     parser = experiment.parser(__doc__)
     parser.add_argument("--cifar", required=True, help="zip or folder with train/CLASS/*.jpg and test/")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each network")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each network; 1 with --quick")
     values = experiment.parse(parser)
-    per_class, epochs, seeds = (100, 3, 1) if values.quick else (3000, 40, values.seeds)
-    data = (
-        *training.load_images(values.cifar, "train", per_class),
-        *training.load_images(values.cifar, "test", min(per_class, 500)),
-    )
+    cli.import_tensorflow()
+    per_class, epochs = QUICK if values.quick else FULL
+    images = values.out / f"cifar_{per_class}"
+    training.choose_images(values.cifar, per_class, images)
     rows = experiment.Rows(values.out / "degradation.jsonl")
     found = {}
     # All architectures of a seed before the next one, so that what is there can be compared at any time.
-    for seed in range(values.seed, values.seed + seeds):
+    for seed in range(values.seed, values.seed + (1 if values.quick else values.seeds)):
         for arch in ARCHS:
             key = [arch, per_class, epochs, seed]
-            found.setdefault(arch, []).append(rows.once(key, lambda a=arch, s=seed: run(a, data, epochs, s)))
-    report(found, values.out, len(data[0]), epochs)
+            result = rows.once(key, lambda k=key: run(images, values.out / "degradation", *k))
+            found.setdefault(arch, []).append(result)
+    report(found, values.out)
 
 
-def run(arch, data, epochs, seed):
-    """Trains one network: its history, and the gradient norm of each convolution before and after."""
-    from recycle_tf import create_model
-
-    norms = {}
-
-    def make():
-        model = create_model(arch, int(data[1].max()) + 1)
-        norms["start"] = gradient_norms(model, data)
-        return model
-
-    model, history = training.train(make, data, epochs=epochs, seed=seed)
-    norms["end"] = gradient_norms(model, data)
-    print(f"{arch} seed {seed}: {history[-1]}", flush=True)
-    return {"history": history, "gradients": norms, "responses": responses(model, data)}
-
-
-def gradient_norms(model, data):
-    """Norm of the gradient of each 3x3 convolution's kernel, from the input to the output, on one batch."""
-    import jax
-    import jax.numpy as jnp
-
-    trainable = [variable.value for variable in model.trainable_variables]
-    fixed = [variable.value for variable in model.non_trainable_variables]
-    chosen = np.random.default_rng(0).permutation(len(data[0]))[:GRADIENT_BATCH]
-    images, labels = jnp.asarray(data[0][chosen], jnp.float32), jnp.asarray(data[1][chosen])
-    slopes, _ = jax.jit(jax.grad(training.loss_of, argnums=1, has_aux=True), static_argnums=0)(
-        model, trainable, fixed, images, labels
+def run(images, folder, arch, per_class, epochs, seed):
+    """Trains one network: errors by epoch and on the test split, gradient norms and responses at the end."""
+    finished = training.train(
+        folder / f"{arch}_{per_class}_{epochs}_{seed}",
+        f"--arch={arch}",
+        f"--dataset={images}",
+        "--image_size=32",
+        "--recipe=paper",
+        f"--epochs={epochs}",
+        "--warmup=1",
+        f"--seed={seed}",
     )
-    return [
-        float(jnp.linalg.norm(slope))
-        for slope, variable in zip(slopes, model.trainable_variables, strict=True)
-        if len(variable.shape) == 4
-    ]
+    model = finished.load_model()
+    examples, labels = training.batch(images, finished.labels, BATCH)
+    return {
+        "history": finished.history_rows(),
+        "test_error": 1 - stored_reports.read(finished.report)["accuracy"],
+        # First, because a pass in training mode changes the moving statistics.
+        "responses": responses(model, examples),
+        "gradients": gradient_norms(model, examples, labels),
+    }
 
 
-def responses(model, data):
+def gradient_norms(model, images, labels):
+    """Norm of the gradient of each 3x3 convolution's kernel, from the input to the output, on one batch."""
+    import keras
+    import tensorflow as tf
+
+    kernels = [variable.value for variable in model.trainable_variables if len(variable.shape) == 4]
+    with tf.GradientTape() as tape:
+        logits = model(images, training=True)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits)
+    return [float(tf.norm(slope)) for slope in tape.gradient(loss, kernels)]
+
+
+def responses(model, images):
     """Standard deviation of the output of each 3x3 convolution after its norm; see responses.py."""
     import keras
 
     outputs = [layer.output for layer in model.layers if layer.name.endswith(("conv1_norm", "conv2_norm"))]
-    found = keras.Model(model.inputs[0], outputs).predict(
-        data[2][:GRADIENT_BATCH].astype("float32"), verbose=0
-    )
+    found = keras.Model(model.inputs[0], outputs).predict(images, verbose=0)
     return [float(one.std()) for one in found]
 
 
-def report(found, out, examples, epochs):
-    """Prints a table of errors, and draws training error over epochs and gradient norms over depth."""
-
-    def final(arch, name):
-        errors = [100 * run["history"][-1][name] for run in found[arch]]
-        spread = f" ({min(errors):.1f} to {max(errors):.1f})" if len(errors) > 1 else ""
-        return f"{np.mean(errors):.1f}{spread}"
-
-    print(f"{examples} training images, {epochs} epochs, {len(found[ARCHS[0]])} seed(s)")
+def report(found, out):
+    """Prints a table of errors, and draws errors over epochs and gradient norms over depth."""
     titles = ["network", "training error, %", "test error, %", "smallest gradient norm at the end / largest"]
     lines = []
-    for arch in ARCHS:
-        norms = np.mean([run["gradients"]["end"] for run in found[arch]], axis=0)
-        lines.append(
-            [arch, final(arch, "train_error"), final(arch, "test_error"), f"{norms.min() / norms.max():.3f}"]
-        )
+    for arch, runs in found.items():
+        norms = np.mean([run["gradients"] for run in runs], axis=0)
+        trained = spread([100 * (1 - run["history"][-1]["accuracy"]) for run in runs])
+        tested = spread([100 * run["test_error"] for run in runs])
+        lines.append([arch, trained, tested, f"{norms.min() / norms.max():.3f}"])
     experiment.table(titles, lines)
     experiment.save(lambda axes: draw(axes, found), out / "degradation.png", columns=3, size=(13, 4.2))
+
+
+def spread(errors):
+    """The mean of the seeds, and their range if there are several."""
+    several = f" ({min(errors):.1f} to {max(errors):.1f})" if len(errors) > 1 else ""
+    return f"{np.mean(errors):.1f}{several}"
 
 
 def draw(axes, found):
     """Two panels of errors like figure 6, and one of gradient norms."""
     colors = {"20": "#1f6f8b", "56": "#c1440e"}
-    for arch in ARCHS:
+    for arch, runs in found.items():
         panel, color = axes[int(arch.startswith("resnet"))], colors[arch[-2:]]
-        for name, style in (("train_error", "--"), ("test_error", "-")):
-            curves = np.array([[100 * row[name] for row in run["history"]] for run in found[arch]])
+        for name, title, style in (("accuracy", "training", "--"), ("val_accuracy", "validation", "-")):
+            curves = np.array([[100 * (1 - row[name]) for row in run["history"]] for run in runs])
             steps = np.arange(1, curves.shape[1] + 1)
-            label = f"{arch}, {name.replace('_error', '')}"
-            panel.plot(steps, curves.mean(axis=0), style, color=color, label=label)
+            panel.plot(steps, curves.mean(axis=0), style, color=color, label=f"{arch}, {title}")
             panel.fill_between(steps, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.15)
-        norms = np.mean([run["gradients"]["end"] for run in found[arch]], axis=0)
+        norms = np.mean([run["gradients"] for run in runs], axis=0)
         style = "-" if arch.startswith("resnet") else "--"
         axes[2].plot(np.linspace(0, 1, len(norms)), norms, style, color=color, label=arch)
     for panel, title in zip(

@@ -11,6 +11,9 @@ import experiment
 import numpy as np
 import training
 
+from recycle_tf import cli
+from recycle_tf.evaluation import stored_reports
+
 ARCH = "densenet40_k12"
 
 
@@ -19,30 +22,38 @@ def main():
     parser = experiment.parser(__doc__)
     parser.add_argument("--cifar", required=True, help="zip or folder with train/CLASS/*.jpg and test/")
     values = experiment.parse(parser)
-    per_class, epochs = (100, 3) if values.quick else (3000, 40)
-    data = (
-        *training.load_images(values.cifar, "train", per_class),
-        *training.load_images(values.cifar, "test", min(per_class, 500)),
-    )
+    cli.import_tensorflow()
+    per_class, epochs = (300, 12) if values.quick else (3000, 40)
+    images = values.out / f"cifar_{per_class}"
+    training.choose_images(values.cifar, per_class, images)
     rows = experiment.Rows(values.out / "feature_reuse.jsonl")
-    found = rows.once([ARCH, per_class, epochs, values.seed], lambda: run(data, epochs, values.seed))
-    report(found, values.out)
+    key = [ARCH, per_class, epochs, values.seed]
+    report(rows.once(key, lambda: run(images, values.out / "feature_reuse", *key)), values.out)
 
 
-def run(data, epochs, seed):
+def run(images, folder, arch, per_class, epochs, seed):
     """Trains the network: its last errors, and the weights of each block before and after."""
+    import keras
+
     from recycle_tf import create_model
 
-    before = []
-
-    def make():
-        model = create_model(ARCH, int(data[1].max()) + 1)
-        before.extend(reuse(model))
-        return model
-
-    model, history = training.train(make, data, epochs=epochs, seed=seed, batch_size=64)
-    print(history[-1], flush=True)
-    return {"last": history[-1], "start": before, "end": reuse(model)}
+    finished = training.train(
+        folder / f"{arch}_{per_class}_{epochs}_{seed}",
+        f"--arch={arch}",
+        f"--dataset={images}",
+        "--image_size=32",
+        "--recipe=paper",
+        f"--epochs={epochs}",
+        "--warmup=1",
+        f"--seed={seed}",
+    )
+    keras.utils.set_random_seed(seed)
+    return {
+        "training_error": 1 - finished.history_rows()[-1]["accuracy"],
+        "test_error": 1 - stored_reports.read(finished.report)["accuracy"],
+        "start": reuse(create_model(arch, len(finished.labels))),
+        "end": reuse(finished.load_model()),
+    }
 
 
 def reuse(model):
@@ -80,7 +91,7 @@ def shares(block):
 
 def report(found, out):
     """Prints how much the deeper half of a block reads from the shallower half, and draws the heat map."""
-    print(f"training error {found['last']['train_error']:.3f}, test error {found['last']['test_error']:.3f}")
+    print(f"training error {found['training_error']:.3f}, test error {found['test_error']:.3f}")
     lines = []
     for number, (start, end) in enumerate(zip(found["start"], found["end"], strict=True), start=1):
         cells = []

@@ -1,26 +1,24 @@
 """Claim 6: squeeze-and-excitation treats classes alike in early stages and differently in late ones.
 
-    python benchmarks/claims/textbook.py --images=trashnet.zip --archs=resnet18,se_resnet18   # trains them
-    python benchmarks/claims/gates.py
+    python benchmarks/claims/textbook.py --dataset=trashnet --manual_dir=trashnet --archs=resnet18,se_resnet18
+    python benchmarks/claims/gates.py claims/textbook/se_resnet18_25_0
 
 Hu et al., arXiv 1709.01507, figure 5: the mean gate of each channel, by class, for blocks at several depths;
 the classes' curves separate with depth. With and without the gates: the table of textbook.py.
 """
 
-import json
-
 import experiment
-import numpy as np
 
-ARCH = "se_resnet18"
+from recycle_tf import cli
 
 
 def main():
-    """Prints how far the classes' gates lie apart in each block, and draws the curves."""
-    values = experiment.parse(experiment.parser(__doc__))
-    rows = map(json.loads, (values.out / "textbook.jsonl").read_text(encoding="utf-8").splitlines())
-    blocks = next(row["result"]["gates"] for row in rows if row["key"][0] == ARCH)
-    found = {name: np.array(gates) for name, gates in blocks.items()}
+    """Prints how far the classes' gates lie apart in each block of a run, and draws the curves."""
+    parser = experiment.parser(__doc__)
+    parser.add_argument("run", help="a run with squeeze-and-excitation")
+    values = experiment.parse(parser)
+    cli.import_tensorflow()
+    found, labels = measure(values.run)
     lines = [
         [
             name,
@@ -33,24 +31,29 @@ def main():
     ]
     titles = ["block", "channels", "mean gate", "spread over channels", "spread over classes"]
     experiment.table(titles, lines)
-    chosen = dict(list(found.items())[1::2])
-    experiment.save(
-        lambda axes: draw(axes.flat, chosen), values.out / "gates.png", rows=2, columns=2, size=(11, 6)
-    )
+    from recycle_tf.evaluation import explain
+
+    figure = explain.draw_gates(found, labels)
+    figure.savefig(values.out / "gates.png", dpi=120)
+    print(f"figure {values.out / 'gates.png'}")
+
+
+def measure(path):
+    """Mean gates by class on the test split, `{block: [classes, channels]}`, and the names of the classes."""
+    from recycle_tf import runs
+    from recycle_tf.data import cache
+    from recycle_tf.evaluation import datasets, explain
+
+    run = runs.open_run(path)
+    model = run.load_model()
+    split = datasets.open_source(run).splits["test"]
+    pixels = cache.decode_all(split, model.input_shape[1], run.config["resize"])
+    return explain.gates(model, pixels, split.labels, len(run.labels)), run.labels
 
 
 def apart(gates):
     """Standard deviation of a channel's gate over the classes, mean over the channels."""
     return gates.std(axis=0).mean()
-
-
-def draw(axes, found):
-    """Gates over channels, one line per class."""
-    for panel, (name, gates) in zip(axes, found.items(), strict=True):
-        for label, curve in enumerate(gates):
-            panel.plot(curve[:64], linewidth=0.9, label=f"class {label}")
-        panel.set(title=name, xlabel="channel (the first 64)", ylabel="gate", ylim=(0, 1))
-    panel.legend(fontsize=7, ncols=3)
 
 
 if __name__ == "__main__":

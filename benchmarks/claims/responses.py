@@ -1,7 +1,7 @@
 """Claim 3: residual branches respond weakly, and more weakly the deeper the network.
 
-    python benchmarks/claims/degradation.py --cifar=cifar10.zip     # trains the networks
-    python benchmarks/claims/responses.py
+    python benchmarks/claims/degradation.py --quick --cifar=cifar10.zip     # trains the networks
+    python benchmarks/claims/responses.py --quick
 
 He et al., arXiv 1512.03385, figure 7: the standard deviation of the output of each 3x3 convolution, after its
 norm and before the nonlinearity, in networks trained on CIFAR-10.
@@ -9,6 +9,7 @@ norm and before the nonlinearity, in networks trained on CIFAR-10.
 
 import json
 
+import degradation
 import experiment
 import numpy as np
 
@@ -16,9 +17,12 @@ import numpy as np
 def main():
     """Prints the means and draws the curves of the networks that degradation.py trained."""
     values = experiment.parse(experiment.parser(__doc__))
+    size = list(degradation.QUICK if values.quick else degradation.FULL)
     found = {}
     for line in (values.out / "degradation.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
+        if row["key"][1:3] != size:
+            continue
         found.setdefault(row["key"][0], []).append(row["result"]["responses"])
     means = {arch: np.mean(runs, axis=0) for arch, runs in found.items()}
     titles = ["network", "mean response", "of the last third"]

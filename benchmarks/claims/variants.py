@@ -10,12 +10,11 @@ recall of the class with the fewest training images). Every variant is a run of 
 found complete when the program is called again.
 """
 
-import json
-import sys
-
 import experiment
+import training
 
 from recycle_tf import cli, options
+from recycle_tf.evaluation import stored_reports
 
 GROUPS = {
     "shortcuts": {
@@ -48,6 +47,7 @@ def main():
     parser.add_argument("--arch", default="resnet18", help="as in train.py")
     parser.add_argument("--epochs", type=int, default=100, help="as in train.py; at most 5 with --quick")
     parser.add_argument("--manual_dir", help="as in train.py")
+    parser.add_argument("--data_dir", help="as in train.py")
     parser.add_argument("--batch_size", type=int, default=32, help="as in train.py")
     values = experiment.parse(parser)
     cli.import_tensorflow()
@@ -68,36 +68,23 @@ def main():
 
 
 def run(name, flags, values):
-    """Trains a variant unless it is complete: accuracy, its interval, and the rarest class with its recall.
-
-    Raises:
-        SystemExit: the training failed; it has printed why.
-    """
+    """Trains a variant: accuracy, its interval, and the rarest class with its recall."""
     import numpy as np
-
-    import train
-    from recycle_tf import runs
-    from recycle_tf.evaluation import datasets
 
     folder = values.out / f"variants_{values.group}" / "".join(c if c.isalnum() else "_" for c in name)
     small = ["--image_size=32", f"--epochs={min(values.epochs, 5)}", "--warmup=1"]
-    given = [
+    finished = training.train(
+        folder,
         f"--arch={values.arch}",
         f"--dataset={values.dataset}",
         f"--seed={values.seed}",
         f"--batch_size={values.batch_size}",
-        f"--run_dir={folder}",
-        *([f"--manual_dir={values.manual_dir}"] if values.manual_dir else []),
+        *training.place(values),
         *(small if values.quick else [f"--epochs={values.epochs}"]),
-    ]
-    status = train.main([*given, *flags])
-    if status:
-        sys.exit(status)
-    finished = runs.open_run(folder)
-    report = json.loads((finished.report / "metrics.json").read_text(encoding="utf-8"))
-    counts = np.bincount(
-        datasets.open_source(finished).splits["train"].labels, minlength=len(finished.labels)
+        *flags,
     )
+    report = stored_reports.read(finished.report)
+    counts = np.bincount(training.labels(finished), minlength=len(finished.labels))
     rare = finished.labels[int(counts.argmin())]
     return {
         "accuracy": report["accuracy"],
