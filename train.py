@@ -129,7 +129,7 @@ def resolve(given):
     Raises:
         UserError: an unknown setting or an invalid value.
     """
-    earlier = runs.settings_to_repeat(given["from_run"]) if "from_run" in given else None
+    earlier = None if given.get("from_run") is None else runs.settings_to_repeat(given["from_run"])
     # Before TensorFlow is imported, so that a mistake is reported at once.
     settings = config.resolve(given, earlier=earlier)
 
@@ -166,7 +166,8 @@ def find_learning_rate(training, batches):
     from recycle_tf.training import lr_finder
 
     path = pathlib.Path("lr_finder.png").resolve()
-    found = lr_finder.find(training.model, batches.training_from(0), path)
+    with batches.naming_damaged_images():
+        found = lr_finder.find(training.model, batches.training_from(0), path)
     print(f"rate      --learning_rate={found:.2g}: the loss falls fastest there; see {path}")
 
 

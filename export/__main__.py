@@ -35,6 +35,8 @@ def main(argv):
         from . import exporting
 
         exporting.export(settings)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         reason = error.strerror or error
         raise UserError(

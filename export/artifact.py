@@ -76,6 +76,12 @@ def make_spec(
     return {key: value for key, value in spec.items() if value is not None}
 
 
+def with_batch(spec, batch):
+    """A spec for another batch size."""
+    shapes = {name: spec[name].replace(f"[{spec['batch']},", f"[{batch},", 1) for name in ("input", "output")}
+    return {**spec, **shapes, "batch": batch}
+
+
 def translations(spec):
     """`{locale: class names}` of a spec."""
     return {

@@ -42,10 +42,8 @@ from . import (
     web,
 )
 from .formats import FORMATS
+from .record import REJECTED
 from .settings import ALL
-
-REJECTED = "rejected"
-"""Folder of the files that failed their gates."""
 
 WRITTEN_EACH_TIME = (record.FILE, "spec.json", "card.md", "labels*.txt")
 """What is not copied from the earlier export."""
@@ -125,11 +123,11 @@ def export(settings):
             remove_outdated(folder, outdated)
             write = functools.partial(write_format, spec, model, inputs, folder, settings)
             exported = [write(target, validation, test) for target in formats]
-            write_golden(folder, exported, model, test, spec, earlier_answers)
             write_flips(folder, exported, test, spec)
             rows = [{**row, "network": network} for row in make_rows(exported, folder, test)]
             names = {row["format"] for row in rows}
             kept = [row for row in earlier if row["format"] not in names]
+            write_golden(folder, exported, model, test, spec, earlier_answers, kept + rows)
             warn_of_other_rules(kept, spec)
             write_beside(folder, spec, kept + rows, source, test, stored_reports.elsewhere(run))
     report(settings, run, rows, test)
@@ -211,7 +209,7 @@ def calibrate(settings, run, model, source):
         with its familiarity.
     """
     if run.calibration or source is None:
-        return run.calibration, familiarity.attach(model, familiarity.load(run))
+        return run.calibration, familiarity.attach_stored(model, run)
     validation, size = source.splits["validation"], model.input_shape[1]
     known = temperature.training_images(source.splits["train"], run.config["seed"])
     batches, known = (
@@ -353,7 +351,7 @@ def _remove(path):
         path.unlink(missing_ok=True)
 
 
-def write_golden(folder, exported, model, test, spec, earlier):
+def write_golden(folder, exported, model, test, spec, earlier, rows):
     """Writes the golden images, if there are images."""
     if test:
         answers = {"keras": test.expected} | {result.artifact.format: result.answers for result in exported}
@@ -362,17 +360,21 @@ def write_golden(folder, exported, model, test, spec, earlier):
         for artifact in (result.artifact for result in exported):
             predict = FORMATS[artifact.format].load_module().load(artifact.path)
             drawn[artifact.format] = predict(image)[0]
-        golden.write(folder / "golden", test.split, spec, answers, drawn, earlier, file_of_apps(exported))
+        golden.write(folder / "golden", test.split, spec, answers, drawn, earlier, file_of_apps(rows))
 
 
-def file_of_apps(exported):
-    """The file that the tests of golden/README.md use: `(format, name)`; int8 if it was not rejected."""
+def file_of_apps(rows):
+    """The file that the tests of golden/README.md use: `(format, name)`, int8 if there is one; or None.
+
+    It takes one image, and was not rejected.
+    """
     files = {
-        result.artifact.format: result.artifact.path.name
-        for result in exported
-        if FORMATS[result.artifact.format].timed and not (result.verdict and result.verdict.failure)
+        row["format"]: row["path"]
+        for row in rows
+        if FORMATS[row["format"]].timed and artifacts.batch_dimension(row) == 1 and not is_rejected(row)
     }
-    return next(iter(files.items())) if files and "tflite_int8" not in files else golden.INT8
+    name = "tflite_int8" if "tflite_int8" in files else next(iter(files), None)
+    return name and (name, files[name])
 
 
 def write_flips(folder, exported, test, spec):

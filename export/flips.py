@@ -5,6 +5,8 @@ import re
 
 import tensorflow as tf
 
+from recycle_tf.data import decode
+
 from . import gates
 
 MAX_IMAGES = 100
@@ -30,10 +32,11 @@ def write(folder, format_name, split, names, found, expected):
     folder.mkdir(parents=True)
     answers = gates.answers(expected), gates.answers(found)
     for number, index in enumerate(indices[:MAX_IMAGES], start=1):
-        file = pathlib.PurePath(split.ids[index])
+        encoded = split.encoded(tf.constant(index, tf.int64)).numpy()
+        file = pathlib.PurePath(decode.file_name(split.ids[index], encoded))
         keras, other = (_answer(row[index], [*names, "unlike"]) for row in answers)
         name = f"{number:02d}_keras-{keras}_{format_name}-{other}_{_short(file.stem)}{file.suffix}"
-        (folder / name).write_bytes(split.encoded(tf.constant(index, tf.int64)).numpy())
+        (folder / name).write_bytes(encoded)
 
 
 def _answer(probabilities, names):

@@ -15,10 +15,14 @@ MAX_IMAGES = 10
 DRAWN = "drawn.png"
 """A drawn texture, which is no photograph of waste: an app says that it is unlike the training images."""
 
-INT8 = ("tflite_int8", "model_int8.tflite")
-"""Format and file that the tests on the page use, unless that file was rejected."""
-
 PAGE = pathlib.Path(__file__).parent / "golden_page.md"
+TESTS = "You can copy `prepare` below"
+"""Where the tests begin on the page."""
+
+NO_TESTS = """\
+Tests for Android and iOS stand here after an export of a `.tflite` file that takes one image at a time:
+`--formats=tflite_int8`, without `--batch`.
+"""
 RESIZE = {
     "stretch": ("stretched to that size", ""),
     "letterbox": (
@@ -75,7 +79,7 @@ def write(folder, split, spec, answers, drawn, earlier, tested):
         answers: `{format: probabilities [len(split), num_classes]}`.
         drawn: `{format: probabilities [num_classes]}` of the image of `draw`.
         earlier: as returned by `read`: probabilities of formats that are not exported this time.
-        tested: `(format, file name)` that the tests on the page use.
+        tested: `(format, file name)` that the tests on the page use; None to leave them out.
     """
     folder.mkdir()
     expected, size = [], spec["image_size"]
@@ -87,9 +91,9 @@ def write(folder, split, spec, answers, drawn, earlier, tested):
         return {"file": file, "label": label, "input_sha256": digest, "probabilities": probabilities}
 
     for number, index in enumerate(choose(split), start=1):
-        file = f"{number:02d}_{pathlib.PurePath(split.ids[index]).name}"
-        encoded = split.encoded(tf.constant(index, tf.int64))
-        (folder / file).write_bytes(encoded.numpy())
+        encoded = split.encoded(tf.constant(index, tf.int64)).numpy()
+        file = f"{number:02d}_{decode.file_name(split.ids[index], encoded)}"
+        (folder / file).write_bytes(encoded)
         pixels = decode.decode(encoded, size, spec["resize"]).numpy()
         found = {name: probabilities[index] for name, probabilities in answers.items()}
         expected.append(row(file, spec["labels"][split.labels[index]], pixels, found))
@@ -98,8 +102,17 @@ def write(folder, split, spec, answers, drawn, earlier, tested):
     expected.append(row(DRAWN, None, pixels, drawn))
     text = json.dumps(expected, indent=1) + "\n"
     (folder / "expected.json").write_text(text, encoding="utf-8")
+    (folder / "README.md").write_text(_page(spec, tested), encoding="utf-8")
+
+
+def _page(spec, tested):
+    """The text of `README.md`; `tested` as in `write`."""
     resize, first = RESIZE[spec["resize"]]
-    page = string.Template(PAGE.read_text(encoding="utf-8"))
-    tested = {"format": tested[0], "file": tested[1], "name": pathlib.PurePath(tested[1]).stem}
-    text = page.substitute(size=size, resize=resize, first=first, **tested)
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    if tested is None:
+        page = page[: page.index(TESTS)] + NO_TESTS
+    name, file = tested or ("", "")
+    stem = pathlib.PurePath(file).stem
+    return string.Template(page).substitute(
+        size=spec["image_size"], resize=resize, first=first, format=name, file=file, name=stem
+    )

@@ -4,11 +4,18 @@ import dataclasses
 import hashlib
 import json
 import os
+import pathlib
 import platform
 
 from recycle_tf.errors import UserError
 
+from . import gates
+from .formats import FORMATS
+
 FILE = "export.json"
+
+REJECTED = "rejected"
+"""Folder of the files that failed their gates."""
 
 
 def read(folder):
@@ -26,11 +33,25 @@ def read(folder):
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
         for row in rows:
-            if not {"format", "bytes", "verification"} <= set(row):
-                raise ValueError(row)
+            _check(row)
         return [row for row in rows if (folder / row["path"]).exists()]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(f"{path}: damaged, cannot be read; delete {folder} and rerun the command") from error
+
+
+def _check(row):
+    """Raises a `ValueError` for a row that cannot be ours.
+
+    Files of outdated rows are deleted, and a run may come from somebody else: no path may lead elsewhere.
+    """
+    if row["format"] not in FORMATS or not isinstance(row["bytes"], int):
+        raise ValueError(row)
+    *folders, name = pathlib.PurePosixPath(row["path"]).parts
+    if folders not in ([], [REJECTED]) or name in ("..", "/"):
+        raise ValueError(row)
+    verdict = row["verification"]
+    if verdict is not None and not {one.name for one in dataclasses.fields(gates.Verdict)} <= set(verdict):
+        raise ValueError(row)
 
 
 def network_of(run, spec):

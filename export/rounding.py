@@ -32,6 +32,9 @@ such a dense layer is rounded to nearest, and its bias corrected."""
 DAMPING = 0.01
 """Share of the mean variance that is added to each variance: inputs that never vary have none."""
 
+PRECISION = 1e-5
+"""Error of a variance from sums in single precision, as a share of the mean square of the inputs."""
+
 BLOCK = 128
 """Weights that are rounded before the rest of the kernel is updated; only a matter of speed."""
 
@@ -220,4 +223,9 @@ def _moments(count, sums, products=None):
     mean = sums / count
     if products is None:
         return Moments(mean, None)
-    return Moments(mean, products / count - mean[..., :, None] * mean[..., None, :])
+    covariance = products / count - mean[..., :, None] * mean[..., None, :]
+    # Of inputs that hardly vary, rounding errors remain, which can be negative.
+    matrices = (products / count, covariance)
+    squares, variance = (np.einsum("...ii->...i", one).mean(axis=-1) for one in matrices)
+    floor = np.where(variance < PRECISION * squares, PRECISION * squares, 0)
+    return Moments(mean, covariance + floor[..., None, None] * np.eye(mean.shape[-1]))

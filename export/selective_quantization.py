@@ -33,8 +33,9 @@ def rescue(model, images, artifact, verdict, judge):
     original = artifact.path.read_bytes()
     batches = tflite.batches(artifact.spec, images)
     with tflite.saved(artifact.spec, model, tflite.MIXED) as folder:
-        # Behind the two uniform images.
-        measured = batches[2 : 2 + MEASURED_IMAGES]
+        # Behind the two uniform images, if there is more than one batch.
+        size = batches.shape[1]
+        measured = batches[min(-(-2 // size), len(batches) - 1) :][: -(-MEASURED_IMAGES // size)]
         lost, network = converter.measure_losses(folder, tflite.MIXED, batches, measured)
         readers = flat_buffer.readers(network)
         head = _head(readers)

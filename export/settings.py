@@ -4,7 +4,9 @@ import dataclasses
 import math
 import re
 
+from recycle_tf import config
 from recycle_tf.errors import UserError, did_you_mean
+from recycle_tf.paths import is_utf8
 
 from .formats import FORMATS
 
@@ -71,6 +73,7 @@ class ExportSettings:
     )
 
     def __post_init__(self):
+        self._validate_types()
         if not self.run:
             raise UserError("`run`: missing; give a folder that train.py wrote")
         for name in self.format_names or ():
@@ -85,6 +88,15 @@ class ExportSettings:
         self._validate_limits()
         self.batch_size  # noqa: B018  (raises if invalid)
         self.translation_files  # noqa: B018
+
+    def _validate_types(self):
+        for name in self.__dataclass_fields__:
+            types = config.kinds(type(self), name)
+            value = config.plain(getattr(self, name), types)
+            config.validate_type(name, value, types, (str, int) if name == "batch" else str)
+            object.__setattr__(self, name, value)
+            if isinstance(value, str) and not is_utf8(value):
+                raise UserError(f"`{name}={value}`: not UTF-8")
 
     def _validate_limits(self):
         for name, limit in (("max_mb", self.max_mb), ("max_ms", self.max_ms)):
@@ -105,7 +117,7 @@ class ExportSettings:
         """Batch size of `.tflite` and ONNX files: a number, or `"dynamic"`."""
         if self.batch == DYNAMIC:
             return DYNAMIC
-        if not re.fullmatch("[1-9][0-9]{0,3}", self.batch) or int(self.batch) > MAX_BATCH:
+        if not re.fullmatch("[1-9][0-9]{0,3}", str(self.batch)) or int(self.batch) > MAX_BATCH:
             raise UserError(
                 f"`batch={self.batch}`: expected a number of images from 1 to {MAX_BATCH}, or {DYNAMIC}"
             )

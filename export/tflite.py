@@ -105,16 +105,21 @@ def saved_endpoint(function, pixels):
 
 
 def batches(spec, images):
-    """Representative images as `converter` expects them, `[examples, batch, height, width, 3]`."""
+    """Representative images as `converter` expects them, `[examples, batch, height, width, 3]`.
+
+    The first batch begins with two uniform images. The last batch is filled with the first images.
+    """
     # Two uniform images make the input's range exactly 0..255, so that pixels need no scaling.
     uniform = [np.full_like(images[0], value) for value in (0, 255)]
-    return np.repeat(np.stack([*uniform, *images])[:, None], batch_dimension(spec) or 1, axis=1)
+    images, size = np.stack([*uniform, *images]), batch_dimension(spec) or 1
+    count = -(-len(images) // size)
+    return np.resize(images, (count * size, *images.shape[1:])).reshape(count, size, *images.shape[1:])
 
 
 def write(flat_buffer, spec, name, folder):
     """Writes the converter's result as `folder/model_….tflite`, with labels, spec and metadata inside."""
     path = folder / f"model_{name.removeprefix('tflite_')}.tflite"
-    spec = {"format": name, **spec}
+    spec = {**spec, "format": name}
     path.write_bytes(metadata.attach(flat_buffer, spec))
     return Artifact(name, path, size_of(path), spec, operations(flat_buffer))
 

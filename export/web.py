@@ -15,7 +15,7 @@ from recycle_tf.errors import UserError
 from recycle_tf.paths import from_user
 
 from . import tflite
-from .artifact import Artifact, as_json, size_of
+from .artifact import Artifact, as_json, size_of, with_batch
 
 NETWORK = "tflite_float16"
 """Format of the page's network: every network can be exported to it, and probabilities agree to 1e-2."""
@@ -90,7 +90,7 @@ def export(spec, model, name, folder, web_runtime):
         OSError: it could not be written.
     """
     # The page classifies one image at a time.
-    path, spec = folder / "web", {"format": name, **spec, "batch": 1}
+    path, spec = folder / "web", {"format": name, **with_batch(spec, 1)}
     shutil.copytree(PAGE, path)
     (path / "runtime").mkdir()
     for file, content in web_runtime.items():

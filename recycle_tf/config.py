@@ -322,7 +322,7 @@ class TrainConfig:
             if name not in fields:
                 raise UserError(f"{name}: no such setting, {did_you_mean(name, fields)}")
         for name, value in {**fields, **_recipe_settings(given), **given}.items():
-            object.__setattr__(self, name, _plain(value, _kinds(name)))
+            object.__setattr__(self, name, plain(value, kinds(TrainConfig, name)))
         self._validate()
 
     @property
@@ -533,7 +533,7 @@ def _recipe_settings(given, published=None):
     return {**RECIPES[recipe], "recipe": recipe} if quantized else RECIPES[recipe]
 
 
-def _plain(value, types):
+def plain(value, types):
     """Paths as text, numbers of NumPy as Python's, and 0 as 0.0, so that a setting is stored in one way."""
     if isinstance(value, os.PathLike):
         return os.fspath(value)
@@ -546,29 +546,43 @@ def _plain(value, types):
 
 
 @functools.cache
-def _kinds(name):
-    """The types that a setting's value may have."""
-    hint = typing.get_type_hints(TrainConfig)[name]
+def kinds(settings, name):
+    """The types that the value of a setting may have.
+
+    Args:
+        settings: the class of the settings.
+        name: of the setting.
+    """
+    hint = typing.get_type_hints(settings)[name]
     return typing.get_args(hint) or (hint,)
 
 
-def _validate_type(field, value):
-    kinds = _kinds(field.name)
-    # 30 epochs may be a number.
-    texts = (str, int, float) if field.metadata["units"] else str
+def validate_type(name, value, types, texts=str):
+    """Checks the type of a setting's value.
+
+    Args:
+        name: of the setting.
+        value: its value.
+        types: as returned by `kinds`.
+        texts: the types that count as text: 30 epochs may be a number.
+
+    Raises:
+        UserError: the value has another type.
+    """
     allowed = {str: texts, float: (int, float)}
-    fits = any(isinstance(value, allowed.get(kind, kind)) for kind in kinds)
-    if not fits or (isinstance(value, bool) and bool not in kinds):
+    fits = any(isinstance(value, allowed.get(kind, kind)) for kind in types)
+    if not fits or (isinstance(value, bool) and bool not in types):
         words = {str: "a text", int: "a whole number", float: "a number", bool: "True or False"}
-        expected = " or ".join(words.get(kind, "None") for kind in kinds)
-        raise UserError(f"`{field.name}={value}`: expected {expected}, not {type(value).__name__}")
+        expected = " or ".join(words.get(kind, "None") for kind in types)
+        raise UserError(f"`{name}={value}`: expected {expected}, not {type(value).__name__}")
 
 
 def _validate_value(field, value):
     rules = field.metadata
     if rules["choices"] and value not in rules["choices"]:
         raise UserError(f"`{field.name}={value}`: {did_you_mean(value, rules['choices'])}")
-    _validate_type(field, value)
+    texts = (str, int, float) if rules["units"] else str
+    validate_type(field.name, value, kinds(TrainConfig, field.name), texts)
     if value is None:
         return
     if rules["range"]:

@@ -214,15 +214,19 @@ async function classify(file, read) {
     if (!verdict.sure) shown.unsure = await keep(file);
     if (number !== requests) return;
     show({state: "answered", probabilities, order, milliseconds, verdict});
-  } catch {
+  } catch (error) {
+    console.error(error);
     if (number !== requests) return;
     photo.removeAttribute("src");
     show({state: "unreadable"});
   }
 }
 
-function classifyFile(file) {
-  if (file) classify(file, () => decode(file));
+async function classifyFile(file) {
+  if (!file) return;
+  await classify(file, () => decode(file));
+  // A button that is disabled meanwhile loses the focus.
+  if (document.activeElement === document.body) find("choose").focus();
 }
 
 async function startCamera() {
@@ -237,7 +241,8 @@ async function startCamera() {
     await video.play();
   } catch {
     if (video.srcObject) stopCamera();
-    return show({state: "noCamera", starting: false});
+    show({state: "noCamera", starting: false});
+    return find("camera").focus();
   }
   show({state: "live", starting: false});
   find("shutter").focus();

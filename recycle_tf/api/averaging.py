@@ -73,7 +73,7 @@ def average(paths, run_dir, proportions=None, progress=iter):
         UserError: the runs differ, or the folder exists or cannot be written.
 
     Examples:
-        >>> both, tried = rt.average([run, run], "runs/both", proportions=(1, 1))
+        >>> both, tried = rt.average([run, other], "runs/both", proportions=(1, 1))
         >>> tried[0].proportions
         (0.5, 0.5)
     """
@@ -168,6 +168,8 @@ def _greedy(judge, count):
 def _check(runs, proportions):
     if len(runs) < 2:
         raise UserError("average: give two or more runs")
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        raise UserError("average: a run is named twice")
     for run in runs:
         if not run.complete:
             raise UserError(f"{run.path}: its training has not ended; resume it first")

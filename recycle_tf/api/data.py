@@ -259,7 +259,8 @@ def audit(data, out=None, labels=None, weights=None, manifest=None, **how):
         An `AuditReport`.
 
     Raises:
-        UserError: no such dataset or run, or something cannot be written.
+        UserError: no such dataset or run, an argument of `open_dataset` for a `Dataset`, or something cannot
+            be written.
 
     Examples:
         >>> report = rt.audit(data)
@@ -274,6 +275,9 @@ def audit(data, out=None, labels=None, weights=None, manifest=None, **how):
     if out:
         # Before the work, so that no minutes are lost if it cannot be written.
         _make(out)
+    if isinstance(data, Dataset) and how:
+        name = next(iter(how))
+        raise UserError(f"`{name}`: of no effect on a dataset that is open; give it to `open_dataset`")
     data = data if isinstance(data, Dataset) else open_dataset(data, **how)
     written = data.write_manifest(manifest) if manifest else None
     path = paths.of_dataset(data.settings["dataset"])

@@ -26,6 +26,7 @@ from recycle_tf.evaluation import (
 )
 from recycle_tf.evaluation import rules as bins
 from recycle_tf.files import writing
+from recycle_tf.paths import from_user
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -78,8 +79,8 @@ class Run:
         """Evaluates the run on its own test split or on other images, and writes a report.
 
         Args:
-            dataset: a `Dataset`, or what `open_dataset` takes: images with some of the run's classes, in any
-                order; a list of these for several; None for the run's own data.
+            dataset: a `Dataset` or a single source as `open_dataset` takes it: images with some of the run's
+                classes, in any order; a list of these for several; None for the run's own data.
             rules: also evaluate bins: a `.yaml` file, or built-in: `"england"`, `"korea"`.
             model: an exported file of the run, instead of its model.
             **how: which images: `split` (train, validation or test; default: test, or all images of a dataset
@@ -103,6 +104,8 @@ class Run:
         """
         place = rules and bins.load_for(rules, self.classes)
         several = isinstance(dataset, list | tuple)
+        if several and not dataset:
+            raise UserError("`dataset`: an empty list; give at least one")
         sets = [self._open(one, **how) for one in (dataset if several else [dataset])]
         results = evaluate.evaluate(self.folder, sets, place, model)
         if several:
@@ -141,7 +144,7 @@ class Run:
         """Evaluates the run, or one of its artifacts, under simulated conditions: light, blur, distance, ….
 
         Args:
-            names: list of names of `recycle_tf.evaluation.shifts.SHIFTS`, or `"all"`.
+            names: a name of `recycle_tf.evaluation.shifts.SHIFTS`, a list of them, or `"all"`.
             dataset: as in `evaluate`; one dataset.
             model: an exported file of the run; None for the run itself.
             progress: wraps the iteration, as tqdm does.
@@ -153,7 +156,10 @@ class Run:
         Raises:
             UserError: an unknown name, or as `evaluate`.
         """
-        names = tuple(shifts.SHIFTS) if names in ("all", ["all"]) else names
+        names = [names] if isinstance(names, str) else list(names)
+        if not names:
+            raise UserError(f"`shift`: empty; choose from all, {', '.join(shifts.SHIFTS)}")
+        names = list(shifts.SHIFTS) if "all" in names else names
         for name in names:
             if name not in shifts.SHIFTS:
                 raise UserError(f"`shift={name}`: {did_you_mean(name, ['all', *shifts.SHIFTS])}")
@@ -169,7 +175,7 @@ class Run:
             **how: further arguments of `evaluate` that choose the images.
 
         Returns:
-            A `recycle_tf.evaluation.comparing.Comparison`: the difference with its interval, and a p-value.
+            A `recycle_tf.evaluation.comparing.Comparison`: this run is the first, the other one the second.
 
         Raises:
             UserError: the other run has other classes, or as `evaluate`.
@@ -202,6 +208,7 @@ class Run:
             >>> len(figure.axes) > 1
             True
         """
+        out = out and from_user(out, "out")
         source = (
             datasets.open_source(self.folder, None, manual_dir, data_dir)
             if nearest or images is None
@@ -214,7 +221,7 @@ class Run:
             figures = explain.explain_split(self.folder, source.splits["test"], neighbors, nearest)
         if out is not None:
             with writing(out):
-                list(explain.write(pathlib.Path(out), figures))
+                list(explain.write(out, figures))
         for figure in figures.values():
             notebook.show(figure)
         return figures if images is None else figures["images"]

@@ -39,7 +39,8 @@ def main(argv):
         return _evaluate_shifts(values, run, datasets[0], images)
     if values.against:
         for dataset in datasets:
-            print(f"{dataset or 'own data'}: {run.compare(values.against, dataset, **images)}")
+            found = run.compare(values.against, dataset, **images)
+            print(f"{dataset or 'own data'}: {run.path} against {values.against}: {found}")
         return
     several = len(datasets) > 1
     found = run.evaluate(

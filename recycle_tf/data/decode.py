@@ -104,6 +104,19 @@ def open_header(encoded):
     return image
 
 
+def file_name(identity, encoded):
+    """A file name for an image: that of its id, with the suffix of its format if the id has none.
+
+    Args:
+        identity: of the image in its dataset, such as `glass/1.jpg` or `train/17`.
+        encoded: the bytes of its file.
+    """
+    name = pathlib.PurePath(identity).name
+    if pathlib.PurePath(name).suffix.lower() in SUFFIXES:
+        return name
+    return f"{name}.{open_header(encoded).format.lower()}"
+
+
 def check_file(path):
     """Checks the header of an image file, without decoding pixels.
 

@@ -148,10 +148,10 @@ def open_unsplit(dataset, *, manual_dir=None, data_dir=None, on_bad_image="error
     A single class is enough.
 
     Args:
-        dataset: as in `open_source`. A folder of class folders gives the split `"all"`; a folder with class
-            folders inside `train/`, `validation/` (or `val/`, `valid/`) or `test/` gives those of the three
-            that exist. A CSV gives the splits in its column `split`, or `"all"` without that column. A
-            builder gives its own.
+        dataset: a single source as in `open_source`. A folder of class folders gives the split `"all"`; a
+            folder with class folders inside `train/`, `validation/` (or `val/`, `valid/`) or `test/` gives
+            those of the three that exist. A CSV gives the splits in its column `split`, or `"all"` without
+            that column. A builder gives its own.
         manual_dir: as in `open_source`.
         data_dir: as in `open_source`.
         on_bad_image: one of `options.ON_BAD_IMAGE`, as in `open_source`.
@@ -161,9 +161,11 @@ def open_unsplit(dataset, *, manual_dir=None, data_dir=None, on_bad_image="error
         A `Source`.
 
     Raises:
-        UserError: no such dataset, or a file or class that cannot be used.
+        UserError: no such dataset, several joined with +, or a file or class that cannot be used.
     """
     _check_choice("on_bad_image", on_bad_image, options.ON_BAD_IMAGE)
+    if len(joining.names(dataset)) > 1:
+        raise UserError(f"`dataset={dataset}`: evaluate its sources one by one, as a list with commas")
     found = _find(dataset, unsplit=True)
     _require_effect(dataset, [found], "stratified", label_map)
     mapping = label_maps.read(label_map) if label_map else label_maps.LabelMap()

@@ -19,7 +19,7 @@ class Comparison:
         only_second: images that only the second predicts correctly.
         p_value: exact McNemar test, two-sided: the probability of a difference at least this large between
             two networks that are equally good.
-        interval: 95 % bootstrap interval of the second's accuracy minus the first's, 0..1.
+        interval: 95 % bootstrap interval of the first's accuracy minus the second's, 0..1.
     """
 
     examples: int
@@ -59,7 +59,7 @@ def compare(first, second, labels, seed=0):
     # To draw images with replacement is to draw how many of each of three kinds.
     kinds = np.array([only_first, only_second, len(labels) - only_first - only_second]) / len(labels)
     drawn = np.random.default_rng(seed).multinomial(len(labels), kinds, RESAMPLES)
-    interval = np.quantile((drawn[:, 1] - drawn[:, 0]) / len(labels), (0.025, 0.975))
+    interval = np.quantile((drawn[:, 0] - drawn[:, 1]) / len(labels), (0.025, 0.975))
     return Comparison(
         len(labels),
         tuple(float(r.mean()) for r in right),

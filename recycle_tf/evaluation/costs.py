@@ -110,6 +110,8 @@ def of_runs(runs):
     Raises:
         UserError: a run has no model or no report yet, or the runs were evaluated on different data.
     """
+    if not runs:
+        raise UserError("`runs`: an empty list; give at least one run")
     first = runs[0]
     for run in runs[1:]:
         if run.fingerprint != first.fingerprint:

@@ -107,7 +107,7 @@ def open_set(
     """
     if dataset is None or _is_own(dataset, run):
         source = open_source(run, None, manual_dir, data_dir)
-        name = split or "test"
+        name = _choose_split(source, run.config["dataset"], split)
         return EvaluationSet(source.name, name, source.splits[name], own=True)
     source = sources.open_unsplit(
         dataset,

@@ -219,9 +219,9 @@ def evaluate_shifts(run, model_path, images, names, progress=iter):
         The `shifts.Robustness` and the folder.
 
     Raises:
-        UserError: the model cannot be opened, or the folder cannot be written.
+        UserError: the model cannot be opened or has other classes, or the folder cannot be written.
     """
-    predictor = open_predictor(model_path)
+    predictor = _open_predictor(run, model_path)
     pixels = cache.decode_all(images.split, predictor.image_size, predictor.resize)
     found = shifts.measure(predictor.probabilities, pixels, images.split.labels, names, progress=progress)
     parts = ["report-shifts"] + [pathlib.Path(model_path).stem] * (pathlib.Path(model_path) != run.path)
@@ -241,7 +241,7 @@ def against(run, other, images):
         images: a `datasets.EvaluationSet` of `run`.
 
     Returns:
-        A `comparing.Comparison`; its first network is that of `other`.
+        A `comparing.Comparison`; its first network is that of `run`.
 
     Raises:
         UserError: the other run has other classes, or a model is missing.
@@ -253,7 +253,7 @@ def against(run, other, images):
     warn_of_training_images(other, images.split, images.name)
     order = [other.labels.index(label) for label in run.labels]
     own, others = (_predictions(each)(images) for each in (run, other))
-    return comparing.compare(others[:, order], own, images.split.labels)
+    return comparing.compare(own, others[:, order], images.split.labels)
 
 
 def _directories(run, sets, model_path):
@@ -303,15 +303,21 @@ def _evaluate(run, predict, images, directory, model_path, place):
     return Evaluation(images, summary, directory, probabilities, place)
 
 
+def _open_predictor(run, model_path):
+    """The predictor of a run or an exported file, whose classes are those of the run, in the same order."""
+    predictor = open_predictor(model_path)
+    if predictor.labels != run.labels:
+        raise UserError(
+            f"`model={model_path}`: its classes are {', '.join(predictor.labels)}, the run's are "
+            f"{', '.join(run.labels)}"
+        )
+    return predictor
+
+
 def _predictions(run, model_path=None):
     """A function from an `EvaluationSet` to probabilities of the run's classes, `[examples, num_classes]`."""
     if model_path is not None:
-        predictor = open_predictor(model_path)
-        if predictor.labels != run.labels:
-            raise UserError(
-                f"`model={model_path}`: its classes are {', '.join(predictor.labels)}, the run's are "
-                f"{', '.join(run.labels)}"
-            )
+        predictor = _open_predictor(run, model_path)
         return lambda images: predictor.probabilities(
             cache.decode_all(images.split, predictor.image_size, predictor.resize)
         )

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from recycle_tf.data import cache
+from recycle_tf.errors import UserError
 from recycle_tf.evaluation import inputs, metrics, plots, temperature
 from recycle_tf.files import replacing
 from recycle_tf.layers import DeformableConv2D
@@ -183,6 +184,8 @@ def explain(run, images, neighbors=None, count=3):
     """
     model = temperature.load_calibrated_model(run)
     places = inputs.expand(images)[:ROWS]
+    if not places:
+        raise UserError("`images`: an empty list; give at least one image")
     size, resize = model.input_shape[1], run.config["resize"]
     pixels = np.stack([inputs.read(one, size, resize) for one in places])
     names = [inputs.name(one).rpartition("/")[2] for one in places]
@@ -236,7 +239,7 @@ def write(directory, figures):
     Raises:
         OSError: it cannot be written.
     """
-    directory.mkdir(exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         path = directory / f"{name}.png"
         with replacing(path) as temporary:

@@ -150,6 +150,20 @@ def attach(model, familiarity):
     return inference.with_outputs(model, outputs)
 
 
+def attach_stored(model, run):
+    """Attaches the familiarity that `load` finds in a run; see `attach`.
+
+    Raises:
+        UserError: a file is damaged, or of another network.
+    """
+    familiar, channels = load(run), model.get_layer("features").output.shape[-1]
+    if familiar and len(familiar.components) != channels:
+        raise UserError(
+            f"{run.components_file}: for {len(familiar.components)} channels, the model has {channels}"
+        )
+    return attach(model, familiar)
+
+
 def probabilities(outputs):
     """Probabilities from what a network returns: its logits, or logits and familiarity.
 

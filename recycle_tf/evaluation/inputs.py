@@ -34,7 +34,8 @@ def expand(images):
         return _files(images)
     if getattr(images, "ndim", None) == 4:
         return list(np.asarray(images))
-    if getattr(images, "ndim", None) is not None:
+    # A column of paths is a list.
+    if getattr(images, "ndim", 1) != 1:
         return [np.asarray(images)]
     return [one for each in images for one in expand(each)]
 
@@ -45,6 +46,8 @@ def name(image):
         return str(image)
     if isinstance(image, bytes):
         return f"image of {len(image):,} bytes"
+    if len(getattr(image, "shape", (0, 0))) < 2:
+        return f"array of shape {list(image.shape)}"
     height, width = image.shape[:2] if hasattr(image, "shape") else image.size[::-1]
     return f"{'array' if hasattr(image, 'shape') else 'image'} {width}x{height}"
 

@@ -12,7 +12,6 @@ import keras
 import numpy as np
 
 from recycle_tf.data import pipeline
-from recycle_tf.errors import UserError
 from recycle_tf.evaluation import familiarity, metrics
 from recycle_tf.files import replacing
 
@@ -90,13 +89,7 @@ def load_answering_model(run):
     Raises:
         UserError: there is no model yet, or a file is damaged.
     """
-    model, familiar = load_calibrated_model(run), familiarity.load(run)
-    channels = model.get_layer("features").output.shape[-1]
-    if familiar and len(familiar.components) != channels:
-        raise UserError(
-            f"{run.components_file}: for {len(familiar.components)} channels, the model has {channels}"
-        )
-    return familiarity.attach(model, familiar)
+    return familiarity.attach_stored(load_calibrated_model(run), run)
 
 
 def calibrate(logits, labels, names, familiar=None):

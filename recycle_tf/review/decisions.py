@@ -134,7 +134,7 @@ class Decisions:
                 return None
             index = self._earlier[-1][0]
             self._append(index, {"decision": "undo"})
-            self._take_back()
+            self._take_back(index)
             self._write_manifest()
         return index
 
@@ -154,8 +154,13 @@ class Decisions:
         self._earlier.append((index, self._current.get(index)))
         self._current[index] = decision
 
-    def _take_back(self):
-        index, before = self._earlier.pop()
+    def _take_back(self, index):
+        """Takes the last decision about an image back.
+
+        It need not be the last of all: in a journal, those about files that were away then may follow.
+        """
+        place = max(place for place, (other, _) in enumerate(self._earlier) if other == index)
+        _, before = self._earlier.pop(place)
         if before is None:
             del self._current[index]
         else:
@@ -203,8 +208,8 @@ class Decisions:
             # Of a file that was deleted or has changed since, nothing is decided.
             if index is None or self._review.images[index].digest != digest:
                 continue
-            if action == "undo" and self._earlier and self._earlier[-1][0] == index:
-                self._take_back()
+            if action == "undo" and index in self._current:
+                self._take_back(index)
             elif action in ACTIONS and (label is None or label in self._review.labels):
                 self._set(index, Decision(action, label))
             else:

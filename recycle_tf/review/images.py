@@ -151,7 +151,11 @@ def _inbox(out, folder, known):
 
 def _faults(source, known):
     """`{index: [Reason]}` of what was wrong when the dataset was opened, e.g. files that have changed."""
-    return {known[f.file]: [Reason(f.kind, f.detail)] for f in source.faults if f.file in known}
+    return {
+        known[fault.file]: [Reason(fault.kind, fault.detail)]
+        for fault in source.faults
+        if fault.file in known and fault.kind not in HARMLESS
+    }
 
 
 def _reasons(path, known):

@@ -80,6 +80,8 @@ def test_invalid_proportions(two, tmp_path, proportions):
 def test_one_run_or_an_existing_folder(two, tmp_path):
     with pytest.raises(UserError, match="two or more"):
         averaging.average(paths(two[:1]), tmp_path / "new")
+    with pytest.raises(UserError, match="named twice"):
+        averaging.average(paths([two[0], two[0]]), tmp_path / "new")
     with pytest.raises(UserError, match=r"run_dir=.*exists"):
         averaging.average(paths(two), two[0].path)
 

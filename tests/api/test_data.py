@@ -46,6 +46,11 @@ def test_what_an_audit_shows(spoiled, tmp_path, monkeypatch):
     assert rt.open_dataset("photos.csv").problems == 0
 
 
+def test_an_open_dataset_is_audited_as_it_is(data):
+    with pytest.raises(rt.UserError, match="`split`: of no effect"):
+        rt.audit(data, split="grouped")
+
+
 def test_labels_are_audited_by_a_run(run, studio, tmp_path):
     report = rt.audit(studio / "photos", out=tmp_path, labels=run)
     assert report.page.is_file()

@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import shutil
 
 import pytest
 
@@ -22,6 +23,8 @@ METHODS = [
 @pytest.mark.parametrize("function", [*PUBLIC, *METHODS], ids=lambda function: function.__name__)
 def test_examples(function, here, data, run):
     names = {"rt": rt, "data": data, "run": run, "tiny": TINY, "image": here / "new" / "1.jpg"}
+    if function is rt.average:
+        names["other"] = rt.open_run(shutil.copytree(run.path, here / "other"))
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     tests = doctest.DocTestFinder(recurse=False).find(function, function.__name__, globs=names)
     examples = [example for test in tests for example in test.examples]

@@ -88,6 +88,34 @@ def test_shifts_and_comparisons(run):
     with pytest.raises(rt.UserError, match="`shift=blr`.*blur"):
         run.evaluate_shifts(["blr"])
     assert run.compare(run.path).accuracy[0] == run.evaluate().accuracy
+    assert list(run.evaluate_shifts("blur")[0].accuracy) == ["blur"]
+    with pytest.raises(rt.UserError, match="`shift`: empty"):
+        run.evaluate_shifts([])
+
+
+def test_splits_and_datasets_that_are_none(run):
+    with pytest.raises(rt.UserError, match="`split=val`.*validation"):
+        run.evaluate(split="val")
+    with pytest.raises(rt.UserError, match="`dataset`: an empty list"):
+        run.evaluate([])
+    with pytest.raises(rt.UserError, match="`images`: an empty list"):
+        run.explain([], nearest=0)
+    with pytest.raises(rt.UserError, match="`runs`: an empty list"):
+        rt.compare([])
+
+
+def test_sources_are_evaluated_one_by_one(run, tmp_path):
+    for name in ("kitchen", "street"):
+        write_photos(tmp_path / name, LABELS, count=4)
+    both = rt.open_dataset(f"{tmp_path / 'kitchen'}+{tmp_path / 'street'}")
+    with pytest.raises(rt.UserError, match="kitchen.*street.*one by one"):
+        run.evaluate(both)
+
+
+def test_a_file_of_other_classes_is_not_tested_under_shifts(run, tmp_path):
+    other = rt.train(write_photos(tmp_path / "photos", count=8), **TINY, epochs=1, run_dir=tmp_path / "run")
+    with pytest.raises(rt.UserError, match=r"`model=.*run`: its classes are can, jar, tube"):
+        run.evaluate_shifts("blur", model=other.path)
 
 
 def test_exports_and_their_mistakes(run, studio, monkeypatch, tmp_path):
@@ -102,6 +130,10 @@ def test_exports_and_their_mistakes(run, studio, monkeypatch, tmp_path):
         run.export("tflite_int")
     with pytest.raises(rt.UserError, match="`max_dro`.*max_drop"):
         run.export(max_dro=3)
+    with pytest.raises(rt.UserError, match="`max_drop=much`.*number"):
+        run.export(max_drop="much")
+    with pytest.raises(rt.UserError, match="`batch=0`"):
+        run.export(batch=0)
 
 
 def test_bins(run, studio, rules, tmp_path):
@@ -128,6 +160,16 @@ def test_paths_with_a_slash_and_lists(run, here):
 
 def test_an_array_is_explained_without_the_dataset(run):
     assert run.explain(np.full((40, 50, 3), 200, np.uint8), nearest=0).axes
+
+
+def test_figures_are_written_into_a_new_folder(run, tmp_path):
+    run.explain(np.full((40, 50, 3), 200, np.uint8), nearest=0, out=tmp_path / "figures" / "today")
+    assert [path.name for path in (tmp_path / "figures" / "today").iterdir()] == ["images.png"]
+
+
+def test_a_column_of_paths_is_a_list(run, here):
+    names = ["new/1.jpg", "new/2.jpg"]
+    assert [answer.image for answer in rt.load(run).predict(np.array(names))] == names
 
 
 def test_classes_of_other_photographs_are_mapped(run, tmp_path):

@@ -87,6 +87,7 @@ def test_a_run_against_another(recycle_tf, run, finished_run):
     assert result.status == 0, result.err
     assert "p = 1" in result.out
     assert "+0.0 to +0.0 points" in result.out
+    assert f"{run} against {finished_run}" in result.out
 
 
 def test_the_precision_that_is_wanted(recycle_tf, run):

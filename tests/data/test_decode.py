@@ -55,6 +55,14 @@ def test_files_that_are_not_decoded(tmp_path, name, content, reason):
         decode.check_file(path)
 
 
+def test_an_image_without_a_file_name_gets_a_suffix():
+    encoded = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(encoded, "JPEG")
+    names = {"glass/1.JPG": "1.JPG", "train/17": "17.jpeg", "a/b.7": "b.7.jpeg"}
+    for identity, name in names.items():
+        assert decode.file_name(identity, encoded.getvalue()) == name
+
+
 def test_text_is_not_decoded():
     with pytest.raises(tf.errors.InvalidArgumentError):
         decode.decode(tf.constant(b"hello, I am a text"), 20)

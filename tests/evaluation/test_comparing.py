@@ -25,7 +25,8 @@ def test_a_better_network_is_found():
     first, second = network(0.7), network(0.85)
     found = comparing.compare(first, second, labels)
     assert found.p_value < 0.001
-    assert 0 < found.interval[0] < found.accuracy[1] - found.accuracy[0] < found.interval[1]
+    difference = found.accuracy[0] - found.accuracy[1]
+    assert found.interval[0] < difference < found.interval[1] < 0
     assert found.only_second > found.only_first
     same = comparing.compare(first, first, labels)
     assert same.p_value == 1
@@ -37,7 +38,7 @@ def test_the_interval_is_that_of_drawing_images():
     rng = np.random.default_rng(2)
     labels = np.zeros(150, int)
     pair = [np.eye(2)[(rng.uniform(size=150) > accuracy).astype(int)] for accuracy in (0.7, 0.9)]
-    difference = (pair[1].argmax(axis=1) == 0).astype(int) - (pair[0].argmax(axis=1) == 0)
+    difference = (pair[0].argmax(axis=1) == 0).astype(int) - (pair[1].argmax(axis=1) == 0)
     drawn = difference[rng.integers(0, 150, (20_000, 150))].mean(axis=1)
     expected = np.quantile(drawn, (0.025, 0.975))
     np.testing.assert_allclose(comparing.compare(*pair, labels).interval, expected, atol=0.01)

@@ -1,5 +1,6 @@
 """The acts of an export: what it writes, what it keeps, and what it rejects."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -18,6 +19,7 @@ from export.settings import ExportSettings
 from recycle_tf import create_model, list_models, options, runs
 from recycle_tf.commands import predict
 from recycle_tf.data import decode
+from recycle_tf.errors import UserError
 from recycle_tf.evaluation.predictor import open_predictor
 from tests.conftest import run_python, write_photos
 from tests.export.conftest import (
@@ -362,6 +364,80 @@ def test_another_familiarity_is_another_network():
     without = {"network": "a"}
     assert record.by_network([before, now, without], "a", now["unlike"]) == ([now], [before, without])
     assert record.by_network([now, without, {}], "a", None) == ([without, {}], [now])
+
+
+VERDICT = {field.name: None for field in dataclasses.fields(gates.Verdict)}
+ROW = {"format": "tflite_int8", "bytes": 1, "verification": VERDICT, "path": "model_int8.tflite", "batch": 1}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"path": "/photos"},
+        {"path": "../photos"},
+        {"path": "rejected/../../photos"},
+        {"path": "other/model.tflite"},
+        {"path": ".."},
+        {"path": 3},
+        {"format": "../../photos"},
+        {"bytes": "1"},
+        {"verification": {"failure": "it fails"}},
+        {"verification": 3},
+    ],
+)
+def test_rows_that_cannot_be_ours_are_refused(change, tmp_path):
+    """Files of outdated rows are deleted."""
+    folder = tmp_path / "run" / "export"
+    folder.mkdir(parents=True)
+    (folder / "model_int8.tflite").touch()
+    for rows, names in (([ROW], ["model_int8.tflite"]), ([ROW | {"path": "rejected/x"}], [])):
+        (folder / "export.json").write_text(json.dumps(rows))
+        assert [row["path"] for row in record.read(folder)] == names
+    (folder / "export.json").write_text(json.dumps([ROW | change]))
+    with pytest.raises(UserError, match=r"export\.json: damaged"):
+        record.read(folder)
+
+
+def test_the_golden_page_tests_a_file_that_is_there():
+    def file(*rows):
+        return exporting.file_of_apps([ROW | row for row in rows])
+
+    assert file({}) == ("tflite_int8", "model_int8.tflite")
+    float16 = {"format": "tflite_float16", "path": "model_float16.tflite"}
+    assert file(float16, {}) == ("tflite_int8", "model_int8.tflite")
+    failed = {"verification": VERDICT | {"failure": "it fails"}, "path": "rejected/model_int8.tflite"}
+    assert file(float16, failed) == ("tflite_float16", "model_float16.tflite")
+    assert file(failed) is None
+    assert file({"batch": 4}) is None
+    assert file({"format": "saved_model", "path": "saved_model"}) is None
+
+
+def test_without_such_a_file_the_golden_page_has_no_tests():
+    spec = {"image_size": 32, "resize": "crop"}
+    page, without = golden._page(spec, ("tflite_int8", "model_int8.tflite")), golden._page(spec, None)
+    assert "```kotlin" in page
+    assert "model_int8.tflite" in page
+    assert "expected.json" in without
+    assert "tflite_int8" in without
+    assert "```kotlin" not in without
+    assert "$" not in without
+
+
+def test_batches_of_representative_images_are_different_images():
+    images = np.arange(5, dtype=np.uint8)[:, None, None, None] + np.zeros((5, 2, 2, 3), np.uint8)
+    found = [tflite.batches({"batch": size}, images)[..., 0, 0, 0].tolist() for size in (1, 3, 16, "dynamic")]
+    assert found[0] == found[3] == [[0], [255], [0], [1], [2], [3], [4]]
+    assert found[1] == [[0, 255, 0], [1, 2, 3], [4, 0, 255]]
+    assert [len(found[2]), len(found[2][0])] == [1, 16]
+
+
+def test_the_spec_of_the_page_takes_one_image():
+    spec = {"batch": 8, "input": "uint8 RGB pixels, [8, image_size, image_size, 3]", "output": "float32, [8, 6]"}
+    assert artifact.with_batch(spec, 1) == {
+        "batch": 1,
+        "input": "uint8 RGB pixels, [1, image_size, image_size, 3]",
+        "output": "float32, [1, 6]",
+    }
 
 
 def test_the_latency_of_a_batch_is_per_image(monkeypatch, tmp_path):

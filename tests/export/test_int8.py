@@ -235,6 +235,22 @@ def test_moments_are_those_of_the_patches_that_a_kernel_sees():
         np.testing.assert_allclose(means, outputs, rtol=1e-4, atol=1e-3)
 
 
+def test_a_layer_whose_inputs_never_vary_is_rounded():
+    """As in a network that gives every image the same answer: only rounding errors are left of a covariance."""
+    from export import rounding
+
+    inputs = keras.Input((64,))
+    layer = keras.layers.Dense(3)
+    model = keras.Model(inputs, layer(inputs))
+    images = np.tile(np.float32(np.random.default_rng(0).uniform(100, 300, 64)), (240, 1))
+    images += np.random.default_rng(1).normal(0, 1e-5, images.shape).astype(np.float32)
+    before = layer(images).numpy()
+    (moments,) = rounding.measure(model, images).values()
+    assert np.linalg.eigvalsh(moments.covariance).min() > 0
+    rounding.round_kernels(model, images)
+    np.testing.assert_allclose(layer(images).numpy(), before, rtol=0.02, atol=0.5)
+
+
 def test_a_layer_too_large_for_a_covariance_keeps_its_mean(monkeypatch):
     from export import rounding
 

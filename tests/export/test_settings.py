@@ -33,6 +33,25 @@ def test_invalid_flags(flags, named):
     check_error(run_command(__main__.main, *flags), *named)
 
 
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"max_drop": "1"}, "`max_drop=1`.*number"),
+        ({"translations": {"ko": "a"}}, "`translations=.*text"),
+        ({"choose": 1}, "`choose=1`.*True or False"),
+        ({"author": "M\udcfcller"}, "`author=.*UTF-8"),
+    ],
+)
+def test_settings_of_another_type(settings, named):
+    with pytest.raises(UserError, match=named):
+        ExportSettings(run="r", **settings)
+
+
+def test_settings_of_python(tmp_path):
+    settings = ExportSettings(run=tmp_path, batch=8, max_drop=2)
+    assert (settings.run, settings.batch_size, settings.max_drop) == (str(tmp_path), 8, 2.0)
+
+
 def test_defaults():
     settings = ExportSettings(run="r")
     assert (settings.format_names, settings.batch_size, settings.translation_files) == (None, 1, {})

@@ -17,6 +17,7 @@ import types
 import urllib.request
 
 import pytest
+from PIL import Image
 
 import recycle_tf
 from recycle_tf.data import sources
@@ -89,6 +90,31 @@ def test_undo_restores_the_decision_before(photos):
         assert decided.of(0) == decisions.Decision("drop", None)
         assert [decided.undo(), decided.undo()] == [0, None]
         assert len(manifest(photos)) == 36
+
+
+def test_an_undo_while_another_image_was_away(photos):
+    with open_review(photos) as decided:
+        first, second = (index(decided, f"photos/can/can{number}.png") for number in (0, 1))
+        decided.decide(first, "drop")
+        decided.decide(second, "move", "jar")
+    away = (photos / "can" / "can1.png").rename(photos.parent / "away.png")
+    with open_review(photos) as decided:
+        assert decided.undo() == index(decided, "photos/can/can0.png")
+    away.rename(photos / "can" / "can1.png")
+    with open_review(photos) as decided:
+        assert decided.of(index(decided, "photos/can/can0.png")) is None
+        assert decided.of(index(decided, "photos/can/can1.png")) == decisions.Decision("move", "jar")
+        assert decided.undo() == index(decided, "photos/can/can1.png")
+
+
+def test_a_photograph_that_lies_on_its_side_is_not_on_the_list(photos, inbox):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (200, 200), "red").save(photos / "can" / "side.jpg", exif=exif)
+    with open_review(photos, inbox=inbox) as decided:
+        listed = [decided._review.images[place].name for place in decided._review.order]
+    assert {"photos/can/can0.png", "inbox/a.png"} < set(listed)  # a tiny image, and a new one
+    assert "photos/can/side.jpg" not in listed
 
 
 def test_a_new_image_needs_a_class(photos, inbox):
