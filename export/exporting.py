@@ -336,6 +336,10 @@ def _move(artifact, folder, rejected):
 
 def remove_outdated(folder, rows):
     """Removes the files of rows that are of another network, and says so."""
+    for place in (folder / REJECTED, folder / "flips"):
+        # In a run of somebody else, these may lead to folders of other things.
+        if place.is_symlink():
+            place.unlink()
     for row in rows:
         _remove(folder / row["path"])
         _remove(folder / "flips" / row["format"])
@@ -360,7 +364,9 @@ def write_golden(folder, exported, model, test, spec, earlier, rows):
         for artifact in (result.artifact for result in exported):
             predict = FORMATS[artifact.format].load_module().load(artifact.path)
             drawn[artifact.format] = predict(image)[0]
-        golden.write(folder / "golden", test.split, spec, answers, drawn, earlier, file_of_apps(rows))
+        listed = set(answers).union(*earlier.values())
+        tested = file_of_apps([row for row in rows if row["format"] in listed])
+        golden.write(folder / "golden", test.split, spec, answers, drawn, earlier, tested)
 
 
 def file_of_apps(rows):
@@ -371,7 +377,7 @@ def file_of_apps(rows):
     files = {
         row["format"]: row["path"]
         for row in rows
-        if FORMATS[row["format"]].timed and artifacts.batch_dimension(row) == 1 and not is_rejected(row)
+        if FORMATS[row["format"]].timed and row.get("batch", 1) == 1 and not is_rejected(row)
     }
     name = "tflite_int8" if "tflite_int8" in files else next(iter(files), None)
     return name and (name, files[name])

@@ -227,5 +227,5 @@ def _moments(count, sums, products=None):
     # Of inputs that hardly vary, rounding errors remain, which can be negative.
     matrices = (products / count, covariance)
     squares, variance = (np.einsum("...ii->...i", one).mean(axis=-1) for one in matrices)
-    floor = np.where(variance < PRECISION * squares, PRECISION * squares, 0)
+    floor = np.maximum(PRECISION * squares - DAMPING * variance, 0)
     return Moments(mean, covariance + floor[..., None, None] * np.eye(mean.shape[-1]))

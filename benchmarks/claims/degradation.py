@@ -13,11 +13,11 @@ import numpy as np
 import training
 
 from recycle_tf import cli
-from recycle_tf.evaluation import stored_reports
 
 ARCHS = ("plain20", "plain56", "resnet20", "resnet56")
 QUICK, FULL = (500, 8), (3000, 40)
-"""Training images per class, and epochs."""
+"""Images per class, of which `train.py` keeps 15 % for validation, and epochs."""
+RECIPE = "paper"
 BATCH = 128
 """Images of which gradients and responses are taken."""
 
@@ -38,19 +38,21 @@ def main():
     for seed in range(values.seed, values.seed + (1 if values.quick else values.seeds)):
         for arch in ARCHS:
             key = [arch, per_class, epochs, seed]
-            result = rows.once(key, lambda k=key: run(images, values.out / "degradation", *k))
+            result = rows.once([RECIPE, *key], lambda k=key: run(images, values.out / "degradation", *k))
             found.setdefault(arch, []).append(result)
     report(found, values.out)
 
 
 def run(images, folder, arch, per_class, epochs, seed):
     """Trains one network: errors by epoch and on the test split, gradient norms and responses at the end."""
+    from recycle_tf.evaluation import stored_reports
+
     finished = training.train(
         folder / f"{arch}_{per_class}_{epochs}_{seed}",
         f"--arch={arch}",
         f"--dataset={images}",
         "--image_size=32",
-        "--recipe=paper",
+        f"--recipe={RECIPE}",
         f"--epochs={epochs}",
         "--warmup=1",
         f"--seed={seed}",

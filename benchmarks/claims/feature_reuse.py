@@ -12,7 +12,6 @@ import numpy as np
 import training
 
 from recycle_tf import cli
-from recycle_tf.evaluation import stored_reports
 
 ARCH = "densenet40_k12"
 
@@ -28,7 +27,7 @@ def main():
     training.choose_images(values.cifar, per_class, images)
     rows = experiment.Rows(values.out / "feature_reuse.jsonl")
     key = [ARCH, per_class, epochs, values.seed]
-    report(rows.once(key, lambda: run(images, values.out / "feature_reuse", *key)), values.out)
+    report(rows.once(["paper", *key], lambda: run(images, values.out / "feature_reuse", *key)), values.out)
 
 
 def run(images, folder, arch, per_class, epochs, seed):
@@ -36,6 +35,7 @@ def run(images, folder, arch, per_class, epochs, seed):
     import keras
 
     from recycle_tf import create_model
+    from recycle_tf.evaluation import stored_reports
 
     finished = training.train(
         folder / f"{arch}_{per_class}_{epochs}_{seed}",

@@ -1,11 +1,13 @@
 """Claim 6: squeeze-and-excitation treats classes alike in early stages and differently in late ones.
 
     python benchmarks/claims/textbook.py --dataset=trashnet --manual_dir=trashnet --archs=resnet18,se_resnet18
-    python benchmarks/claims/gates.py claims/textbook/se_resnet18_25_0
+    python benchmarks/claims/gates.py claims/textbook/trashnet/se_resnet18_25_0
 
 Hu et al., arXiv 1709.01507, figure 5: the mean gate of each channel, by class, for blocks at several depths;
 the classes' curves separate with depth. With and without the gates: the table of textbook.py.
 """
+
+import sys
 
 import experiment
 
@@ -19,6 +21,8 @@ def main():
     values = experiment.parse(parser)
     cli.import_tensorflow()
     found, labels = measure(values.run)
+    if not found:
+        sys.exit(f"error: {values.run}: its network has no squeeze-and-excitation")
     lines = [
         [
             name,

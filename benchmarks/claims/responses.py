@@ -8,6 +8,7 @@ norm and before the nonlinearity, in networks trained on CIFAR-10.
 """
 
 import json
+import sys
 
 import degradation
 import experiment
@@ -17,13 +18,16 @@ import numpy as np
 def main():
     """Prints the means and draws the curves of the networks that degradation.py trained."""
     values = experiment.parse(experiment.parser(__doc__))
-    size = list(degradation.QUICK if values.quick else degradation.FULL)
+    size = degradation.QUICK if values.quick else degradation.FULL
     found = {}
     for line in (values.out / "degradation.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        if row["key"][1:3] != size:
+        recipe, arch, *trained = row["key"][:4]
+        if (recipe, *trained) != (degradation.RECIPE, *size):
             continue
-        found.setdefault(row["key"][0], []).append(row["result"]["responses"])
+        found.setdefault(arch, []).append(row["result"]["responses"])
+    if not found:
+        sys.exit(f"error: {values.out}: no networks of this size; run degradation.py first")
     means = {arch: np.mean(runs, axis=0) for arch, runs in found.items()}
     titles = ["network", "mean response", "of the last third"]
     experiment.table(

@@ -13,13 +13,13 @@ rate is that of `--recipe=quick`, and a tenth of it for networks without batch n
 train at the higher one.
 """
 
+import pathlib
+
 import experiment
 import training
 
 from recycle_tf import cli
 from recycle_tf.config import TrainConfig
-from recycle_tf.evaluation import stored_reports
-from recycle_tf.evaluation.metrics import wilson
 
 # Not FractalNet: its columns are made for 32 pixels, and cost 7.6 billion multiply-adds at 96.
 ARCHS = (
@@ -68,8 +68,9 @@ def main():
 def run(arch, seed, minutes, rows, values):
     """Trains one network for a time: what it costs, and how it answers."""
     from recycle_tf import describe
+    from recycle_tf.evaluation import stored_reports
 
-    folder = values.out / "textbook"
+    folder = values.out / "textbook" / pathlib.PurePath(values.dataset).stem
     rate = TrainConfig(recipe="quick").learning_rate * (0.1 if arch in WITHOUT_NORMS else 1)
     flags = [
         f"--arch={arch}",
@@ -77,7 +78,6 @@ def run(arch, seed, minutes, rows, values):
         f"--image_size={IMAGE_SIZE}",
         "--recipe=quick",
         f"--learning_rate={rate}",
-        f"--seed={seed}",
         *training.place(values),
     ]
 
@@ -88,7 +88,9 @@ def run(arch, seed, minutes, rows, values):
 
     speed, images = rows.once([arch, IMAGE_SIZE, "speed", values.dataset], measure)
     epochs = max(1, round(60 * minutes * speed / images))
-    finished = training.train(folder / f"{arch}_{minutes:g}_{seed}", *flags, f"--epochs={epochs}")
+    finished = training.train(
+        folder / f"{arch}_{minutes:g}_{seed}", *flags, f"--epochs={epochs}", f"--seed={seed}"
+    )
     found = describe(arch, len(finished.labels), image_size=IMAGE_SIZE)
     summary = stored_reports.read(finished.report)
     return {
@@ -104,6 +106,8 @@ def run(arch, seed, minutes, rows, values):
 
 def report(found, minutes, out):
     """Prints the table, and draws accuracy over parameters and over multiply-adds."""
+    from recycle_tf.evaluation.metrics import wilson
+
     points, lines = {}, []
     for arch, runs in found.items():
         first = runs[0]

@@ -54,7 +54,8 @@ def choose_images(source, per_class, folder):
 
     Args:
         source: zip archive or folder with `train/CLASS/*.jpg` and `test/CLASS/*.jpg`.
-        per_class: number of training images of each class; there are half as many test images.
+        per_class: number of images of each class in `train/`, of which `train.py` keeps 15 % for validation;
+            half as many in `test/`, or all that there are.
         folder: for the copies, as `--dataset` takes it.
 
     Raises:
@@ -77,7 +78,7 @@ def choose_images(source, per_class, folder):
 
 
 def batch(folder, names, examples):
-    """Training images of `choose_images`, the same at every call.
+    """Images in `train/` of `choose_images`, the same at every call.
 
     Args:
         folder: of the copies.

@@ -14,7 +14,6 @@ import experiment
 import training
 
 from recycle_tf import cli, options
-from recycle_tf.evaluation import stored_reports
 
 GROUPS = {
     "shortcuts": {
@@ -70,6 +69,8 @@ def main():
 def run(name, flags, values):
     """Trains a variant: accuracy, its interval, and the rarest class with its recall."""
     import numpy as np
+
+    from recycle_tf.evaluation import stored_reports
 
     folder = values.out / f"variants_{values.group}" / "".join(c if c.isalnum() else "_" for c in name)
     small = ["--image_size=32", f"--epochs={min(values.epochs, 5)}", "--warmup=1"]

@@ -159,10 +159,10 @@ class Run:
         names = [names] if isinstance(names, str) else list(names)
         if not names:
             raise UserError(f"`shift`: empty; choose from all, {', '.join(shifts.SHIFTS)}")
-        names = list(shifts.SHIFTS) if "all" in names else names
         for name in names:
-            if name not in shifts.SHIFTS:
+            if name not in ("all", *shifts.SHIFTS):
                 raise UserError(f"`shift={name}`: {did_you_mean(name, ['all', *shifts.SHIFTS])}")
+        names = list(shifts.SHIFTS) if "all" in names else names
         images = self._open(dataset, **how)
         return evaluate.evaluate_shifts(self.folder, model or self.path, images, names, progress)
 
@@ -208,7 +208,7 @@ class Run:
             >>> len(figure.axes) > 1
             True
         """
-        out = out and from_user(out, "out")
+        out = None if out is None else from_user(out, "out")
         source = (
             datasets.open_source(self.folder, None, manual_dir, data_dir)
             if nearest or images is None

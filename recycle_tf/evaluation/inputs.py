@@ -35,7 +35,7 @@ def expand(images):
     if getattr(images, "ndim", None) == 4:
         return list(np.asarray(images))
     # A column of paths is a list.
-    if getattr(images, "ndim", 1) != 1:
+    if hasattr(images, "ndim") and not (images.ndim == 1 and images.dtype.kind in "OSU"):
         return [np.asarray(images)]
     return [one for each in images for one in expand(each)]
 

@@ -53,7 +53,8 @@ def test_of_two_runs_the_better_end_wins(two, tmp_path):
 
 
 def test_of_three_runs_the_bad_ones_are_left_out(two, tmp_path):
-    run, tried = averaging.average(paths([two[1], two[0], two[1]]), tmp_path / "new")
+    third = shutil.copytree(two[1].path, tmp_path / "third")
+    run, tried = averaging.average([*paths(two[::-1]), third], tmp_path / "new")
     assert tried[0].proportions == (0, 1, 0)
 
 

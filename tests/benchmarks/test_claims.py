@@ -18,8 +18,8 @@ CLAIMS = ROOT / "benchmarks" / "claims"
 
 @pytest.fixture
 def pictures(tmp_path):
-    """An archive as of CIFAR-10: three classes, 12 images for training and 6 for testing."""
-    write_photos(tmp_path / "train", count=12)
+    """An archive as of CIFAR-10: three classes, 20 images for training and 6 for testing."""
+    write_photos(tmp_path / "train", count=20)
     write_photos(tmp_path / "test", count=6, seed=1)
     with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
         for path in sorted(tmp_path.rglob("*.png")):
@@ -79,7 +79,7 @@ def test_variants_are_trained_once_and_compared(photos, tmp_path):
 
 @pytest.fixture
 def program(monkeypatch):
-    """Imports a program of this folder, one that leaves Keras' backend alone."""
+    """Imports a program of this folder."""
     monkeypatch.syspath_prepend(CLAIMS)
     before = set(sys.modules)
     yield importlib.import_module
@@ -107,19 +107,19 @@ def test_a_folder_of_another_kind_is_rejected(program, tmp_path):
 
 def test_the_batch_has_the_labels_of_its_folders(program, pictures, tmp_path):
     training, names = program("training"), ["jar", "can", "tube"]
-    training.choose_images(pictures, 12, tmp_path / "chosen")
-    images, labels = training.batch(tmp_path / "chosen", names, 36)
+    training.choose_images(pictures, 20, tmp_path / "chosen")
+    images, labels = training.batch(tmp_path / "chosen", names, 60)
     # The brightest channel tells the class; see `write_photos`.
     colors = {"can": 0, "jar": 1, "tube": 2}
     assert images.mean(axis=(1, 2)).argmax(axis=1).tolist() == [colors[names[label]] for label in labels]
-    np.testing.assert_array_equal(images, training.batch(tmp_path / "chosen", names, 36)[0])
+    np.testing.assert_array_equal(images, training.batch(tmp_path / "chosen", names, 60)[0])
 
 
 @pytest.mark.slow
 def test_degradation_measures_a_run(program, pictures, tmp_path, capfd):
     training, degradation = program("training"), program("degradation")
-    training.choose_images(pictures, 12, tmp_path / "chosen")
-    case = (tmp_path / "chosen", tmp_path / "out", "test_resnet", 12, 2, 0)
+    training.choose_images(pictures, 20, tmp_path / "chosen")
+    case = (tmp_path / "chosen", tmp_path / "out", "test_resnet", 20, 2, 0)
     result, again = degradation.run(*case), degradation.run(*case)
     assert result == again
     assert "is complete" in capfd.readouterr().out
@@ -137,7 +137,8 @@ def test_degradation_measures_a_run(program, pictures, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_the_textbooks_table_trains_for_a_time(photos, tmp_path):
+def test_the_textbooks_table_trains_for_a_time(tmp_path):
+    photos = write_photos(tmp_path / "photos", count=20)
     command = (
         "benchmarks/claims/textbook.py",
         f"--dataset={photos}",
@@ -156,7 +157,7 @@ def test_the_textbooks_table_trains_for_a_time(photos, tmp_path):
     assert result["epochs"] == max(1, round(1.2 * speed / images))
 
     gates = run_python(
-        "benchmarks/claims/gates.py", tmp_path / "textbook" / "test_se_0.02_0", f"--out={tmp_path}"
+        "benchmarks/claims/gates.py", tmp_path / "textbook" / "photos" / "test_se_0.02_0", f"--out={tmp_path}"
     )
     assert gates.returncode == 0, gates.stderr
     assert "| stage1_block1_se |" in gates.stdout

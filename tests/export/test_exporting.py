@@ -1,6 +1,5 @@
 """The acts of an export: what it writes, what it keeps, and what it rejects."""
 
-import dataclasses
 import hashlib
 import json
 import re
@@ -366,7 +365,7 @@ def test_another_familiarity_is_another_network():
     assert record.by_network([now, without, {}], "a", None) == ([without, {}], [now])
 
 
-VERDICT = {field.name: None for field in dataclasses.fields(gates.Verdict)}
+VERDICT = {"accuracy": 0.9, "drop": 0.0, "max_gap": 0.0, "failure": None}
 ROW = {"format": "tflite_int8", "bytes": 1, "verification": VERDICT, "path": "model_int8.tflite", "batch": 1}
 
 
@@ -396,6 +395,16 @@ def test_rows_that_cannot_be_ours_are_refused(change, tmp_path):
     (folder / "export.json").write_text(json.dumps([ROW | change]))
     with pytest.raises(UserError, match=r"export\.json: damaged"):
         record.read(folder)
+
+
+def test_folders_of_an_export_that_are_links_lead_nowhere(tmp_path):
+    photos, folder = tmp_path / "photos", tmp_path / "export"
+    for path in (photos / "tflite_int8", folder):
+        path.mkdir(parents=True)
+    for name in ("rejected", "flips"):
+        (folder / name).symlink_to(photos)
+    exporting.remove_outdated(folder, [ROW | {"path": "rejected/tflite_int8"}])
+    assert (photos / "tflite_int8").is_dir()
 
 
 def test_the_golden_page_tests_a_file_that_is_there():
@@ -432,7 +441,11 @@ def test_batches_of_representative_images_are_different_images():
 
 
 def test_the_spec_of_the_page_takes_one_image():
-    spec = {"batch": 8, "input": "uint8 RGB pixels, [8, image_size, image_size, 3]", "output": "float32, [8, 6]"}
+    spec = {
+        "batch": 8,
+        "input": "uint8 RGB pixels, [8, image_size, image_size, 3]",
+        "output": "float32, [8, 6]",
+    }
     assert artifact.with_batch(spec, 1) == {
         "batch": 1,
         "input": "uint8 RGB pixels, [1, image_size, image_size, 3]",

@@ -236,7 +236,7 @@ def test_moments_are_those_of_the_patches_that_a_kernel_sees():
 
 
 def test_a_layer_whose_inputs_never_vary_is_rounded():
-    """As in a network that gives every image the same answer: only rounding errors are left of a covariance."""
+    """As in a network that gives every image the same answer: of a covariance, rounding errors remain."""
     from export import rounding
 
     inputs = keras.Input((64,))
