@@ -4,7 +4,7 @@
 
     data = rt.open_dataset("photos")  # a folder with one subfolder of images per class
     rt.audit(data)
-    run = rt.train(data, arch="efficientnet_lite0", weights="imagenet", recipe="finetune", epochs=15)
+    run = rt.train(data, arch="efficientnet_lite0", weights="imagenet", recipe="finetune", image_size=160)
     run.evaluate("other_photos")
     run.export("tflite_int8")
     rt.load(run.path).predict("new/").to_csv("bins.csv")

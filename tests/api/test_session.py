@@ -11,7 +11,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from tests.api.conftest import LABELS, TINY
 from tests.conftest import ROOT
 
-REAL = 'arch="efficientnet_lite0", weights="imagenet", recipe="finetune", epochs=15'
+REAL = 'arch="efficientnet_lite0", weights="imagenet", recipe="finetune", image_size=160'
 """Settings of the README, in whose place the tiny network is trained."""
 
 
