@@ -1,7 +1,7 @@
 """Claims 5, 6, 8 and 9: what one setting does to the accuracy, with everything else equal.
 
     python benchmarks/claims/variants.py --group=augment --dataset=trashnet --arch=resnet18 --quick
-    python benchmarks/claims/variants.py --group=shortcuts --dataset=cifar10 --arch=resnet20
+    python benchmarks/claims/variants.py --group=shortcuts --dataset=claims/cifar_500 --arch=resnet20
 
 Groups: `shortcuts` (arXiv 1512.03385, table 3: A, B and C are all better than none, and close to each other),
 `gates` (arXiv 1709.01507: squeeze-and-excitation helps), `scaling` (arXiv 1905.11946, figure 8: at equal
