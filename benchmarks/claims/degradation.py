@@ -17,7 +17,6 @@ from recycle_tf import cli
 ARCHS = ("plain20", "plain56", "resnet20", "resnet56")
 QUICK, FULL = (500, 8), (3000, 40)
 """Images per class, of which `train.py` keeps 15 % for validation, and epochs."""
-RECIPE = "paper"
 BATCH = 128
 """Images of which gradients and responses are taken."""
 
@@ -37,26 +36,18 @@ def main():
     # All architectures of a seed before the next one, so that what is there can be compared at any time.
     for seed in range(values.seed, values.seed + (1 if values.quick else values.seeds)):
         for arch in ARCHS:
-            key = [arch, per_class, epochs, seed]
-            result = rows.once([RECIPE, *key], lambda k=key: run(images, values.out / "degradation", *k))
+            key = [training.RECIPE, arch, per_class, epochs, seed]
+            folder = values.out / "degradation" / "_".join(map(str, key[1:]))
+            result = rows.once(key, lambda a=arch, f=folder, s=seed: run(images, f, a, epochs, s))
             found.setdefault(arch, []).append(result)
     report(found, values.out)
 
 
-def run(images, folder, arch, per_class, epochs, seed):
+def run(images, folder, arch, epochs, seed):
     """Trains one network: errors by epoch and on the test split, gradient norms and responses at the end."""
     from recycle_tf.evaluation import stored_reports
 
-    finished = training.train(
-        folder / f"{arch}_{per_class}_{epochs}_{seed}",
-        f"--arch={arch}",
-        f"--dataset={images}",
-        "--image_size=32",
-        f"--recipe={RECIPE}",
-        f"--epochs={epochs}",
-        "--warmup=1",
-        f"--seed={seed}",
-    )
+    finished = training.train_on_cifar(images, folder, arch, epochs, seed)
     model = finished.load_model()
     examples, labels = training.batch(images, finished.labels, BATCH)
     return {

@@ -26,32 +26,24 @@ def main():
     images = values.out / f"cifar_{per_class}"
     training.choose_images(values.cifar, per_class, images)
     rows = experiment.Rows(values.out / "feature_reuse.jsonl")
-    key = [ARCH, per_class, epochs, values.seed]
-    report(rows.once(["paper", *key], lambda: run(images, values.out / "feature_reuse", *key)), values.out)
+    key = [training.RECIPE, ARCH, per_class, epochs, values.seed]
+    folder = values.out / "feature_reuse" / "_".join(map(str, key[1:]))
+    report(rows.once(key, lambda: run(images, folder, epochs, values.seed)), values.out)
 
 
-def run(images, folder, arch, per_class, epochs, seed):
+def run(images, folder, epochs, seed):
     """Trains the network: its last errors, and the weights of each block before and after."""
     import keras
 
     from recycle_tf import create_model
     from recycle_tf.evaluation import stored_reports
 
-    finished = training.train(
-        folder / f"{arch}_{per_class}_{epochs}_{seed}",
-        f"--arch={arch}",
-        f"--dataset={images}",
-        "--image_size=32",
-        "--recipe=paper",
-        f"--epochs={epochs}",
-        "--warmup=1",
-        f"--seed={seed}",
-    )
+    finished = training.train_on_cifar(images, folder, ARCH, epochs, seed)
     keras.utils.set_random_seed(seed)
     return {
         "training_error": 1 - finished.history_rows()[-1]["accuracy"],
         "test_error": 1 - stored_reports.read(finished.report)["accuracy"],
-        "start": reuse(create_model(arch, len(finished.labels))),
+        "start": reuse(create_model(ARCH, len(finished.labels))),
         "end": reuse(finished.load_model()),
     }
 

@@ -13,6 +13,7 @@ import sys
 import degradation
 import experiment
 import numpy as np
+import training
 
 
 def main():
@@ -23,7 +24,7 @@ def main():
     for line in (values.out / "degradation.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         recipe, arch, *trained = row["key"][:4]
-        if (recipe, *trained) != (degradation.RECIPE, *size):
+        if (recipe, *trained) != (training.RECIPE, *size):
             continue
         found.setdefault(arch, []).append(row["result"]["responses"])
     if not found:

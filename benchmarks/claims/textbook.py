@@ -40,7 +40,6 @@ ARCHS = (
 IMAGE_SIZE = 96
 """In pixels: AlexNet's poolings leave nothing of much smaller images."""
 MEASURED_STEPS = 20
-WITHOUT_NORMS = ("lenet5", "alexnet", "vgg16", "googlenet")
 
 
 def main():
@@ -67,11 +66,11 @@ def main():
 
 def run(arch, seed, minutes, rows, values):
     """Trains one network for a time: what it costs, and how it answers."""
-    from recycle_tf import describe
     from recycle_tf.evaluation import stored_reports
+    from recycle_tf.models.summary import describe_model
 
     folder = values.out / "textbook" / pathlib.PurePath(values.dataset).stem
-    rate = TrainConfig(recipe="quick").learning_rate * (0.1 if arch in WITHOUT_NORMS else 1)
+    rate = TrainConfig(recipe="quick").learning_rate * (1 if has_norms(arch) else 0.1)
     flags = [
         f"--arch={arch}",
         f"--dataset={values.dataset}",
@@ -91,7 +90,7 @@ def run(arch, seed, minutes, rows, values):
     finished = training.train(
         folder / f"{arch}_{minutes:g}_{seed}", *flags, f"--epochs={epochs}", f"--seed={seed}"
     )
-    found = describe(arch, len(finished.labels), image_size=IMAGE_SIZE)
+    found = describe_model(finished.load_model())
     summary = stored_reports.read(finished.report)
     return {
         "parameters": found.trainable,
@@ -102,6 +101,16 @@ def run(arch, seed, minutes, rows, values):
         "accuracy": summary["accuracy"],
         "examples": summary["examples"],
     }
+
+
+def has_norms(arch):
+    """Whether a network has batch normalization."""
+    import keras
+
+    from recycle_tf import create_model
+
+    layers = create_model(arch, num_classes=2, image_size=IMAGE_SIZE).layers
+    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in layers)
 
 
 def report(found, minutes, out):

@@ -9,6 +9,9 @@ import numpy as np
 
 from recycle_tf import runs
 
+RECIPE = "paper"
+"""Of `train_on_cifar`."""
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -30,6 +33,25 @@ def train(folder, *flags):
     if status:
         sys.exit(status)
     return runs.open_run(folder)
+
+
+def train_on_cifar(images, folder, arch, epochs, seed):
+    """Trains a network of the CIFAR tables as its paper does, for fewer epochs; see `train`.
+
+    Args:
+        images: folder of `choose_images`.
+        folder: of the run.
+        arch: name of the architecture.
+        epochs: number of epochs.
+        seed: of the run.
+
+    Returns:
+        A `runs.Run`.
+    """
+    length = (f"--epochs={epochs}", "--warmup=1", f"--seed={seed}")
+    return train(
+        folder, f"--arch={arch}", f"--dataset={images}", "--image_size=32", f"--recipe={RECIPE}", *length
+    )
 
 
 def place(values):

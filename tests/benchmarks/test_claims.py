@@ -119,7 +119,7 @@ def test_the_batch_has_the_labels_of_its_folders(program, pictures, tmp_path):
 def test_degradation_measures_a_run(program, pictures, tmp_path, capfd):
     training, degradation = program("training"), program("degradation")
     training.choose_images(pictures, 20, tmp_path / "chosen")
-    case = (tmp_path / "chosen", tmp_path / "out", "test_resnet_a", 20, 2, 0)
+    case = (tmp_path / "chosen", tmp_path / "out", "test_resnet_a", 2, 0)
     result, again = degradation.run(*case), degradation.run(*case)
     assert result == again
     assert "is complete" in capfd.readouterr().out

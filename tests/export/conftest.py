@@ -32,6 +32,10 @@ SPEC = dict.fromkeys(("arch", "run", "input", "output", "resize"), "") | {
 }
 """As much of a spec as the converter needs."""
 
+VERDICT = {"accuracy": 0.9, "drop": 0.0, "max_gap": 0.0, "failure": None}
+ROW = {"format": "tflite_int8", "bytes": 1, "verification": VERDICT, "path": "model_int8.tflite", "batch": 1}
+"""A row of `export.json`."""
+
 RULES = {
     "name": {"en": "Here", "ko": "이곳"},
     "valid": "since yesterday",

@@ -15,15 +15,16 @@ from PIL import Image
 from export import artifact, exporting, gates, golden, int8, record, tflite
 from export.formats import FORMATS
 from export.settings import ExportSettings
-from recycle_tf import create_model, list_models, options, runs
+from recycle_tf import create_model, list_models, runs
 from recycle_tf.commands import predict
 from recycle_tf.data import decode
-from recycle_tf.errors import UserError
 from recycle_tf.evaluation.predictor import open_predictor
 from tests.conftest import run_python, write_photos
 from tests.export.conftest import (
     FILES,
+    ROW,
     RULES,
+    VERDICT,
     check_error,
     check_whole,
     export,
@@ -163,10 +164,6 @@ def test_compiled_model_of_litert_2_answers_as_expected(exported, name):
         model.run_by_index(0, [image], [probabilities])
         found = probabilities.read(3, np.float32)
         np.testing.assert_allclose(found, row["probabilities"][name], atol=1e-4)
-
-
-def test_the_golden_page_knows_every_resize():
-    assert set(golden.RESIZE) == set(options.RESIZES)
 
 
 def test_predict_with_a_tflite(exported):
@@ -358,45 +355,6 @@ def test_files_of_a_network_that_was_trained_further_are_removed(exported, tmp_p
     assert "tflite_int8" not in page
 
 
-def test_another_familiarity_is_another_network():
-    before, now = {"network": "a", "unlike": {"limit": 0.9}}, {"network": "a", "unlike": {"limit": 0.8}}
-    without = {"network": "a"}
-    assert record.by_network([before, now, without], "a", now["unlike"]) == ([now], [before, without])
-    assert record.by_network([now, without, {}], "a", None) == ([without, {}], [now])
-
-
-VERDICT = {"accuracy": 0.9, "drop": 0.0, "max_gap": 0.0, "failure": None}
-ROW = {"format": "tflite_int8", "bytes": 1, "verification": VERDICT, "path": "model_int8.tflite", "batch": 1}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"path": "/photos"},
-        {"path": "../photos"},
-        {"path": "rejected/../../photos"},
-        {"path": "other/model.tflite"},
-        {"path": ".."},
-        {"path": 3},
-        {"format": "../../photos"},
-        {"bytes": "1"},
-        {"verification": {"failure": "it fails"}},
-        {"verification": 3},
-    ],
-)
-def test_rows_that_cannot_be_ours_are_refused(change, tmp_path):
-    """Files of outdated rows are deleted."""
-    folder = tmp_path / "run" / "export"
-    folder.mkdir(parents=True)
-    (folder / "model_int8.tflite").touch()
-    for rows, names in (([ROW], ["model_int8.tflite"]), ([ROW | {"path": "rejected/x"}], [])):
-        (folder / "export.json").write_text(json.dumps(rows))
-        assert [row["path"] for row in record.read(folder)] == names
-    (folder / "export.json").write_text(json.dumps([ROW | change]))
-    with pytest.raises(UserError, match=r"export\.json: damaged"):
-        record.read(folder)
-
-
 def test_folders_of_an_export_that_are_links_lead_nowhere(tmp_path):
     photos, folder = tmp_path / "photos", tmp_path / "export"
     for path in (photos / "tflite_int8", folder):
@@ -419,17 +377,6 @@ def test_the_golden_page_tests_a_file_that_is_there():
     assert file(failed) is None
     assert file({"batch": 4}) is None
     assert file({"format": "saved_model", "path": "saved_model"}) is None
-
-
-def test_without_such_a_file_the_golden_page_has_no_tests():
-    spec = {"image_size": 32, "resize": "crop"}
-    page, without = golden._page(spec, ("tflite_int8", "model_int8.tflite")), golden._page(spec, None)
-    assert "```kotlin" in page
-    assert "model_int8.tflite" in page
-    assert "expected.json" in without
-    assert "tflite_int8" in without
-    assert "```kotlin" not in without
-    assert "$" not in without
 
 
 def test_batches_of_representative_images_are_different_images():
