@@ -61,10 +61,10 @@ def train(config):
 
         # ---- fit
         if config.lr_finder:
-            return find_learning_rate(training, batches)
+            return find_learning_rate(training, batches, computes_in)
         batches.load()
         run = run or resume.create(config, source, strategy, locks, ranges, precision=computes_in)
-        print_run(run, training, batches, kept)
+        print_run(run, training, batches, kept, computes_in)
         with resume.writing(run), batches.naming_damaged_images():
             with precision.graph_option(computes_in):
                 loop.fit(training, run, batches, config, plots.confusion_pixels)
@@ -113,7 +113,8 @@ def main(argv):
     settings = resolve(cli.given(config.TrainConfig, values))
     from recycle_tf.training import multi_worker
 
-    with multi_worker.restart_on_worker_loss():
+    several = settings.strategy == "multi_worker"
+    with multi_worker.restart_on_worker_loss() if several else contextlib.nullcontext():
         train(settings)
 
 
@@ -161,21 +162,23 @@ def print_data(source, config, resumed):
         cli.warn(f"{line} (see: {command_line(config)})")
 
 
-def find_learning_rate(training, batches):
+def find_learning_rate(training, batches, computes_in):
     """Plots the loss over the learning rate in the current folder, and prints which one to use."""
-    from recycle_tf.training import lr_finder
+    from recycle_tf.training import lr_finder, precision
 
     path = pathlib.Path("lr_finder.png").resolve()
-    with batches.naming_damaged_images():
+    # Of a fine-tuning, the whole network: its head alone bears a higher rate.
+    training.compile_for(training.phases[-1])
+    with precision.graph_option(computes_in), batches.naming_damaged_images():
         found = lr_finder.find(training.model, batches.training_from(0), path)
     print(f"rate      --learning_rate={found:.2g}: the loss falls fastest there; see {path}")
 
 
-def print_run(run, training, batches, kept):
+def print_run(run, training, batches, kept, computes_in):
     """Prints model and devices, what is kept of an earlier run, expected memory, and the run folder."""
     from recycle_tf.training import preflight
 
-    print(f"model     {preflight.describe_model(training)}")
+    print(f"model     {preflight.describe_model(training, computes_in)}")
     if kept:
         parts = {"remain": kept.remaining, "are new": kept.new, "are gone": kept.gone}
         listed = "; ".join(f"{', '.join(names)} {verb}" for verb, names in parts.items() if names)

@@ -2,6 +2,7 @@
 
     python -m venv torch && torch/bin/pip install torch torchvision timm
     python benchmarks/beside_torch.py --torch=torch/bin/python
+    python benchmarks/beside_torch.py --torch=torch/bin/python --bfloat16
 
 Processes alternate: in each round, every variant of a network trains some steps in a process of its own, on
 random images with AdamW, and the median step counts. Ratios are medians over rounds.
@@ -29,15 +30,20 @@ VARIANTS = ("tensorflow", "onednn", "ours", "torch")
 TensorFlow itself chooses oneDNN only on processors with AVX-512 and VNNI.
 """
 
+BFLOAT16_VARIANTS = ("ours", "onednn_bfloat16", "bfloat16", "torch", "torch_bfloat16")
+"""`train.py` in float32 and in two values of `--mixed_precision`; PyTorch in float32 and with autocast."""
+
 OURS = """
 import sys, time, keras, numpy as np, tensorflow as tf
 from recycle_tf import create_model
 from recycle_tf.data.parallel import without_autotune
+from recycle_tf.training import precision
 from recycle_tf.training.batch_norm import fuse_batch_norm
 variant, name, size, batch, steps = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 keras.utils.set_random_seed(0)
+precision.set_policy(variant)
 model = create_model(name, 6, size)
-if variant == "ours":
+if variant not in ("tensorflow", "onednn"):
     fuse_batch_norm(model)
 model.compile(keras.optimizers.AdamW(1e-3), keras.losses.CategoricalCrossentropy(True), jit_compile=False)
 rng = np.random.default_rng(0)
@@ -48,13 +54,14 @@ class Clock(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.times.append(time.perf_counter())
 data = without_autotune(tf.data.Dataset.from_tensors((images, labels)).repeat())
-model.fit(data, steps_per_epoch=steps + 3, verbose=0, callbacks=[Clock()])
+with precision.graph_option(variant):
+    model.fit(data, steps_per_epoch=steps + 3, verbose=0, callbacks=[Clock()])
 print(np.median(np.diff(Clock.times)[2:]))
 """
 
 TORCH = """
 import sys, time, torch, numpy as np
-_, name, size, batch, steps = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+variant, name, size, batch, steps = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
 library, name = name.split()
 torch.manual_seed(0)
 if library == "timm":
@@ -70,7 +77,9 @@ labels = torch.randint(0, 6, (batch,))
 times = []
 for _ in range(steps + 3):
     optimizer.zero_grad()
-    torch.nn.functional.cross_entropy(model(images), labels).backward()
+    with torch.autocast("cpu", torch.bfloat16, enabled=variant == "torch_bfloat16"):
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+    loss.backward()
     optimizer.step()
     times.append(time.perf_counter())
 print(np.median(np.diff(times)[2:]))
@@ -80,7 +89,7 @@ print(np.median(np.diff(times)[2:]))
 def seconds(variant, name, flags):
     """Median seconds of a step of a network, in a process of its own."""
     python, code, named = (
-        (flags.torch, TORCH, NETWORKS[name]) if variant == "torch" else (sys.executable, OURS, name)
+        (flags.torch, TORCH, NETWORKS[name]) if variant.startswith("torch") else (sys.executable, OURS, name)
     )
     onednn = "0" if variant == "tensorflow" else "1"
     numbers = map(str, (flags.image_size, flags.batch, flags.steps))
@@ -99,14 +108,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--torch", help="Python of an environment with PyTorch; without it, only ours")
     parser.add_argument("--only", default=",".join(NETWORKS), help="networks, with commas between")
+    parser.add_argument("--bfloat16", action="store_true", help="compare the ways to compute in bfloat16")
     parser.add_argument("--image_size", type=int, default=128)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     flags = parser.parse_args()
 
-    variants = VARIANTS if flags.torch else VARIANTS[:3]
-    print(f"{flags.image_size} px, batch {flags.batch}, float32; images/s, and ratios to the first")
+    variants = BFLOAT16_VARIANTS if flags.bfloat16 else VARIANTS
+    if not flags.torch:
+        variants = [variant for variant in variants if not variant.startswith("torch")]
+    print(f"{flags.image_size} px, batch {flags.batch}; images/s, and ratios to the first")
     compared = " | ".join(f"{name} / {variants[0]}" for name in variants[1:])
     print(f"| network | {' | '.join(variants)} | {compared} |")
     print("| --- |" + " --- |" * (2 * len(variants) - 1))

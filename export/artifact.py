@@ -52,8 +52,6 @@ def make_spec(
     Returns:
         A dict without the entries that are None. Each format adds its name.
     """
-    missing = "; what is missing to a sum of 1 is the probability of an image unlike those of training"
-    missing = missing if "unlike" in (calibration or {}) else ""
     spec = {
         "arch": model.name,
         "run": run.path.resolve().name,
@@ -61,10 +59,8 @@ def make_spec(
         "dataset_fingerprint": run.fingerprint,
         "image_size": model.input_shape[1],
         "resize": run.config["resize"],
-        "batch": batch,
-        "input": f"uint8 RGB pixels, [{batch}, image_size, image_size, 3]",
+        **_tensors(batch, calibration),
         "normalization": {"mean": 0, "std": 1},
-        "output": f"float32 probabilities, [{batch}, number of labels]{missing}",
         "labels": run.labels,
         "labels_locale": locales.locale_of(run.labels),
         **{f"labels_{locale}": names for locale, names in (translations or {}).items()},
@@ -78,8 +74,18 @@ def make_spec(
 
 def with_batch(spec, batch):
     """A spec for another batch size."""
-    shapes = {name: spec[name].replace(f"[{spec['batch']},", f"[{batch},", 1) for name in ("input", "output")}
-    return {**spec, **shapes, "batch": batch}
+    return {**spec, **_tensors(batch, spec)}
+
+
+def _tensors(batch, calibration):
+    """Entries of a spec on what the network takes and returns."""
+    missing = "; what is missing to a sum of 1 is the probability of an image unlike those of training"
+    return {
+        "batch": batch,
+        "input": f"uint8 RGB pixels, [{batch}, image_size, image_size, 3]",
+        "output": f"float32 probabilities, [{batch}, number of labels]"
+        + missing * ("unlike" in (calibration or {})),
+    }
 
 
 def translations(spec):

@@ -152,6 +152,8 @@ def select_formats(settings, model):
     selected = []
     for target in (FORMATS[name] for name in names):
         if settings.choose and not target.timed:
+            if settings.formats is not None:
+                print(f"{target.name:16} not exported: --choose compares .tflite files")
             continue
         reason = _why_not(settings, model, target)
         if reason and by_name:
@@ -170,10 +172,18 @@ def _why_not(settings, model, target):
     if settings.unverified and "representative_images" in target.needs:
         return "its integer ranges are measured on training images, which `unverified` does without"
     reason = target.load_module().why_not(model, target.name)
+    if "web_runtime" in target.needs and not settings.web_runtime:
+        reason = reason or web.why_not_here()
     if settings.choose and not reason:
         limits = choose.Limits(settings.max_mb, settings.max_ms)
-        return choose.too_large(target.bytes_per_parameter, model.count_params(), limits)
+        return choose.too_large(target.bytes_per_parameter, _weights(model), limits)
     return reason
+
+
+def _weights(model):
+    """Number of weights that any file has: batch normalization becomes part of the convolutions."""
+    norm = keras.layers.BatchNormalization
+    return sum(layer.count_params() for layer in model.layers if not isinstance(layer, norm))
 
 
 def open_source(settings, run):

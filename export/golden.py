@@ -27,7 +27,8 @@ RESIZE = {
     "stretch": ("stretched to that size", ""),
     "letterbox": (
         "scaled to fit, centered on black",
-        " It stretches the image: pad the image with black to a square first.",
+        " It stretches the image: let `shrink` and `taps` make max(1, round(side * SIZE / longer side)) "
+        "pixels of each side instead of SIZE, and put the result in the center of a black square.",
     ),
     "crop": (
         "cropped to the square at its center",

@@ -6,7 +6,8 @@ import tensorflow as tf
 from recycle_tf.data import decode
 from recycle_tf.evaluation import artifacts
 
-from .artifact import Artifact, answer, as_json, size_of, writing
+from .artifact import Artifact, answer, as_json, size_of, with_batch, writing
+from .settings import DYNAMIC
 
 TOP = 5
 """How many of the most probable classes are returned in order."""
@@ -63,7 +64,7 @@ def export(spec, model, name, folder):
     pixels = tf.TensorSpec([None, image_size, image_size, 3], tf.uint8, name="pixels")
     archive.add_endpoint("serve_pixels", serve_pixels, [pixels])
     archive.add_endpoint("serve_bytes", serve_bytes, [tf.TensorSpec([None], tf.string, name="encoded")])
-    path, spec = folder / "saved_model", {"format": name, **spec}
+    path, spec = folder / "saved_model", {"format": name, **with_batch(spec, DYNAMIC)}
     with writing(path):
         archive.write_out(path, verbose=False)
     beside = path / artifacts.SAVED_MODEL_SPEC

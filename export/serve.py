@@ -18,6 +18,8 @@ from absl import flags
 from recycle_tf import cli, runs
 from recycle_tf.errors import UserError
 
+from . import record
+
 HOSTS = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 """Host headers that are answered: a page of another site, whose name resolves to this machine, is not."""
 
@@ -84,6 +86,8 @@ def serve(argv):
     if not values.run:
         raise UserError("`run`: missing; give a folder that train.py wrote")
     page = runs.open_run(values.run).export / "web"
+    if not page.exists() and (page.parent / record.REJECTED / "web").is_dir():
+        raise UserError(f"{page}: this page was rejected; {page.parent / 'export.json'} says why")
     if not (page / "index.html").is_file():
         raise UserError(
             f"{page}: page not found; `{cli.program('export')} --run={values.run} --formats=web` writes it"

@@ -85,6 +85,7 @@ class ExportSettings:
             raise UserError("`max_drop=nan`: expected points of accuracy, for example 1")
         if self.choose and self.unverified:
             raise UserError("`choose`: compares accuracies, which `unverified` leaves unknown; remove one")
+        self._validate_unverified()
         self._validate_limits()
         self.batch_size  # noqa: B018  (raises if invalid)
         self.translation_files  # noqa: B018
@@ -97,6 +98,11 @@ class ExportSettings:
             object.__setattr__(self, name, value)
             if isinstance(value, str) and not is_utf8(value):
                 raise UserError(f"`{name}={value}`: not UTF-8")
+
+    def _validate_unverified(self):
+        for name in ("dataset", "manual_dir", "data_dir"):
+            if self.unverified and getattr(self, name):
+                raise UserError(f"`{name}`: says where to verify, which `unverified` leaves out; remove one")
 
     def _validate_limits(self):
         for name, limit in (("max_mb", self.max_mb), ("max_ms", self.max_ms)):

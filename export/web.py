@@ -47,6 +47,13 @@ def why_not(model, name):
     """None: every network can be exported to `NETWORK`."""
 
 
+def why_not_here():
+    """Why this machine cannot download the runtime, or None."""
+    if shutil.which("npm") is None:
+        return f"npm, which downloads LiteRT.js, is not installed; {_offline()}"
+    return None
+
+
 def open_runtime(folder=None):
     """The files of the page's folder `runtime`.
 
@@ -107,10 +114,16 @@ def load(path):
 
 def _pack(folder):
     """Downloads the archives into a folder with npm; returns the folder."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise UserError(f"`formats=web`: npm, which downloads LiteRT.js, is not installed; {_offline()}")
-    command = [npm, "pack", "--silent", "--prefer-offline", f"--pack-destination={folder}", *PACKAGES]
+    if reason := why_not_here():
+        raise UserError(f"`formats=web`: {reason}")
+    command = [
+        shutil.which("npm"),
+        "pack",
+        "--silent",
+        "--prefer-offline",
+        f"--pack-destination={folder}",
+        *PACKAGES,
+    ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise UserError(f"`formats=web`: npm could not download LiteRT.js; check the network; {_offline()}")

@@ -14,7 +14,7 @@ import typing
 
 from recycle_tf import options
 from recycle_tf.errors import UserError, did_you_mean
-from recycle_tf.recipes import RECIPES, paper
+from recycle_tf.recipes import FROM_THE_START, OWN_SETTINGS, RECIPES, paper
 
 LONGEST = 1e12
 """Largest number of a duration, in its unit."""
@@ -280,7 +280,7 @@ class TrainConfig:
     )
     sync_batch_norm: str = _setting(
         "auto",
-        "Batch-norm statistics over all devices: auto (if a device has fewer than 32 images of a batch), on "
+        "Batch-norm statistics over all devices: auto (if a device has fewer than 32 images of a pass), on "
         "or off.",
         choices=options.SYNC_BATCH_NORM,
     )
@@ -322,7 +322,10 @@ class TrainConfig:
             if name not in fields:
                 raise UserError(f"{name}: no such setting, {did_you_mean(name, fields)}")
         for name, value in {**fields, **_recipe_settings(given), **given}.items():
-            object.__setattr__(self, name, plain(value, kinds(TrainConfig, name)))
+            types = kinds(TrainConfig, name)
+            # `--teacher=` with nothing after it takes the teacher of an earlier run away.
+            value = None if value == "" and type(None) in types else value
+            object.__setattr__(self, name, plain(value, types))
         self._validate()
 
     @property
@@ -500,6 +503,8 @@ def resolve(given, published=None, earlier=None):
         UserError: an unknown recipe or setting, or an invalid value.
     """
     earlier = earlier or {}
+    if given.get("recipe") in FROM_THE_START:
+        earlier = {name: value for name, value in earlier.items() if name not in OWN_SETTINGS}
     recipe = _recipe_settings(
         {"batch_size": earlier.get("batch_size", TrainConfig.batch_size), **given}, published
     )
@@ -507,6 +512,9 @@ def resolve(given, published=None, earlier=None):
     if given.get("from_run") and _continues(given):
         settings["weights"] = model_of(given["from_run"])
     settings |= given
+    if given.get("recipe") == "adapt" and given.get("class_balance", "none") != "none":
+        # The recipe's even turns of the sources exclude a balance of classes, which was asked for.
+        settings["source_weights"] = given.get("source_weights", TrainConfig.source_weights)
     integers = settings.get("quantize", "none") != "none"
     if "recipe" not in given and settings.get("recipe") == "quantize" and not integers:
         # An earlier run's, which ends with its integers.

@@ -384,7 +384,11 @@ class DeformableConv2D(layers.Layer):
 
 
 def drop_path_rates(rate, depth):
-    """`depth` probabilities that increase linearly from 0 for the first block to `rate` for the last."""
+    """`depth` probabilities that increase linearly from 0 for the first block to `rate` for the last.
+
+    Stochastic depth (arXiv 1603.09382, equation 4) begins at `rate / depth`; the EfficientNets' own program
+    begins at 0 and ends one step before `rate`.
+    """
     return [rate * block / max(1, depth - 1) for block in range(depth)]
 
 

@@ -52,3 +52,6 @@ RECIPES = ("scratch", "quick", "finetune", "robust", "adapt", "quantize", "paper
 
 SHEET_TITLE = "answers of recycle_tf"
 """Title of a PNG of images with their answers, by which it is known."""
+
+SHEET_MOST = 500
+"""Images on such a PNG at most."""

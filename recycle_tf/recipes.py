@@ -62,6 +62,13 @@ RECIPES = {
     "paper": {"augment": "upright", "mix": "none"},
 }
 
+FROM_THE_START = ("scratch", "quick", "finetune", "robust", "paper")
+"""Recipes of a whole training: of a run that is repeated with one of them, no `OWN_SETTINGS` are kept."""
+
+_OF_OPTIMIZERS = ("optimizer", "weight_decay", "schedule", "decay", "decay_at", "label_smoothing")
+OWN_SETTINGS = frozenset(_OF_OPTIMIZERS).union(*(RECIPES[name] for name in FROM_THE_START))
+"""What these recipes set, with the published part of `paper`."""
+
 MOMENTUM = 0.9
 """Momentum of all published recipes that use one, and of our optimizers."""
 

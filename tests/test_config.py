@@ -122,6 +122,27 @@ def test_a_run_is_repeated_with_its_settings_but_for_its_place(tmp_path):
     assert parse(flag, "--recipe=quick") == dataclasses.replace(expected, **quick)
 
 
+def test_with_the_recipe_of_a_whole_training_nothing_remains_of_the_earlier_one(tmp_path):
+    earlier = dataclasses.asdict(TrainConfig(recipe="finetune", weights="imagenet", image_size=160, ema=0.99))
+    given = {"from_run": str(tmp_path), "recipe": "scratch"}
+    found = training_config.resolve(given, earlier=earlier)
+    assert (found.head_epochs, found.layer_decay, found.freeze_norms) == (0, 1.0, False)
+    assert (found.image_size, found.ema, found.weights) == (160, 0.99, "imagenet")
+
+
+def test_nothing_after_a_flag_takes_a_setting_away(tmp_path):
+    earlier = dataclasses.asdict(TrainConfig(teacher="runs/other", progressive="64"))
+    given = {"from_run": str(tmp_path), "teacher": "", "progressive": ""}
+    found = training_config.resolve(given, earlier=earlier)
+    assert found.teacher is None
+    assert found.progressive is None
+
+
+def test_a_balance_of_classes_replaces_the_turns_of_adapt(tmp_path):
+    given = {"from_run": str(tmp_path), "recipe": "adapt", "class_balance": "weights"}
+    assert training_config.resolve(given).source_weights == "size"
+
+
 def test_a_run_that_cannot_be_repeated(tmp_path):
     with pytest.raises(UserError, match=f"from_run={tmp_path}/none.*no such folder"):
         parse(f"--from_run={tmp_path}/none")

@@ -30,12 +30,15 @@ GROUPS = {
         "all three": ["--overrides=phi=1"],
         "depth": ["--overrides=depth=2.31"],
         "width": ["--overrides=width=1.65"],
-        "resolution": ["--image_size=349"],
+        "resolution": [],
     },
     "augment": {name: [f"--augment={name}"] for name in options.POLICIES},
     "mix": {name: [f"--mix={name}"] for name in options.MIXES},
     "class_balance": {name: [f"--class_balance={name}"] for name in options.CLASS_BALANCES},
 }
+
+LARGER_IMAGES = {"all three": 1.15, "resolution": 1.56}
+"""Factor of the images' side in the group `scaling`."""
 
 
 def main():
@@ -73,7 +76,7 @@ def run(name, flags, values):
     from recycle_tf.evaluation import stored_reports
 
     folder = values.out / f"variants_{values.group}" / "".join(c if c.isalnum() else "_" for c in name)
-    small = ["--image_size=32", f"--epochs={min(values.epochs, 5)}", "--warmup=1"]
+    small = [f"--epochs={min(values.epochs, 5)}", "--warmup=1"]
     finished = training.train(
         folder,
         f"--arch={values.arch}",
@@ -82,6 +85,7 @@ def run(name, flags, values):
         f"--batch_size={values.batch_size}",
         *training.place(values),
         *(small if values.quick else [f"--epochs={values.epochs}"]),
+        *image_size(name, values),
         *flags,
     )
     report = stored_reports.read(finished.report)
@@ -93,6 +97,13 @@ def run(name, flags, values):
         "rare": rare,
         "recall": report["per_class"][rare]["recall"],
     }
+
+
+def image_size(name, values):
+    """The flag for the side of a variant's images, if it is not the network's own."""
+    if values.group == "scaling":
+        return [f"--image_size={round((64 if values.quick else 224) * LARGER_IMAGES.get(name, 1))}"]
+    return ["--image_size=32"] if values.quick else []
 
 
 def percent(row):

@@ -6,17 +6,30 @@ export async function decode(file) {
     imageOrientation: "from-image",
     colorSpaceConversion: "none",
   });
-  return draw(bitmap, bitmap.width, bitmap.height);
+  try {
+    return draw(bitmap, bitmap.width, bitmap.height);
+  } finally {
+    bitmap.close();
+  }
 }
+
+/** Pixels of a canvas: those of Safari on iPhones have at most 2^24. */
+const MOST = 2 ** 24;
 
 /** The pixels of anything a canvas can draw. */
 export function draw(image, width, height) {
-  const canvas = Object.assign(document.createElement("canvas"), {width, height});
+  const rows = Math.max(1, Math.min(height, Math.floor(MOST / width)));
+  const canvas = Object.assign(document.createElement("canvas"), {width, height: rows});
   const context = canvas.getContext("2d", {willReadFrequently: true});
-  context.fillStyle = "white";
-  context.fillRect(0, 0, width, height);
-  context.drawImage(image, 0, 0);
-  const pixels = context.getImageData(0, 0, width, height);
+  const pixels = new ImageData(width, height);
+  for (let top = 0; top < height; top += rows) {
+    context.fillStyle = "white";
+    context.fillRect(0, 0, width, rows);
+    context.drawImage(image, 0, -top);
+    pixels.data.set(context.getImageData(0, 0, width, Math.min(rows, height - top)).data, 4 * width * top);
+  }
+  // Safari keeps the memory of a canvas for a while, unless it is empty.
+  canvas.width = canvas.height = 0;
   // Safari gives a canvas that is too large no memory, and all zeros for its pixels; white has an alpha of 255.
   if (!pixels.data[3]) throw new Error("larger than a canvas may be");
   return pixels;

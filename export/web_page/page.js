@@ -11,7 +11,7 @@ import {TEXTS} from "./texts.js";
 const find = (id) => document.getElementById(id);
 const [photo, video] = [find("photo"), find("video")];
 /** State of the page; every change goes through `show`. */
-const shown = {language: navigator.language.startsWith("ko") ? "ko" : "en", state: "loading", unsure: 0, starting: false};
+const shown = {language: /^ko\b/.test(navigator.language) ? "ko" : "en", state: "loading", unsure: 0, starting: false};
 let requests = 0;
 
 function show(changes) {
@@ -211,7 +211,8 @@ async function classify(file, read) {
     const order = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
     const milliseconds = {read: Math.round(prepared - start), network: (computed - prepared).toFixed(1)};
     const verdict = judge(spec, probabilities);
-    if (!verdict.sure) shown.unsure = await keep(file);
+    // The answer stands even if the phone has deleted the file meanwhile.
+    if (!verdict.sure) shown.unsure = await keep(file).catch(() => shown.unsure);
     if (number !== requests) return;
     show({state: "answered", probabilities, order, milliseconds, verdict});
   } catch (error) {
@@ -239,6 +240,11 @@ async function startCamera() {
       video: {facingMode: "environment", width: {ideal: 1280}, height: {ideal: 1280}},
     });
     await video.play();
+    // The camera was unplugged, or another app took it: the last frame must not be taken for the present.
+    video.srcObject.getTracks()[0].addEventListener("ended", () => {
+      stopCamera();
+      show({state: "noCamera"});
+    });
   } catch {
     if (video.srcObject) stopCamera();
     show({state: "noCamera", starting: false});
@@ -249,7 +255,7 @@ async function startCamera() {
 }
 
 function stopCamera() {
-  for (const track of video.srcObject.getTracks()) track.stop();
+  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
   video.srcObject = null;
 }
 
@@ -261,8 +267,10 @@ find("stop").addEventListener("click", () => {
   find("camera").focus();
 });
 find("shutter").addEventListener("click", async () => {
+  if (!video.videoWidth) return;
   const image = draw(video, video.videoWidth, video.videoHeight);
   stopCamera();
+  show({state: "computing"});
   const canvas = Object.assign(document.createElement("canvas"), {width: image.width, height: image.height});
   canvas.getContext("2d").putImageData(image, 0, 0);
   const content = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg"));

@@ -252,6 +252,10 @@ class Run:
         for name in settings:
             if name not in fields:
                 raise UserError(f"`{name}`: no such setting, {did_you_mean(name, fields)}")
+        if "run" in settings:
+            raise UserError("`run`: is this run; leave it out")
+        if formats and "formats" in settings:
+            raise UserError("`formats`: given twice")
         given = {"run": str(self.path), "formats": ",".join(formats) or None, **settings}
         return export.exporting.export(export.settings.ExportSettings(**given))
 

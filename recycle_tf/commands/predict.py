@@ -19,7 +19,7 @@ from PIL import Image
 import recycle_tf
 from recycle_tf import cli
 from recycle_tf.files import writing
-from recycle_tf.options import SHEET_TITLE
+from recycle_tf.options import SHEET_MOST, SHEET_TITLE
 from recycle_tf.paths import from_user, printable
 
 TABLES = ("csv", "json", "jsonl")
@@ -76,7 +76,12 @@ def _parse(argv):
         "with the file.",
         flag_values=values,
     )
-    flags.DEFINE_string("sheet", None, "Also draw the images with their answers: a PNG.", flag_values=values)
+    flags.DEFINE_string(
+        "sheet",
+        None,
+        f"Also draw the images with their answers, the first {SHEET_MOST}: a PNG.",
+        flag_values=values,
+    )
     places = cli.parse(argv, values, __doc__)
     if not values.model:
         raise cli.UserError("--model: missing; give a run folder or an exported file")

@@ -66,7 +66,7 @@ def load(folder, size, seed):
 def _read(path, size):
     decode.check_file(path)
     try:
-        return decode.decode_quickly(tf.io.read_file(str(path)), size, "crop").numpy()
+        return decode.decode_quickly(tf.constant(path.read_bytes()), size, "crop").numpy()
     except tf.errors.OpError:
         raise UserError(f"{path}: missing or damaged; replace it or remove it") from None
 

@@ -2,8 +2,10 @@
 
 import io
 import pathlib
+import threading
 import warnings
 
+import numpy as np
 import tensorflow as tf
 from PIL import Image
 
@@ -14,6 +16,10 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 """File name suffixes of images, in lower case."""
+
+HEIC_SUFFIXES = (".heic", ".heif")
+HEIC = "HEIC, which is not read: convert it to JPEG (iPhone: Settings > Camera > Formats > Most Compatible)"
+"""What is said of photographs as iPhones store them."""
 
 MAX_PIXELS = 120_000_000
 """Largest number of pixels that is decoded: more than any phone takes at once. A small file may decompress to
@@ -29,8 +35,14 @@ darker on average."""
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"RIFF")
 """First bytes of files in `FORMATS`: they tell a damaged image from a file of another kind."""
 
+_HEIC_SIGNATURES = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
+"""Bytes 4 to 11 of HEIC files."""
+
 _EXIF_WITHIN = 4096
 """Number of bytes in which a JPEG's Exif segment must begin; the standard puts it first."""
+
+_FILTERS = threading.Lock()
+"""Filters of warnings are those of the process: threads would restore each other's."""
 
 REMEDIES = {
     "empty": "replace it or remove it",
@@ -64,7 +76,7 @@ def images_in(folder):
     """
     for path in folder.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and not hidden:
+        if path.suffix.lower() in SUFFIXES and not hidden and not path.is_dir():
             yield path
 
 
@@ -94,6 +106,8 @@ def open_header(encoded):
         if encoded.startswith(_SIGNATURES):
             raise ImageError("unreadable", "damaged: the header cannot be read") from None
         detail = f"not an image ({', '.join(FORMATS)}), begins with {encoded[:12]!r}"
+        if encoded[4:12] in _HEIC_SIGNATURES:
+            detail = HEIC
         raise ImageError("not_an_image", detail) from None
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -101,7 +115,35 @@ def open_header(encoded):
         raise ImageError("huge", detail)
     if image.format == "WEBP" and image.is_animated:
         raise ImageError("animated", "an animated WebP")
+    if image.format == "GIF":
+        _check_frames(encoded)
     return image
+
+
+def _check_frames(gif):
+    """Raises an `ImageError` if the frames of a GIF are too large: TensorFlow decodes all of them."""
+    sizes = list(_frames(gif)) or [(0, 0)]
+    width, height = (max(sides) for sides in zip(*sizes, strict=True))
+    if width * height > MAX_PIXELS or sum(w * h for w, h in sizes) > 4 * MAX_PIXELS:
+        raise ImageError("huge", f"{len(sizes)} frames of up to {width} x {height} pixels")
+
+
+def _frames(gif):
+    """`(width, height)` of every frame of a GIF (GIF89a specification, sections 18 to 24)."""
+
+    def after_colors(flags, at):
+        return at + 3 * 2 ** (flags % 8 + 1) * (flags >> 7)
+
+    at = after_colors(gif[10], 13)
+    while at + 10 < len(gif) and gif[at] in b"!,":
+        if gif[at] == ord(","):
+            yield tuple(int.from_bytes(gif[place : place + 2], "little") for place in (at + 5, at + 7))
+            at = after_colors(gif[at + 9], at + 10) + 1
+        else:
+            at += 2
+        while at < len(gif) and gif[at]:
+            at += 1 + gif[at]
+        at += 1
 
 
 def file_name(identity, encoded):
@@ -140,15 +182,26 @@ def check(encoded, name):
         UserError: `open_header` rejects it.
     """
     try:
-        with warnings.catch_warnings():
+        with _FILTERS, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             open_header(encoded)
     except ImageError as error:
         raise UserError(f"{name}: {error.detail}; {REMEDIES[error.kind]}") from None
 
 
+def in_8_bits(image):
+    """An open `PIL.Image.Image`; 16-bit gray as `decode` reads it: Pillow makes most of it white."""
+    if not image.mode.startswith("I;16"):
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+
+
 def to_rgb(image):
-    """An open `PIL.Image.Image` as RGB, with `BACKGROUND` behind transparent pixels, as `decode` does it."""
+    """An open `PIL.Image.Image` as RGB, with `BACKGROUND` behind transparent pixels, as `decode` does it.
+
+    Of a GIF, TensorFlow makes transparent pixels black.
+    """
+    image = in_8_bits(image)
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")
@@ -257,12 +310,14 @@ def _other_format(encoded):
 
 
 def _png(encoded):
-    """Byte 25 is the color type: 3 is a palette, which may have alpha; 4 and 6 have alpha."""
+    """Byte 25 is the color type: 4 and 6 have alpha; else a chunk tRNS says which color is transparent."""
     kind = tf.io.decode_raw(tf.strings.substr(encoded, 25, 1), tf.uint8)[0]
+    head = tf.strings.split(encoded, b"IDAT", maxsplit=1)[0]
+    has_transparent_color = tf.size(tf.strings.split(head, b"tRNS", maxsplit=1)) > 1
     return tf.cond(
-        tf.reduce_any(kind == [3, 4, 6]),
+        tf.reduce_any(kind == [4, 6]) | has_transparent_color,
         lambda: _on_background(tf.io.decode_png(encoded, channels=4)),
-        # Without alpha: TensorFlow would fill it with 1, not 255, in images of one bit per pixel.
+        # Without alpha: TensorFlow fills it with 1, 3 or 15, not 255, in images of few bits per pixel.
         lambda: tf.io.decode_png(encoded, channels=3),
     )
 

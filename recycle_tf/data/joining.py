@@ -28,8 +28,9 @@ def names(dataset):
     if SEPARATOR not in text or paths.of_dataset(text).exists():
         return [text]
     found = text.split(SEPARATOR)
-    for name in found:
-        if not name or found.count(name) > 1:
+    where = [_place(name) for name in found]
+    for name, place in zip(found, where, strict=True):
+        if not name or where.count(place) > 1:
             what = f"{paths.printable(name)} twice" if name else "an empty name"
             raise UserError(
                 f"`dataset={paths.printable(text)}`: {what} among the sources; expected for example "

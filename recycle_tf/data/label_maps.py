@@ -76,6 +76,18 @@ class LabelMap:
                 )
 
 
+class _Loader(yaml.BaseLoader):
+    """Reads texts only; a class that occurs twice is an error."""
+
+    def construct_mapping(self, node, deep=False):
+        """A dict of a YAML mapping."""
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"{key} occurs twice")
+        return super().construct_mapping(node, deep)
+
+
 def read(path):
     """Reads a mapping from a YAML file with one line `class: other name` or `class: -` per class.
 
@@ -92,7 +104,7 @@ def read(path):
     try:
         text = paths.from_user(path, "label_map").read_text(encoding="utf-8-sig")
         # Every scalar is text: a class may be called `no` or `1`.
-        content = yaml.load(_DASH.sub(r"\1'-'", text), Loader=yaml.BaseLoader)  # noqa: S506  (safe: texts only)
+        content = yaml.load(_DASH.sub(r"\1'-'", text), Loader=_Loader)  # noqa: S506  (safe: texts only)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{place}: cannot be read ({getattr(error, 'strerror', 'not UTF-8')})") from error
     except (yaml.YAMLError, RecursionError) as error:

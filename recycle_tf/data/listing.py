@@ -263,6 +263,7 @@ def _walk(folder, root, min_classes):
             yield name, class_folder.name, problem
         if None not in problems:
             hint = "; links that lead out of the dataset's folder are not followed" * (OUTSIDE in problems)
+            hint += f"; its files are {decode.HEIC}" * (decode.HEIC in problems)
             raise UserError(
                 f"{printable(class_folder)}: no images in this class folder; add some or remove it{hint}"
             )
@@ -283,7 +284,7 @@ def _files(folder, name, inside):
             problem = None
             if not (is_file and within):
                 problem = A_FOLDER if remote else _problem(folder / entry.name, inside)
-            yield path, problem or (None if is_image_name else "not named like an image")
+            yield path, problem or _problem_of_name(entry.name)
         # Thumbnails and deleted photographs, for example, are in hidden folders.
         if not entry.name.startswith(".") and is_folder:
             yield from _files(folder / entry.name, path, inside)
@@ -291,6 +292,13 @@ def _files(folder, name, inside):
 
 def _has_image_suffix(name):
     return os.path.splitext(name)[1].lower() in decode.SUFFIXES
+
+
+def _problem_of_name(name):
+    """Why a file of this name is left out, or None."""
+    if os.path.splitext(name)[1].lower() in decode.HEIC_SUFFIXES:
+        return decode.HEIC
+    return None if _has_image_suffix(name) else "not named like an image"
 
 
 def _require_training_images(labels, place):

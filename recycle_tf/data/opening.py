@@ -296,18 +296,19 @@ def _require_present(rows, known, name):
         )
 
 
-def without_unusable(source, must_train=False):
+def without_unusable(source, must_train=False, several=False):
     """Leaves out files with a problem of `checks.UNUSABLE`, and lists them in `ignored`.
 
     Raises:
-        UserError: a split is left without images, or a class without training images if `must_train`.
+        UserError: a split is left without images, unless it is one of `several` sources; or a class without
+            training images if `must_train`.
     """
     faults = [fault for fault in source.faults if fault.kind in checks.UNUSABLE]
     bad = {fault.file for fault in faults}
     made = {}
     for name, split in source.splits.items():
         good = np.array([index for index, example in enumerate(split.ids) if example not in bad], np.int64)
-        if len(split) and not len(good):
+        if len(split) and not len(good) and not several:
             raise UserError(f"{source.name}: no image in the split {name!r} can be used")
         made[name] = subset(split, good)
     if must_train:

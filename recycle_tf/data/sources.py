@@ -83,7 +83,8 @@ def open_source(
     if not any(csv for csv, _ in stored):
         mapping.require_met()
     if on_bad_image == "skip":
-        opened = [opening.without_unusable(source, must_train=len(opened) == 1) for source in opened]
+        several = len(opened) > 1
+        opened = [opening.without_unusable(source, not several, several) for source in opened]
     return joining.as_one(opened, parts, mapping, complete=manifest or on_bad_image == REPORT)
 
 

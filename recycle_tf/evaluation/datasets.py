@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+import unicodedata
 
 import numpy as np
 
@@ -159,14 +160,16 @@ def _match(run, source, dataset, split_name, ignore_unknown):
     """The split of a source with labels as indices of the run's classes."""
     split = source.splits[split_name]
     present = [source.labels[index] for index in np.unique(split.labels)]
-    unknown = tuple(label for label in present if label not in run.labels)
+    # macOS writes a letter of Korean or with an accent as several characters.
+    known_as = {unicodedata.normalize("NFC", label): index for index, label in enumerate(run.labels)}
+    places = {label: known_as.get(unicodedata.normalize("NFC", label), -1) for label in source.labels}
+    unknown = tuple(label for label in present if places[label] < 0)
     if unknown and not ignore_unknown:
         raise UserError(
             f"`dataset={dataset}`: the run does not know the class {', '.join(unknown)}, only "
             f"{', '.join(run.labels)}; `ignore_unknown` leaves such images out"
         )
-    index = np.array([run.labels.index(label) if label in run.labels else -1 for label in source.labels])
-    labels = index[split.labels]
+    labels = np.array([places[label] for label in source.labels])[split.labels]
     known = np.flatnonzero(labels >= 0)
     if not len(known):
         raise UserError(
@@ -174,5 +177,5 @@ def _match(run, source, dataset, split_name, ignore_unknown):
             f"{', '.join(present)}"
         )
     matched = dataclasses.replace(sources.subset(split, known), labels=labels[known])
-    untested = tuple(label for label in run.labels if label not in present)
+    untested = tuple(label for index, label in enumerate(run.labels) if index not in labels)
     return EvaluationSet(source.name, split_name, matched, False, str(dataset), untested, unknown)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from recycle_tf.data import cache
+from recycle_tf.data import cache, decode, pipeline
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import inputs, metrics, plots, temperature
 from recycle_tf.files import replacing
@@ -97,9 +97,10 @@ def grad_cam(model, images, classes):
 
 
 def features(model, images):
-    """Mean of the last feature map, `[examples, channels]`."""
+    """Mean of the last feature map, `[examples, channels]`, of an array or a `tf.data.Dataset` of batches."""
     pooled = keras.ops.mean(model.get_layer("features").output, axis=(1, 2))
-    return inference.with_outputs(model, pooled).predict(images, batch_size=BATCH, verbose=0)
+    batch_size = None if isinstance(images, tf.data.Dataset) else BATCH
+    return inference.with_outputs(model, pooled).predict(images, batch_size=batch_size, verbose=0)
 
 
 def nearest(found, known, count):
@@ -248,11 +249,17 @@ def write(directory, figures):
 
 
 def known_images(run, model, split):
-    """`(images, features, labels)` of a split that others are compared with; None for None."""
+    """What others are compared with: a function from index to pixels, features, labels; None for None."""
     if split is None:
         return None
-    pixels = cache.decode_all(split, model.input_shape[1], run.config["resize"])
-    return pixels, features(model, pixels), split.labels
+    size, resize = model.input_shape[1], run.config["resize"]
+    # Only features are kept: the pixels of a large training split would not fit into memory.
+    batches = pipeline.build_evaluation(split, len(run.labels), size, BATCH, resize, cache="off")
+
+    def pixels(index):
+        return decode.decode(split.encoded(tf.constant(index, tf.int64)), size, resize).numpy()
+
+    return pixels, features(model, batches.map(lambda images, _: images)), split.labels
 
 
 def draw(explained, names, labels, known=None, count=3):
@@ -287,7 +294,7 @@ def draw(explained, names, labels, known=None, count=3):
             if known:
                 pixels, vectors, true = known
                 for other in nearest(explained.features[index : index + 1], vectors, count)[0]:
-                    _show(next(cells), pixels[other], f"like: {labels[true[other]]}")
+                    _show(next(cells), pixels(other), f"like: {labels[true[other]]}")
     return figure
 
 

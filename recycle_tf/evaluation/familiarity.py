@@ -125,7 +125,8 @@ def fit(training, validation, classes):
     components = np.float32(rows[:count].T)
     shares = keras.ops.convert_to_numpy(explained(np.float32(validation), components))
     limit, unchanged = np.quantile(shares, (1 - FAMILIAR, 1 - UNCHANGED))
-    return Familiarity(components, float(limit), max(NARROWEST, float(unchanged - limit) / STEEP))
+    # Rounding may exceed 1, the largest share.
+    return Familiarity(components, min(1.0, float(limit)), max(NARROWEST, float(unchanged - limit) / STEEP))
 
 
 def with_features(model):

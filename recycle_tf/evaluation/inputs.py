@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from recycle_tf import files
 from recycle_tf.data import decode
@@ -29,6 +29,8 @@ def expand(images):
         UserError: no such file or folder, or a folder without images.
     """
     if isinstance(images, Image.Image | bytes):
+        return [images]
+    if isinstance(images, pathlib.Path) and images.is_file():
         return [images]
     if isinstance(images, str | os.PathLike):
         return _files(images)
@@ -56,7 +58,7 @@ def read(image, image_size, resize):
     """Decodes and resizes an image as the model expects it.
 
     Args:
-        image: a path, the bytes of an image file, a PIL image (upright as it is) or an array, RGB 0..255.
+        image: a path, the bytes of an image file, a PIL image or an array, RGB 0..255.
         image_size: height and width of the result, in pixels.
         resize: one of `options.RESIZES`.
 
@@ -75,7 +77,9 @@ def read(image, image_size, resize):
             raise UserError(f"{image}: cannot be read ({error.strerror})") from error
     if isinstance(image, Image.Image):
         with files.reading("image"):
-            image = np.asarray(decode.to_rgb(image))
+            # Only JPEGs, as in training.
+            upright = ImageOps.exif_transpose(image) if image.format == "JPEG" else image
+            image = np.asarray(decode.to_rgb(upright))
     pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:
         raise UserError(f"array of shape {list(pixels.shape)}: expected [height, width, 3]")

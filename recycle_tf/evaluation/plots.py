@@ -14,7 +14,7 @@ from PIL import Image
 from recycle_tf.data import checks, decode
 from recycle_tf.evaluation import metrics
 from recycle_tf.evaluation.style import BLUE
-from recycle_tf.options import SHEET_TITLE
+from recycle_tf.options import SHEET_MOST, SHEET_TITLE
 
 KOREAN_FONTS = ("Noto Sans CJK KR", "NanumGothic", "Malgun Gothic", "AppleGothic")
 WORST = 12
@@ -251,12 +251,13 @@ def save_mistakes(path, split, probabilities, names):
 
 
 def save_answers(path, answers):
-    """Writes a PNG of images with their predictions.
+    """Writes a PNG of images with their predictions, the first `SHEET_MOST` of them.
 
     Args:
         path: of the PNG.
         answers: `answers.Answer` of each image, without errors.
     """
+    answers = answers[:SHEET_MOST]
     columns = min(5, len(answers))
     rows = -(-len(answers) // columns)
     size = (2.4 * columns, 2.3 * rows)

@@ -115,9 +115,14 @@ class Decisions:
             raise InvalidDecisionError("a new image has no label to keep")
         decision = Decision(action, {"keep": own, "move": label, "drop": None}[action])
         with self._mutex:
-            self._append(index, {"decision": action, "label": decision.label})
+            start = self._append(index, {"decision": action, "label": decision.label})
             self._set(index, decision)
-            self._write_manifest()
+            try:
+                self._write_manifest()
+            except OSError:
+                self._take_back(index)
+                self._file.truncate(start)
+                raise
         return decision
 
     def undo(self):
@@ -133,9 +138,15 @@ class Decisions:
             if not self._earlier:
                 return None
             index = self._earlier[-1][0]
-            self._append(index, {"decision": "undo"})
+            start = self._append(index, {"decision": "undo"})
+            decision = self._current[index]
             self._take_back(index)
-            self._write_manifest()
+            try:
+                self._write_manifest()
+            except OSError:
+                self._set(index, decision)
+                self._file.truncate(start)
+                raise
         return index
 
     def rows(self):
@@ -167,6 +178,7 @@ class Decisions:
             self._current[index] = before
 
     def _append(self, index, entry):
+        """Writes a line to the journal; returns where it begins."""
         image = self._review.images[index]
         now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         about = {"image": image.name, "sha256": image.digest, "split": image.split, "before": image.label}
@@ -181,6 +193,7 @@ class Decisions:
             with contextlib.suppress(OSError):
                 self._file.truncate(start)
             raise
+        return start
 
     def _write_manifest(self):
         with replacing(self.out) as temporary:
@@ -197,6 +210,8 @@ class Decisions:
             try:
                 entry = json.loads(line)
                 image, digest, action = (entry[key] for key in ("image", "sha256", "decision"))
+                if not isinstance(image, str):
+                    raise TypeError("expected the name of an image")
                 index, label = self._index.get(image), entry.get("label")
             except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise UserError(f"{self.journal}, line {number}: damaged, not a decision") from error

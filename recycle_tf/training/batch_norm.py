@@ -65,8 +65,8 @@ def fuse_batch_norm(model):
     """Lets a CPU compute each batch normalization in one operation.
 
     Keras composes it of means, differences, products and sums, each of which reads and writes a whole feature
-    map. XLA fuses them on a GPU. Layers that are synchronized over devices or compute in another type than
-    float32 keep Keras' way. Configuration, weights and saved files are not affected.
+    map. XLA fuses them on a GPU. Layers that are synchronized over devices or compute in float16 keep Keras'
+    way. Configuration, weights and saved files are not affected.
 
     Args:
         model: the model that is trained.
@@ -83,7 +83,7 @@ def _can_be_fused(layer):
         isinstance(layer, keras.layers.BatchNormalization)
         and not layer.synchronized
         and layer.input_spec.ndim == 4
-        and layer.compute_dtype == "float32"
+        and layer.compute_dtype in ("float32", "bfloat16")
     )
 
 

@@ -42,7 +42,9 @@ class TrainingCallbacks:
         every = config.checkpoint_every or ("5m" if one_worker else None)
         checkpoint = Checkpoint(run and run.checkpoints, progress, every)
         self._strategy, self._progress = strategy, progress
-        self._early_stopping = run and EarlyStopping(progress, best, config.patience)
+        self._early_stopping = run and EarlyStopping(
+            progress, best, config.patience, training.phases[-1].first_epoch
+        )
         self._time_limit = TimeLimit(progress, config.time_limit)
         self._interruption = Interruption(checkpoint) if one_worker else None
         guessing = math.log(model.output.shape[-1])

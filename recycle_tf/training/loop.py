@@ -95,7 +95,7 @@ def prepare(
                 any_size=config.progressive is not None,
                 **config.model_overrides(),
             )
-        device_batch_size = config.batch_size // strategy.num_replicas_in_sync
+        device_batch_size = config.batch_size // (strategy.num_replicas_in_sync * config.accumulate)
         synchronize_batch_norm(model, strategy, config.sync_batch_norm, device_batch_size)
         fuse_batch_norm(model)
         phases = plan(config, model, steps_per_epoch, inference_model)
@@ -199,6 +199,7 @@ def fit(training, run, batches, config, draw_confusion):
     sample = _sample(training, batches)
     if training.teacher:
         sample = training.teacher.label(*sample)
+    progress.start_clock()
     summaries = TrainingSummaries(run, batches.source.labels, training, sample, draw_confusion)
     validation, by_source = batches.validation, batches.validation_by_source
     callbacks = TrainingCallbacks(training, run, validation, by_source, config, summaries)

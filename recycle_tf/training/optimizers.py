@@ -47,6 +47,11 @@ def make_optimizer(name, learning_rate, weight_decay, *, lr_multipliers=(), clip
 class _LossScale(keras.optimizers.LossScaleOptimizer):
     """Scales the loss so that its gradients fit into float16; skips a step in which a gradient overflows."""
 
+    def build(self, var_list):
+        """Makes the variables, once: Keras would add another counter and scale with every call."""
+        if not self.built:
+            super().build(var_list)
+
     def check_finite(self, grads):
         """Whether the gradients of all devices are finite; Keras checks only those of the first device."""
         finite = super().check_finite(grads)

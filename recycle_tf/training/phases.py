@@ -79,8 +79,12 @@ def plan(config, model, steps_per_epoch, inference_model=None):
         for first, end, multipliers in (head, whole)
         if first < end
     ]
-    if not all(any(_multipliers(model, phase.lr_multipliers).values()) for phase in phases):
-        raise UserError(f"`freeze={config.freeze}`: freezes all layers")
+    for phase in phases:
+        if not any(_multipliers(model, phase.lr_multipliers).values()):
+            name = "freeze" if config.freeze else "lr_multipliers"
+            alone = f"the head, which `head_epochs={config.head_epochs}` trains alone"
+            what = alone if phase.end_epoch < epochs else "all layers"
+            raise UserError(f"`{name}={getattr(config, name)}`: freezes {what}")
     return phases
 
 

@@ -62,7 +62,8 @@ def choose(config, run, strategy, source):
         return config.mixed_precision
     number = 0
     if multi_worker.is_chief(strategy):
-        chosen = (run and run.precision) or _fastest(config, source, compare=run is None)
+        compare = run is None and not config.lr_finder
+        chosen = (run and run.precision) or _fastest(config, source, compare)
         number = options.MIXED_PRECISION.index(chosen)
     return options.MIXED_PRECISION[multi_worker.from_chief(strategy, number)]
 

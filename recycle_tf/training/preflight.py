@@ -41,16 +41,17 @@ def _counted(sizes):
     return ", ".join(f"{size} {name}" for name, size in sizes.items())
 
 
-def describe_model(training):
+def describe_model(training, precision):
     """A line on a model and the devices it is trained on.
 
     Args:
         training: a `loop.Training`.
+        precision: as returned by `precision.choose`.
     """
     model, replicas = training.inference_model, training.model.distribute_strategy.num_replicas_in_sync
     return (
         f"{model.name} at {model.input_shape[1]} px, {model.count_params():,} parameters, "
-        f"{keras.config.dtype_policy().name}, {replicas} device(s)"
+        f"{'float32' if precision == 'off' else precision}, {replicas} device(s)"
     )
 
 

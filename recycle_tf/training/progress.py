@@ -37,12 +37,17 @@ class Progress(keras.callbacks.Callback):
         self.step = step
         self.metrics = metrics
         self.starts_within_epoch = False
-        self.start_time = time.monotonic() - seconds
+        self._earlier_seconds = seconds
+        self.start_clock()
 
     def __str__(self):
         if self.step:
             return f"epoch {self.epoch + 1}, step {self.step} of {self.steps_per_epoch}"
         return f"epoch {self.epoch}"
+
+    def start_clock(self):
+        """Starts to count the time of this part: before, images are read and the speed is measured."""
+        self.start_time = time.monotonic() - self._earlier_seconds
 
     @property
     def steps(self):

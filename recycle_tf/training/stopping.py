@@ -22,10 +22,12 @@ class EarlyStopping(keras.callbacks.Callback):
         progress: the run's `Progress`.
         best: the run's `BestModel`.
         patience: number of epochs; None to train all epochs.
+        start: epoch from which on they are counted: a head that is trained first may stagnate.
     """
 
-    def __init__(self, progress, best, patience):
+    def __init__(self, progress, best, patience, start=0):
         super().__init__()
+        self.start = start
         self.progress = progress
         self.best = best
         self.patience = patience
@@ -33,7 +35,8 @@ class EarlyStopping(keras.callbacks.Callback):
     @property
     def due(self):
         """Whether training should end."""
-        return self.patience is not None and self.best.epochs_since >= self.patience
+        counted = min(self.best.epochs_since, self.progress.epoch - self.start)
+        return self.patience is not None and counted >= self.patience
 
     def on_epoch_end(self, epoch, logs=None):
         """Ends training if it is due."""

@@ -57,7 +57,8 @@ def make_strategy(name, logical_cpus=1):
             raise UserError(
                 f"`logical_cpus={logical_cpus}`: TensorFlow is in use already; set it in a new process"
             ) from None
-    gpus = tf.config.list_logical_devices("GPU")
+    # Parts of the CPU are asked for to try several devices, also beside a GPU.
+    gpus = tf.config.list_logical_devices("GPU") if logical_cpus == 1 else []
     devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
     if name == "mirrored" and len(devices) == 1:
         raise UserError(

@@ -95,6 +95,7 @@ def test_nothing_wrong(tmp_path):
         ("x.jpg", b"", "empty", ""),
         ("x.jpg", b"Dear Sir or Madam", "not_an_image", "Dear Sir or "),
         ("x.jpg", encoded(scene(1), "TIFF"), "not_an_image", "II*"),
+        ("x.jpg", b"\0\0\0\x24ftypheic\0\0\0\0mif1", "not_an_image", "HEIC"),
         ("x.jpg", encoded(scene(1), "PNG"), "wrong_extension", "PNG"),
         ("x.png", encoded(scene(1)), "wrong_extension", "JPEG"),
         ("x.jpg", encoded(scene(1))[:700], "unreadable", "truncated"),

@@ -128,7 +128,13 @@ def expected(data):
         (IMAGE.convert("L"), "PNG", {}),
         (IMAGE.convert("P"), "PNG", {}),
         (IMAGE.convert("1"), "PNG", {}),
+        (IMAGE.quantize(2), "PNG", {}),
+        (IMAGE.quantize(4), "PNG", {}),
+        (IMAGE.quantize(16), "PNG", {}),
         (IMAGE.quantize(16), "PNG", {"transparency": 0}),
+        (IMAGE, "PNG", {"transparency": IMAGE.getpixel((0, 0))}),
+        (IMAGE.convert("L"), "PNG", {"transparency": IMAGE.convert("L").getpixel((0, 0))}),
+        (IMAGE.convert("1"), "PNG", {"transparency": 0}),
         (with_alpha(), "PNG", {}),
         (with_alpha().convert("LA"), "PNG", {}),
         (Image.fromarray(BLOCKS[..., 0].astype(np.uint16) * 257), "PNG", {}),
@@ -249,8 +255,23 @@ def test_the_fourth_byte_of_a_bmp_without_compression_is_not_alpha():
     np.testing.assert_array_equal(tf.function(decode.decode_pixels)(tf.constant(data)), expected(data))
 
 
-@pytest.mark.parametrize("image", [with_alpha(), with_alpha().convert("LA"), IMAGE, IMAGE.convert("P")])
+SIXTEEN_BITS = Image.fromarray(BLOCKS[..., 0].astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [with_alpha(), with_alpha().convert("LA"), IMAGE, IMAGE.convert("P"), IMAGE.quantize(16), SIXTEEN_BITS],
+)
 def test_an_open_image_becomes_rgb_as_its_file_does(image):
     np.testing.assert_allclose(
         np.int32(decode.to_rgb(image)), decode.decode_pixels(tf.constant(saved(image, "PNG"))), atol=1
     )
+
+
+def test_a_gif_with_a_frame_that_is_too_large():
+    data = saved(IMAGE.convert("P"), "GIF", save_all=True, append_images=[IMAGE.convert("L").rotate(90)])
+    decode.check(data, "moving.gif")
+    second = data.rindex(b",\0\0\0\0")
+    huge = data[: second + 5] + b"\xff\xff\xff\xff" + data[second + 9 :]
+    with pytest.raises(UserError, match="moving.gif.*65535 x 65535"):
+        decode.check(huge, "moving.gif")

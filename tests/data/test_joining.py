@@ -135,6 +135,7 @@ def test_an_audit_leaves_nothing_out(photos, tmp_path):
         ("box: box\n", ()),
         ("bax: can\nbox: can\n", ("'bax'", "box", "`label_map=")),
         ("- box\n", ("`label_map=", "Carton: cardboard")),
+        ("box: can\nbox: jar\n", ("`label_map=", "box occurs twice")),
         ("box: [can]\n", ("`label_map=",)),
         ("box: {can\n", ("`label_map=", "YAML")),
     ],
@@ -171,7 +172,7 @@ def test_a_label_map_renames_the_classes_of_one_source(photos, tmp_path):
     assert source.num_examples == 24
 
 
-@pytest.mark.parametrize("text", ["{photos}+", "+{photos}", "{photos}+{photos}", "{photos}+nothing"])
+@pytest.mark.parametrize("text", ["{photos}+", "+{photos}", "{photos}+{photos}", "{photos}+{photos}/.", "{photos}+nothing"])
 def test_impossible_combinations(photos, text):
     with pytest.raises(UserError, match="dataset="):
         sources.open_source(text.format(photos=photos))

@@ -330,6 +330,8 @@ def test_errors_of_folders(photos, tmp_path):
     (photos / "jar" / "bad.jpg").unlink()
     (photos / "box").mkdir()
     check_error(photos, photos / "box", "no images")
+    (photos / "box" / "IMG_1.HEIC").write_bytes(b"\0\0\0\x24ftypheic")
+    check_error(photos, photos / "box", "no images", "HEIC", "JPEG")
     write_photos(tmp_path / "one", classes=("can",))
     check_error(tmp_path / "one", tmp_path / "one", "only one", "can")
     (tmp_path / "none").mkdir()

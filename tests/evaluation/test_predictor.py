@@ -90,6 +90,18 @@ def test_paths_folders_patterns_images_and_arrays_agree(finished_run, tmp_path):
     ] * 2
 
 
+def test_a_pil_image_is_turned_upright_like_its_file(finished_run, tmp_path):
+    image = Image.open(write_photos(tmp_path / "new", count=1) / "jar" / "jar0.png").convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "phone.jpg", exif=exif, quality=95)
+    with Image.open(tmp_path / "phone.jpg") as opened:
+        one, other = (inputs.read(way, 32, "stretch") for way in (tmp_path / "phone.jpg", opened))
+        sideways = inputs.read(np.asarray(opened), 32, "stretch")
+    assert np.abs(one.astype(int) - other).mean() < 3
+    assert np.abs(one.astype(int) - sideways).mean() > 10
+
+
 @pytest.mark.parametrize(
     ("array", "names"),
     [

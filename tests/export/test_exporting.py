@@ -388,16 +388,12 @@ def test_batches_of_representative_images_are_different_images():
 
 
 def test_the_spec_of_the_page_takes_one_image():
-    spec = {
-        "batch": 8,
-        "input": "uint8 RGB pixels, [8, image_size, image_size, 3]",
-        "output": "float32, [8, 6]",
-    }
-    assert artifact.with_batch(spec, 1) == {
-        "batch": 1,
-        "input": "uint8 RGB pixels, [1, image_size, image_size, 3]",
-        "output": "float32, [1, 6]",
-    }
+    found = artifact.with_batch({"batch": 8, "input": "[8, 96]", "unlike": {}, "labels": ["a"]}, 1)
+    assert found["batch"] == 1
+    assert found["input"].endswith("[1, image_size, image_size, 3]")
+    assert "[1, number of labels]" in found["output"]
+    assert "unlike those of training" in found["output"]
+    assert found["labels"] == ["a"]
 
 
 def test_the_latency_of_a_batch_is_per_image(monkeypatch, tmp_path):

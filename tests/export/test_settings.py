@@ -18,6 +18,7 @@ from tests.export.conftest import check_error, run_command
         (["--run=r", "--formats=tflite_int4"], ["--formats=tflite_int4", "tflite_int8"]),
         (["--run=r", "--max_drop=nan"], ["--max_drop=nan"]),
         (["--run=r", "--choose", "--unverified"], ["--choose", "--unverified"]),
+        (["--run=r", "--unverified", "--dataset=d"], ["--dataset", "--unverified"]),
         (["--run=r", "--max_mb=5"], ["--max_mb=5", "--choose"]),
         (["--run=r", "--choose", "--max_ms=0"], ["--max_ms=0"]),
         (["--run=r", "--translations=korean.txt"], ["--translations=korean.txt"]),

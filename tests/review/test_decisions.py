@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import http.client
 import itertools
 import json
@@ -90,6 +91,21 @@ def test_undo_restores_the_decision_before(photos):
         assert decided.of(0) == decisions.Decision("drop", None)
         assert [decided.undo(), decided.undo()] == [0, None]
         assert len(manifest(photos)) == 36
+
+
+def test_a_decision_that_cannot_be_saved_was_not_made(photos, monkeypatch):
+    def full():
+        raise OSError(errno.ENOSPC, "full")
+
+    with open_review(photos) as decided:
+        decided.decide(0, "drop")
+        before, journal = list(decided.rows()), decided.journal.read_text()
+        monkeypatch.setattr(decided, "_write_manifest", full)
+        for change in (lambda: decided.decide(1, "drop"), decided.undo):
+            with pytest.raises(OSError, match="full"):
+                change()
+            assert list(decided.rows()) == before
+            assert decided.journal.read_text() == journal
 
 
 def test_an_undo_while_another_image_was_away(photos):

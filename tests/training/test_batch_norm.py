@@ -67,10 +67,32 @@ def test_fused_it_computes_what_keras_does(arch, frozen, tmp_path):
     np.testing.assert_allclose(loaded.predict_on_batch(images), fused.predict_on_batch(images), atol=2e-5)
 
 
-def test_synchronized_and_bfloat16_norms_remain_those_of_keras():
+def test_in_bfloat16_it_computes_what_keras_does():
+    x = keras.Input((8, 8, 3))
+    norms = [keras.layers.BatchNormalization(dtype="mixed_bfloat16") for _ in range(2)]
+    model, fused = (keras.Model(x, norm(x)) for norm in norms)
+    fuse_batch_norm(fused)
+    assert "call" in vars(norms[1])
+    images = tf.constant(np.random.default_rng(0).normal(1, 3, (16, 8, 8, 3)), tf.float32)
+    found = []
+    for network in (fused, model):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            outputs = network(images, training=True)
+            loss = tf.reduce_sum(tf.sin(tf.cast(outputs, tf.float32)))
+        gradients = tape.gradient(loss, [images, network.trainable_weights[0].value])
+        found.append([outputs, *gradients, *(weight.value for weight in network.non_trainable_weights)])
+    assert found[0][0].dtype == found[1][0].dtype == tf.bfloat16
+    for ours, theirs in zip(*found, strict=True):
+        ours, theirs = (np.float32(tf.cast(value, tf.float32)) for value in (ours, theirs))
+        # bfloat16 has a precision of 1/128.
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=np.abs(theirs).max() / 64)
+
+
+def test_synchronized_and_float16_norms_remain_those_of_keras():
     model, rounded = create_model("test_resnet", 3), None
     synchronize_batch_norm(model, TwoDevices, "on", 8)
-    keras.config.set_dtype_policy("mixed_bfloat16")
+    keras.config.set_dtype_policy("mixed_float16")
     try:
         rounded = create_model("test_resnet", 3)
     finally:

@@ -58,6 +58,22 @@ print(variable.numpy().tolist())
 """
 
 
+def test_a_loss_scale_is_built_once():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = create_model("test_lenet", 3)
+        optimizer = optimizers.make_optimizer("adamw", 0.1, weight_decay=0.5)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    optimizer.build(model.trainable_variables)
+    before = [variable.path for variable in optimizer.variables]
+    scale = optimizer.dynamic_scale
+    optimizer.build(model.trainable_variables)
+    # A checkpoint asks for them each time: more of them could not be restored.
+    assert [variable.path for variable in optimizer.variables] == before
+    assert optimizer.dynamic_scale is scale
+
+
 def test_a_step_that_overflows_on_any_device_is_skipped():
     result = run_python("-c", OVERFLOW_ON_THE_SECOND_DEVICE)
     assert result.returncode == 0, result.stderr

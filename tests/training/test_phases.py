@@ -122,6 +122,8 @@ def test_a_frozen_batch_norm_retains_its_statistics():
     [
         ({"freeze": "stage9"}, ["`freeze`", "`lr_multipliers`", "'stage9'", "preprocess, stem, stage1"]),
         ({"freeze": ".*"}, ["`freeze=.*`"]),
+        ({"lr_multipliers": ".*=0"}, ["`lr_multipliers=.*=0`"]),
+        ({"freeze": "logits", "head_epochs": 2}, ["`freeze=logits`", "`head_epochs=2`"]),
         ({"head_epochs": 11, "epochs": "10"}, ["`head_epochs=11`", "`epochs=10`"]),
     ],
 )

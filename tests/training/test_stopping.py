@@ -19,21 +19,30 @@ def test_patience_counts_from_the_best_epoch_and_over_a_restart(tmp_path):
     rows = [{"val_accuracy": accuracy, "val_loss": 1.0} for accuracy in (0.5, 0.6, 0.6, 0.4, 0.7)]
     rows.insert(3, {"val_accuracy": 0.9, "val_loss": np.nan})
 
-    def stops(best, patience, logs):
-        progress = Progress(1)
+    def stops(best, patience, logs, epoch):
+        progress = Progress(1, epoch)
         stopping = EarlyStopping(progress, best, patience)
         for callback in (progress, best, stopping):
             callback.set_model(model)
         for callback in (progress, best, stopping):
-            callback.on_epoch_end(0, logs)
+            callback.on_epoch_end(epoch, logs)
         assert model.stop_training == stopping.due
         return stopping.due
 
     for start, (last, expected) in enumerate([(0, 0), (1, 0), (2, 1), (3, 2), (4, 3), (5, 0)]):
         for patience in (1, 2, 3, None):
             best = BestModel(model, tmp_path / "model.keras", rows[:start])
-            assert stops(best, patience, rows[last]) == (patience is not None and expected >= patience)
+            assert stops(best, patience, rows[last], start) == (patience is not None and expected >= patience)
             assert best.epochs_since == expected
+
+
+def test_patience_does_not_count_while_only_the_head_is_trained(tmp_path):
+    rows = [{"val_accuracy": 0.5, "val_loss": 1.0}] * 5
+    best = BestModel(create_model("test_lenet", 3), tmp_path / "model.keras", rows)
+    assert best.epochs_since == 4
+    assert not EarlyStopping(Progress(1, 5), best, 3, start=5).due
+    assert not EarlyStopping(Progress(1, 7), best, 3, start=5).due
+    assert EarlyStopping(Progress(1, 8), best, 3, start=5).due
 
 
 class Clock:
@@ -76,6 +85,15 @@ def test_training_ends_when_the_time_is_up(tmp_path, monkeypatch, capsys):
     assert "7s" in output
     assert "epoch 2" in output
     assert [path.name for path in tmp_path.iterdir()] == ["epoch0002.npz"]
+
+
+def test_the_time_before_training_does_not_count(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(progress_module.time, "monotonic", clock)
+    progress = Progress(4, seconds=10)
+    clock.now += 1000
+    progress.start_clock()
+    assert progress.seconds == pytest.approx(10, abs=2)
 
 
 def test_the_time_of_all_parts_of_a_run_counts(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import {TEXTS} from "./texts.js";
 
 const find = (id) => document.getElementById(id);
 /** What is shown; every change goes through `show`. */
-const shown = {language: navigator.language.startsWith("ko") ? "ko" : "en", place: 0, ready: false};
+const shown = {language: /^ko\b/.test(navigator.language) ? "ko" : "en", place: 0, ready: false};
 /** The classes that have a number key. */
 const KEYS = 9;
 
