@@ -39,6 +39,10 @@ def _setting(default, help, choices=None, low=None, high=None, units=None):
     return dataclasses.field(default=default, metadata=rules)
 
 
+_NEVER_EMPTY = ("from_run", "run_dir", "manual_dir", "data_dir", "weights")
+"""Optional settings of which an empty text is a mistake, such as `--run_dir=$OUT` where there is no `OUT`."""
+
+
 @dataclasses.dataclass(frozen=True, init=False)
 class TrainConfig:
     """Every setting of a training run; the help text of a field describes it.
@@ -324,7 +328,8 @@ class TrainConfig:
         for name, value in {**fields, **_recipe_settings(given), **given}.items():
             types = kinds(TrainConfig, name)
             # `--teacher=` with nothing after it takes the teacher of an earlier run away.
-            value = None if value == "" and type(None) in types else value
+            if value == "" and type(None) in types and name not in _NEVER_EMPTY:
+                value = None
             object.__setattr__(self, name, plain(value, types))
         self._validate()
 
@@ -512,6 +517,8 @@ def resolve(given, published=None, earlier=None):
     if given.get("from_run") and _continues(given):
         settings["weights"] = model_of(given["from_run"])
     settings |= given
+    if given.get("recipe") in FROM_THE_START and settings.get("augment") != "wild":
+        settings["backgrounds"] = given.get("backgrounds")
     if given.get("recipe") == "adapt" and given.get("class_balance", "none") != "none":
         # The recipe's even turns of the sources exclude a balance of classes, which was asked for.
         settings["source_weights"] = given.get("source_weights", TrainConfig.source_weights)

@@ -136,6 +136,14 @@ def test_nothing_after_a_flag_takes_a_setting_away(tmp_path):
     found = training_config.resolve(given, earlier=earlier)
     assert found.teacher is None
     assert found.progressive is None
+    assert TrainConfig(run_dir="").run_dir == "", "a mistake, which is named when it is used"
+
+
+def test_backgrounds_go_with_the_augmentation(tmp_path):
+    earlier = dataclasses.asdict(TrainConfig(recipe="robust", weights="imagenet", backgrounds="floors"))
+    given = {"from_run": str(tmp_path), "weights": "imagenet"}
+    assert training_config.resolve({**given, "recipe": "finetune"}, earlier=earlier).backgrounds is None
+    assert training_config.resolve({**given, "recipe": "robust"}, earlier=earlier).backgrounds == "floors"
 
 
 def test_a_balance_of_classes_replaces_the_turns_of_adapt(tmp_path):

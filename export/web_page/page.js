@@ -239,12 +239,10 @@ async function startCamera() {
     video.srcObject = await navigator.mediaDevices.getUserMedia({
       video: {facingMode: "environment", width: {ideal: 1280}, height: {ideal: 1280}},
     });
+    const [track] = video.srcObject.getTracks();
+    track.addEventListener("ended", cameraEnded);
     await video.play();
-    // The camera was unplugged, or another app took it: the last frame must not be taken for the present.
-    video.srcObject.getTracks()[0].addEventListener("ended", () => {
-      stopCamera();
-      show({state: "noCamera"});
-    });
+    if (track.readyState === "ended") throw new Error("the camera ended");
   } catch {
     if (video.srcObject) stopCamera();
     show({state: "noCamera", starting: false});
@@ -252,6 +250,14 @@ async function startCamera() {
   }
   show({state: "live", starting: false});
   find("shutter").focus();
+}
+
+/** The camera was unplugged, or another app took it: its last frame must not be taken for the present. */
+function cameraEnded() {
+  if (shown.state !== "live") return;
+  stopCamera();
+  show({state: "noCamera"});
+  find("camera").focus();
 }
 
 function stopCamera() {
@@ -270,11 +276,17 @@ find("shutter").addEventListener("click", async () => {
   if (!video.videoWidth) return;
   const image = draw(video, video.videoWidth, video.videoHeight);
   stopCamera();
+  photo.removeAttribute("src");
   show({state: "computing"});
-  const canvas = Object.assign(document.createElement("canvas"), {width: image.width, height: image.height});
-  canvas.getContext("2d").putImageData(image, 0, 0);
-  const content = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg"));
-  await classify(new File([content], `camera_${stamp()}.jpg`), () => image);
+  try {
+    const canvas = Object.assign(document.createElement("canvas"), {width: image.width, height: image.height});
+    canvas.getContext("2d").putImageData(image, 0, 0);
+    const content = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg"));
+    await classify(new File([content], `camera_${stamp()}.jpg`), () => image);
+  } catch (error) {
+    console.error(error);
+    show({state: "unreadable"});
+  }
   find("camera").focus();
 });
 find("save").addEventListener("click", () => {

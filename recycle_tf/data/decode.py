@@ -18,7 +18,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 """File name suffixes of images, in lower case."""
 
 HEIC_SUFFIXES = (".heic", ".heif")
-HEIC = "HEIC, which is not read: convert it to JPEG (iPhone: Settings > Camera > Formats > Most Compatible)"
+HEIC = "HEIC, which is not read (Settings > Camera > Formats > Most Compatible lets an iPhone store JPEGs)"
 """What is said of photographs as iPhones store them."""
 
 MAX_PIXELS = 120_000_000
@@ -35,7 +35,7 @@ darker on average."""
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"RIFF")
 """First bytes of files in `FORMATS`: they tell a damaged image from a file of another kind."""
 
-_HEIC_SIGNATURES = (b"ftypheic", b"ftypheix", b"ftyphevc", b"ftypmif1", b"ftypmsf1")
+_HEIC_SIGNATURES = (b"ftypheic", b"ftypheix", b"ftyphevc")
 """Bytes 4 to 11 of HEIC files."""
 
 _EXIF_WITHIN = 4096
@@ -125,7 +125,10 @@ def _check_frames(gif):
     sizes = list(_frames(gif)) or [(0, 0)]
     width, height = (max(sides) for sides in zip(*sizes, strict=True))
     if width * height > MAX_PIXELS or sum(w * h for w, h in sizes) > 4 * MAX_PIXELS:
-        raise ImageError("huge", f"{len(sizes)} frames of up to {width} x {height} pixels")
+        detail = f"{len(sizes)} frames of up to {width} x {height} pixels"
+        raise ImageError(
+            "huge", f"{detail}, more than {4 * MAX_PIXELS // 10**6} million together, or one too large"
+        )
 
 
 def _frames(gif):
@@ -193,7 +196,10 @@ def in_8_bits(image):
     """An open `PIL.Image.Image`; 16-bit gray as `decode` reads it: Pillow makes most of it white."""
     if not image.mode.startswith("I;16"):
         return image
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    made = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if "transparency" in image.info:
+        made.info["transparency"] = image.info["transparency"] >> 8
+    return made
 
 
 def to_rgb(image):

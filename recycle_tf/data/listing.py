@@ -263,7 +263,7 @@ def _walk(folder, root, min_classes):
             yield name, class_folder.name, problem
         if None not in problems:
             hint = "; links that lead out of the dataset's folder are not followed" * (OUTSIDE in problems)
-            hint += f"; its files are {decode.HEIC}" * (decode.HEIC in problems)
+            hint += f"; convert its files, which are {decode.HEIC}" * (decode.HEIC in problems)
             raise UserError(
                 f"{printable(class_folder)}: no images in this class folder; add some or remove it{hint}"
             )

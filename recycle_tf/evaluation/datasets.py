@@ -160,9 +160,13 @@ def _match(run, source, dataset, split_name, ignore_unknown):
     """The split of a source with labels as indices of the run's classes."""
     split = source.splits[split_name]
     present = [source.labels[index] for index in np.unique(split.labels)]
+    exact = {label: index for index, label in enumerate(run.labels)}
     # macOS writes a letter of Korean or with an accent as several characters.
-    known_as = {unicodedata.normalize("NFC", label): index for index, label in enumerate(run.labels)}
-    places = {label: known_as.get(unicodedata.normalize("NFC", label), -1) for label in source.labels}
+    composed = {unicodedata.normalize("NFC", label): index for label, index in exact.items()}
+    places = {
+        label: exact.get(label, composed.get(unicodedata.normalize("NFC", label), -1))
+        for label in source.labels
+    }
     unknown = tuple(label for label in present if places[label] < 0)
     if unknown and not ignore_unknown:
         raise UserError(

@@ -7,10 +7,10 @@ import pathlib
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
 from recycle_tf import files
-from recycle_tf.data import decode
+from recycle_tf.data import decode, near_duplicates
 from recycle_tf.errors import UserError
 from recycle_tf.paths import from_user
 
@@ -77,8 +77,7 @@ def read(image, image_size, resize):
             raise UserError(f"{image}: cannot be read ({error.strerror})") from error
     if isinstance(image, Image.Image):
         with files.reading("image"):
-            # Only JPEGs, as in training.
-            upright = ImageOps.exif_transpose(image) if image.format == "JPEG" else image
+            upright = near_duplicates.upright(image, near_duplicates.orientation(image))
             image = np.asarray(decode.to_rgb(upright))
     pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[-1] != 3 or not pixels.size:

@@ -121,7 +121,7 @@ class Decisions:
                 self._write_manifest()
             except OSError:
                 self._take_back(index)
-                self._file.truncate(start)
+                self._cut(start)
                 raise
         return decision
 
@@ -145,7 +145,7 @@ class Decisions:
                 self._write_manifest()
             except OSError:
                 self._set(index, decision)
-                self._file.truncate(start)
+                self._cut(start)
                 raise
         return index
 
@@ -189,11 +189,14 @@ class Decisions:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._file.fileno())
         except OSError:
-            # Half a line would make the journal unreadable once another one follows it.
-            with contextlib.suppress(OSError):
-                self._file.truncate(start)
+            self._cut(start)
             raise
         return start
+
+    def _cut(self, start):
+        """Removes a line that does not count; half of one would make the journal unreadable."""
+        with contextlib.suppress(OSError):
+            self._file.truncate(start)
 
     def _write_manifest(self):
         with replacing(self.out) as temporary:

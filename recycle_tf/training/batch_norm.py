@@ -16,7 +16,7 @@ def synchronize_batch_norm(model, strategy, mode, device_batch_size):
         model: the model that is trained.
         strategy: the run's distribution strategy.
         mode: one of `options.SYNC_BATCH_NORM`; `auto` synchronizes if a device's part is small.
-        device_batch_size: images of a batch on one device.
+        device_batch_size: images of a batch, or of a pass with `accumulate`, on one device.
     """
     several = strategy.num_replicas_in_sync > 1
     synchronized = several and (mode == "on" or (mode == "auto" and device_batch_size < SMALL_DEVICE_BATCH))
@@ -71,7 +71,7 @@ def fuse_batch_norm(model):
     Args:
         model: the model that is trained.
     """
-    if tf.config.list_physical_devices("GPU"):
+    if tf.config.get_visible_devices("GPU"):
         return
     for layer in model.layers:
         if _can_be_fused(layer):

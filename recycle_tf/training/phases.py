@@ -81,10 +81,14 @@ def plan(config, model, steps_per_epoch, inference_model=None):
     ]
     for phase in phases:
         if not any(_multipliers(model, phase.lr_multipliers).values()):
-            name = "freeze" if config.freeze else "lr_multipliers"
+            given = [
+                f"`{name}={value}`"
+                for name in ("freeze", "lr_multipliers")
+                if (value := getattr(config, name))
+            ]
             alone = f"the head, which `head_epochs={config.head_epochs}` trains alone"
-            what = alone if phase.end_epoch < epochs else "all layers"
-            raise UserError(f"`{name}={getattr(config, name)}`: freezes {what}")
+            what = alone if config.head_epochs and not phase.first_epoch else "all layers"
+            raise UserError(f"{' and '.join(given)}: freezes {what}")
     return phases
 
 

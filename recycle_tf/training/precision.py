@@ -86,7 +86,7 @@ def graph_option(name):
 
 def _fastest(config, source, compare):
     """The precision for this machine; on a CPU, float32 unless `compare` and the comparison can pay."""
-    if gpus := tf.config.list_physical_devices("GPU"):
+    if gpus := tf.config.get_visible_devices("GPU"):
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
         supported = all(found.get("compute_capability", (0, 0)) >= (8, 0) for found in details)
         return "bfloat16" if supported else "off"

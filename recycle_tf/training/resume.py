@@ -344,7 +344,7 @@ def _differences(run, config):
     names = [name for name in {**before, **now} if name not in FREE_SETTINGS]
 
     def same(one, other):
-        # As text: earlier versions stored 30 epochs as a number. And 0 is 0.0.
-        return one == other or str(one) == str(other)
+        # As text: earlier versions stored 30 epochs as a number. And 0 is 0.0, and nothing was an empty text.
+        return str(one) == str(other) or one == other or {one, other} == {"", None}
 
     return [name for name in names if name not in now or not same(before[name], now[name])]

@@ -37,8 +37,8 @@ def make_strategy(name, logical_cpus=1):
     Args:
         name: `auto` (mirrored over all GPUs if there are several, else one device), `one_device`, `mirrored`
             or `multi_worker` (the hosts in `TF_CONFIG`, with all their GPUs).
-        logical_cpus: number of devices to split the CPU into, to try `mirrored` without GPUs; only before
-            TensorFlow has used a device.
+        logical_cpus: number of devices to split the CPU into, to try `mirrored` without using GPUs; only
+            before TensorFlow has used a device.
 
     Returns:
         A `tf.distribute.Strategy`; that of `tf.distribute.get_strategy()` for one device.
@@ -53,12 +53,12 @@ def make_strategy(name, logical_cpus=1):
         parts = [tf.config.LogicalDeviceConfiguration()] * logical_cpus
         try:
             tf.config.set_logical_device_configuration(cpu, parts)
+            tf.config.set_visible_devices([], "GPU")
         except RuntimeError:
             raise UserError(
                 f"`logical_cpus={logical_cpus}`: TensorFlow is in use already; set it in a new process"
             ) from None
-    # Parts of the CPU are asked for to try several devices, also beside a GPU.
-    gpus = tf.config.list_logical_devices("GPU") if logical_cpus == 1 else []
+    gpus = tf.config.list_logical_devices("GPU")
     devices = [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
     if name == "mirrored" and len(devices) == 1:
         raise UserError(

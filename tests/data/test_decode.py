@@ -275,3 +275,9 @@ def test_a_gif_with_a_frame_that_is_too_large():
     huge = data[: second + 5] + b"\xff\xff\xff\xff" + data[second + 9 :]
     with pytest.raises(UserError, match="moving.gif.*65535 x 65535"):
         decode.check(huge, "moving.gif")
+    # Frames of 10,000 x 10,000 are not too large, five of them are.
+    frame = b",\0\0\0\0\x10\x27\x10\x27\0\x02\x01\x44\0"
+    head = b"GIF89a" + 7 * b"\0"
+    decode._check_frames(head + 4 * frame)
+    with pytest.raises(decode.ImageError, match="480 million"):
+        decode._check_frames(head + 5 * frame)

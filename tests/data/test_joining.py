@@ -172,7 +172,9 @@ def test_a_label_map_renames_the_classes_of_one_source(photos, tmp_path):
     assert source.num_examples == 24
 
 
-@pytest.mark.parametrize("text", ["{photos}+", "+{photos}", "{photos}+{photos}", "{photos}+{photos}/.", "{photos}+nothing"])
+@pytest.mark.parametrize(
+    "text", ["{photos}+", "+{photos}", "{photos}+{photos}", "{photos}+{photos}/.", "{photos}+nothing"]
+)
 def test_impossible_combinations(photos, text):
     with pytest.raises(UserError, match="dataset="):
         sources.open_source(text.format(photos=photos))

@@ -95,11 +95,13 @@ def test_a_pil_image_is_turned_upright_like_its_file(finished_run, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "phone.jpg", exif=exif, quality=95)
-    with Image.open(tmp_path / "phone.jpg") as opened:
-        one, other = (inputs.read(way, 32, "stretch") for way in (tmp_path / "phone.jpg", opened))
-        sideways = inputs.read(np.asarray(opened), 32, "stretch")
-    assert np.abs(one.astype(int) - other).mean() < 3
-    assert np.abs(one.astype(int) - sideways).mean() > 10
+    image.save(tmp_path / "several.jpg", "MPO", exif=exif, quality=95, save_all=True, append_images=[image])
+    for path in (tmp_path / "phone.jpg", tmp_path / "several.jpg"):
+        with Image.open(path) as opened:
+            one, other = (inputs.read(way, 32, "stretch") for way in (path, opened))
+            sideways = inputs.read(np.asarray(opened), 32, "stretch")
+        assert np.abs(one.astype(int) - other).mean() < 3
+        assert np.abs(one.astype(int) - sideways).mean() > 10
 
 
 @pytest.mark.parametrize(

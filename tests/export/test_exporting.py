@@ -387,6 +387,14 @@ def test_batches_of_representative_images_are_different_images():
     assert [len(found[2]), len(found[2][0])] == [1, 16]
 
 
+def test_without_npm_all_formats_are_those_without_the_page(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    everything = ExportSettings(run="r", formats="all")
+    assert "npm" in exporting._why_not(everything, None, FORMATS["web"])
+    downloaded = ExportSettings(run="r", formats="all", web_runtime="archives")
+    assert exporting._why_not(downloaded, None, FORMATS["web"]) is None
+
+
 def test_the_spec_of_the_page_takes_one_image():
     found = artifact.with_batch({"batch": 8, "input": "[8, 96]", "unlike": {}, "labels": ["a"]}, 1)
     assert found["batch"] == 1

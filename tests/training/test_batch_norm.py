@@ -67,24 +67,30 @@ def test_fused_it_computes_what_keras_does(arch, frozen, tmp_path):
     np.testing.assert_allclose(loaded.predict_on_batch(images), fused.predict_on_batch(images), atol=2e-5)
 
 
-def test_in_bfloat16_it_computes_what_keras_does():
+@pytest.mark.parametrize(("frozen", "training"), [(False, True), (False, False), (True, True)])
+def test_in_bfloat16_it_computes_what_keras_does(frozen, training):
     x = keras.Input((8, 8, 3))
     norms = [keras.layers.BatchNormalization(dtype="mixed_bfloat16") for _ in range(2)]
     model, fused = (keras.Model(x, norm(x)) for norm in norms)
     fuse_batch_norm(fused)
     assert "call" in vars(norms[1])
     images = tf.constant(np.random.default_rng(0).normal(1, 3, (16, 8, 8, 3)), tf.float32)
-    found = []
-    for network in (fused, model):
+
+    @tf.function
+    def run(network):
         with tf.GradientTape() as tape:
             tape.watch(images)
-            outputs = network(images, training=True)
+            outputs = network(images, training=training)
             loss = tf.reduce_sum(tf.sin(tf.cast(outputs, tf.float32)))
-        gradients = tape.gradient(loss, [images, network.trainable_weights[0].value])
-        found.append([outputs, *gradients, *(weight.value for weight in network.non_trainable_weights)])
+        return [outputs, tape.gradient(loss, images), *(weight.value for weight in network.weights)]
+
+    found = []
+    for network, norm in ((fused, norms[1]), (model, norms[0])):
+        norm.trainable = not frozen
+        found.append(run(network))
     assert found[0][0].dtype == found[1][0].dtype == tf.bfloat16
     for ours, theirs in zip(*found, strict=True):
-        ours, theirs = (np.float32(tf.cast(value, tf.float32)) for value in (ours, theirs))
+        ours, theirs = (tf.cast(value, tf.float32).numpy() for value in (ours, theirs))
         # bfloat16 has a precision of 1/128.
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=np.abs(theirs).max() / 64)
 

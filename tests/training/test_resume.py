@@ -1,6 +1,7 @@
 """Starting and resuming a run: after a kill, Ctrl-C or a full disk, and from another version or process."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -634,3 +636,11 @@ def test_a_read_only_folder(interrupted, small_disk, tmp_path):
     for name in ("run", "new"):
         result = run_main(train.main, *as_flags(settings), f"--run_dir={disk / name}")
         check_refused(result, str(disk / name), "Read-only")
+
+
+def test_an_empty_text_of_an_earlier_version_is_no_difference(tmp_path):
+    config = TrainConfig(run_dir=str(tmp_path))
+    earlier = types.SimpleNamespace(config={**dataclasses.asdict(config), "teacher": "", "epochs": 100})
+    assert resume._differences(earlier, config) == []
+    earlier.config["teacher"] = "runs/other"
+    assert resume._differences(earlier, config) == ["teacher"]
