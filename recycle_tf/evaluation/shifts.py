@@ -15,6 +15,9 @@ from recycle_tf.data import backgrounds, cutout
 
 STRENGTHS = (1, 2, 3, 4, 5)
 
+PART = 512
+"""Images that are shifted at once: as numbers, an image takes twenty times the memory of its bytes."""
+
 _GROUNDS = 32
 """Backgrounds that are drawn for one shift."""
 
@@ -176,13 +179,18 @@ def measure(predict, images, labels, names=tuple(SHIFTS), seed=0, progress=iter)
         A `Robustness`.
     """
 
-    def accuracy(shifted):
-        return float((predict(shifted).argmax(axis=1) == labels).mean())
+    def accuracy(changed):
+        parts = range(0, len(images), PART)
+        predicted = [predict(changed(images[start : start + PART], start)).argmax(axis=1) for start in parts]
+        return float((np.concatenate(predicted) == labels).mean())
+
+    def shifted(name, strength):
+        return accuracy(lambda part, start: shift(name, part, strength, seed + start))
 
     pairs = [(name, strength) for name in names for strength in STRENGTHS]
-    found = {pair: accuracy(shift(pair[0], images, pair[1], seed)) for pair in progress(pairs)}
+    found = {pair: shifted(*pair) for pair in progress(pairs)}
     rows = {name: [found[name, strength] for strength in STRENGTHS] for name in names}
-    return Robustness(accuracy(images), rows, len(images))
+    return Robustness(accuracy(lambda part, _: part), rows, len(images))
 
 
 def example(images):

@@ -74,6 +74,9 @@ def test_measure_counts_what_a_predictor_gets_right(images):
     assert found.clean == 1
     assert found.accuracy["small"][-1] < found.accuracy["small"][0]
     assert found.mean(5) == pytest.approx(np.mean([found.accuracy[n][-1] for n in ("noise", "small")]))
+    parts = shifts.measure(is_red, np.tile(images, (200, 1, 1, 1)), np.ones(800, int), names=("small",))
+    assert parts.examples == 800 > shifts.PART
+    assert parts.accuracy["small"] == found.accuracy["small"], "nothing is random in it"
     lines = shifts.table(found).splitlines()
     assert [line.split()[0] for line in lines] == ["shift", "noise", "small", "mean", "clean"]
 
