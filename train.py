@@ -109,7 +109,7 @@ def main(argv):
     """Flags -> settings -> training."""
     values = flags.FlagValues()
     cli.define_flags(config.TrainConfig, values)
-    cli.no_positionals(cli.parse(argv, values, __doc__))
+    cli.no_positionals(cli.parse(argv, values, __doc__, may_be_empty=True))
     settings = resolve(cli.given(config.TrainConfig, values))
     from recycle_tf.training import multi_worker
 

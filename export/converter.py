@@ -79,8 +79,8 @@ def measure_losses(folder, conversion, images, batches):
 
     Returns:
         `{name of the layer's output tensor: loss}`, and the bytes of the network before quantization. The
-        loss is the variance of the error, if this layer alone computes in integers, as a share of the
-        variance of the output; averaged over channels, 0..1.
+        loss is the mean square of the error, if this layer alone computes in integers, as a share of the
+        mean square of the output; averaged over channels, 0..1.
     """
     np.save(_images(folder), images)
     np.save(pathlib.Path(folder, "measured.npy"), batches)
@@ -268,9 +268,9 @@ def _lost(exact, rounded, scale, zero_point):
     """The loss per channel: quantization ruins channels of small numbers beside those of large ones."""
     exact = np.float64(exact).reshape(-1, exact.shape[-1])
     errors = ((np.float64(rounded).reshape(exact.shape) - zero_point) * scale - exact) ** 2
-    variance = (exact**2).mean(axis=0)
-    alive = variance > 0
-    return float(np.minimum(1, errors.mean(axis=0)[alive] / variance[alive]).mean()) if alive.any() else 0.0
+    power = (exact**2).mean(axis=0)
+    alive = power > 0
+    return float(np.minimum(1, errors.mean(axis=0)[alive] / power[alive]).mean()) if alive.any() else 0.0
 
 
 if __name__ == "__main__":

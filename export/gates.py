@@ -192,6 +192,8 @@ def judge(found, expected, labels, names, max_drop, precision):
         failure=None,
     )
     failure = _failure(verdict, precision, max_drop) if finite else "it answers NaN or infinity"
+    if not np.isfinite(expected).all():
+        failure = "the Keras model answers NaN or infinity"
     return dataclasses.replace(verdict, failure=failure)
 
 

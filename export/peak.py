@@ -17,13 +17,15 @@ def measure(path):
         path: path of the `.tflite`.
 
     Returns:
-        Bytes, or None if the operating system does not report it (Linux does).
+        Bytes, or None if it could not be measured: not every operating system reports it (Linux does).
     """
-    if not STATUS.is_file():
+    if not STATUS.is_file() or "VmHWM:" not in STATUS.read_text():
         return None
     # -P: modules beside this file must not hide installed ones of the same name.
     command = [sys.executable, "-P", __file__, str(path)]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    # Not measured, if the process was ended for its memory.
+    return int(result.stdout) if result.returncode == 0 else None
 
 
 def _resident(field):

@@ -107,9 +107,13 @@ def measure(model, images):
     total = None
     for start in range(0, len(images), BATCH):
         batch = sums(tf.constant(images[start : start + BATCH], tf.float32))
-        found = [[np.float64(one) for one in layer] for layer in batch]
-        total = found if total is None else keras.tree.map_structure(np.add, total, found)
-    return {layer: _moments(*sums) for layer, sums in zip(inputs, total, strict=True)}
+        if total is None:
+            total = [[np.array(one, np.float64) for one in layer] for layer in batch]
+            continue
+        # In place: the products of all layers together take gigabytes.
+        for own, more in zip(keras.tree.flatten(total), keras.tree.flatten(batch), strict=True):
+            np.add(own, more, out=own)
+    return {layer: _moments(*total.pop(0)) for layer in inputs}
 
 
 def compensate(weights, covariance):

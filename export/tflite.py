@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from recycle_tf import cli
+from recycle_tf.errors import UserError
 from recycle_tf.evaluation import litert
 from recycle_tf.quantization import fake_quantization, fold
 
@@ -125,5 +126,13 @@ def write(flat_buffer, spec, name, folder):
 
 
 def load(path):
-    """A function from pixels `[batch, image_size, image_size, 3]` to probabilities, in LiteRT."""
-    return litert.batch_predictor(litert.open_interpreter(path, THREADS))
+    """A function from pixels `[batch, image_size, image_size, 3]` to probabilities, in LiteRT.
+
+    Raises:
+        UserError: LiteRT has no kernel for one of its operations.
+    """
+    try:
+        interpreter = litert.open_interpreter(path, THREADS)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"LiteRT cannot load the file: {str(error).splitlines()[0]}") from error
+    return litert.batch_predictor(interpreter)

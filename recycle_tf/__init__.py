@@ -79,9 +79,13 @@ class _RegisterLayersAfterKeras(importlib.abc.MetaPathFinder, importlib.abc.Load
     def find_spec(self, name, path, target=None):
         if name != "keras":
             return None
+        # Not yet removed for good: TensorFlow looks for Keras before it imports it.
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is not None:
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
+        if spec is not None and spec.loader is not None:
             self.loader, spec.loader = spec.loader, self
         return spec
 
@@ -89,6 +93,7 @@ class _RegisterLayersAfterKeras(importlib.abc.MetaPathFinder, importlib.abc.Load
         return self.loader.create_module(spec)
 
     def exec_module(self, module):
+        sys.meta_path.remove(self)
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
         importlib.import_module("recycle_tf.models")

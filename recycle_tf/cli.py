@@ -74,19 +74,20 @@ def warn(message):
     print(f"warning: {as_flags(message)}", file=sys.stderr)
 
 
-def parse(argv, flag_values, usage):
+def parse(argv, flag_values, usage, may_be_empty=False):
     """Parses a command line; `--help` prints `usage` and the flags, and exits with status 0.
 
     Args:
         argv: the arguments, without the program's name.
         flag_values: `absl.flags.FlagValues` with the command's flags.
         usage: the command's docstring.
+        may_be_empty: whether a flag may have an empty value; elsewhere, it is a variable that is not set.
 
     Returns:
         The positional arguments.
 
     Raises:
-        UserError: an unknown flag or an invalid value.
+        UserError: an unknown flag, or an invalid or empty value.
     """
     flags.DEFINE_bool("help", False, "Show this help.", flag_values=flag_values)
     try:
@@ -100,6 +101,10 @@ def parse(argv, flag_values, usage):
     if flag_values.help:
         print(_help(usage, flag_values))
         sys.exit(0)
+    if not may_be_empty:
+        for name in flag_values:
+            if flag_values[name].present and flag_values[name].value == "":
+                raise UserError(f"--{name}: empty; give a value, or leave the flag out")
     return rest
 
 

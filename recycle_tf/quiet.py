@@ -10,24 +10,32 @@ import tempfile
 @contextlib.contextmanager
 def hushed(*descriptors):
     """Hides what is written to file descriptors (1, 2) by C++ code; shows it if an exception is raised."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    saved = {descriptor: os.dup(descriptor) for descriptor in descriptors}
+    _flush()
+    saved = {}
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):  # Closed: there is nothing to hide.
+            saved[descriptor] = os.dup(descriptor)
     with tempfile.TemporaryFile() as hidden:
-        for descriptor in descriptors:
+        for descriptor in saved:
             os.dup2(hidden.fileno(), descriptor)
         try:
             yield
         except BaseException:
             hidden.seek(0)
-            os.write(saved[descriptors[-1]], hidden.read())
+            for copy in list(saved.values())[-1:]:
+                os.write(copy, hidden.read())
             raise
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
+            _flush()
             for descriptor, copy in saved.items():
                 os.dup2(copy, descriptor)
                 os.close(copy)
+
+
+def _flush():
+    """Writes what is buffered; a program without a terminal may have no streams."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.flush()
 
 
 @contextlib.contextmanager

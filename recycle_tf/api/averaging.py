@@ -19,7 +19,7 @@ import tensorflow as tf
 from recycle_tf.api.run import Run
 from recycle_tf.commands import train as training
 from recycle_tf.config import resolve
-from recycle_tf.data import cache
+from recycle_tf.data import cache, joining
 from recycle_tf.errors import UserError
 from recycle_tf.evaluation import datasets, shifts
 from recycle_tf.files import replacing
@@ -34,7 +34,7 @@ SHIFTED, STRENGTH = ("background", "small", "dim", "blur"), 3
 STEPS = 10
 """Between two runs, proportions are tried in steps of 1 over this."""
 
-_SAME = ("arch", "overrides", "resize", "dataset")
+_SAME = ("arch", "overrides", "resize")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +180,11 @@ def _check(runs, proportions):
                     f"{run.path}: its {name} is {run.config[name]}, that of {runs[0].path} is "
                     f"{runs[0].config[name]}; average runs of one network on one dataset"
                 )
+        if joining.places(run.config["dataset"]) != joining.places(runs[0].config["dataset"]):
+            raise UserError(
+                f"{run.path}: its dataset is {run.config['dataset']}, that of {runs[0].path} is "
+                f"{runs[0].config['dataset']}; average runs of one network on one dataset"
+            )
         if run.labels != runs[0].labels:
             raise UserError(
                 f"{run.path}: its classes are {', '.join(run.labels)}, not those of {runs[0].path}"

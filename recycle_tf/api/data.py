@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 
-from recycle_tf import paths, remote
+from recycle_tf import paths, remote, runs
 from recycle_tf.config import TrainConfig
 from recycle_tf.data import audit as audits
 from recycle_tf.data import checks, joining, near_duplicates, sources, splits
@@ -271,13 +271,15 @@ def audit(data, out=None, labels=None, weights=None, manifest=None, **how):
     """
     if weights and not labels:
         raise UserError("`weights`: only with `labels`, the run whose network searches for label errors")
-    out = out and paths.from_user(out, "out")
-    if out:
-        # Before the work, so that no minutes are lost if it cannot be written.
-        _make(out)
     if isinstance(data, Dataset) and how:
         name = next(iter(how))
         raise UserError(f"`{name}`: of no effect on a dataset that is open; give it to `open_dataset`")
+    # Before the work, so that no minutes are lost if there is no such run, or nothing can be written.
+    if labels is not None:
+        runs.open_run(labels, "labels")
+    out = None if out is None else paths.from_user(out, "out")
+    if out:
+        _make(out)
     data = data if isinstance(data, Dataset) else open_dataset(data, **how)
     written = data.write_manifest(manifest) if manifest else None
     path = paths.of_dataset(data.settings["dataset"])

@@ -190,8 +190,8 @@ class Run:
         """Shows what the network looks at, and the training images most like each image.
 
         Args:
-            images: a path, folder, pattern, PIL image, array, or a list of these; None for the most confident
-                mistakes and the least certain answers of the test split.
+            images: a path, folder, pattern, PIL image, array, or a list of these, of which the first 12 are
+                drawn; None for the most confident mistakes and the least certain answers of the test split.
             nearest: number of training images beside each image; 0 does without the dataset.
             out: folder to write the figures to, as PNG; None to write nothing.
             manual_dir: as in `open_dataset`; None for the run's own.
@@ -208,6 +208,8 @@ class Run:
             >>> len(figure.axes) > 1
             True
         """
+        if type(nearest) is not int or not 0 <= nearest <= 6:
+            raise UserError(f"`nearest={nearest}`: expected a number of images from 0 to 6")
         out = None if out is None else from_user(out, "out")
         source = (
             datasets.open_source(self.folder, None, manual_dir, data_dir)

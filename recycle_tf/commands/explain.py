@@ -1,7 +1,7 @@
 """Shows what a run's network looks at: `python -m recycle_tf explain --run=RUN [IMAGE_OR_FOLDER …]`.
 
-Writes RUN/explain/images.png: each image with Grad-CAM of the two most probable classes, where a deformable
-convolution samples, and the training images most like it.
+Writes RUN/explain/images.png: each of the first 12 images with Grad-CAM of the two most probable classes,
+where a deformable convolution samples, and the training images most like it.
 
     python -m recycle_tf explain --run=runs/mine photo.jpg photos/
 

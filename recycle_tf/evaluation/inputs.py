@@ -117,7 +117,8 @@ def _files(place):
         return found
     if path.exists():
         return [path]
-    found = sorted(map(pathlib.Path, glob.glob(str(path), recursive=True)))
+    matches = map(pathlib.Path, glob.glob(str(path), recursive=True))
+    found = sorted({file for one in matches for file in (decode.images_in(one) if one.is_dir() else [one])})
     if not found:
         raise UserError(f"{place}: no such file or folder")
     return found

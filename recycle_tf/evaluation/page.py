@@ -126,11 +126,12 @@ def _training_command(run):
         return " ".join([*words, shlex.quote(f"--run_dir={run.config['run_dir']}")])
     config, implied = run.config, _implied(run.config)
     given = [
-        shlex.quote(f"--{name}={value}")
+        # Nothing after a flag takes away what the earlier run had.
+        shlex.quote(f"--{name}={'' if value is None else value}")
         for name, value in config.items()
-        if value is not None and name != "run_dir" and (name == "arch" or value != implied.get(name))
+        if name != "run_dir" and (name == "arch" or value != implied.get(name))
     ]
-    return " ".join(["python train.py", *given])
+    return " ".join(["python -m recycle_tf train", *given])
 
 
 def _implied(config):

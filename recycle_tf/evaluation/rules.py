@@ -221,9 +221,11 @@ def load(path):
         UserError: no such file, not YAML, or something in it that is missing or inconsistent.
     """
     where = f"`rules={path}`"
+    written = _read(path)
     try:
-        content = yaml.load(_read(path), Loader=_Loader)  # noqa: S506  (a SafeLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        content = yaml.load(written, Loader=_Loader)  # noqa: S506  (a SafeLoader)
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # Tags such as `!!int ""` make PyYAML raise any of these.
         raise UserError(f"{where}: not valid YAML: {' '.join(str(error).split())[:120]}") from error
     return parse(content, where)
 

@@ -104,7 +104,8 @@ class Multiplication:
 
     def __call__(self, x):
         """The output of a new layer with these weights."""
-        layer = self.layer.__class__.from_config({**self.layer.get_config(), "use_bias": True})
+        config = {**self.layer.get_config(), "use_bias": True, "activation": None}
+        layer = self.layer.__class__.from_config(config)
         output = layer(x)
         layer.set_weights([np.float32(one) for one in self.weights()])
         return output
@@ -168,7 +169,8 @@ class _Folding:
         if pads and x.offset.any():
             x = x.without_offset
         tensor, norms = x.tensor, []
-        for reader in self._only_readers(layer):
+        linear = layer.activation is keras.activations.linear
+        for reader in self._only_readers(layer) if linear else ():
             if isinstance(reader, layers.BatchNormalization):
                 norms.append(reader)
             elif isinstance(reader, layers.AveragePooling2D) and _is_pointwise(layer):
@@ -176,7 +178,8 @@ class _Folding:
             else:
                 break
             self.absorbed.add(reader.name)
-        return self.multiply(Multiplication(layer, x.scale, x.offset, norms), tensor)
+        output = self.multiply(Multiplication(layer, x.scale, x.offset, norms), tensor)
+        return output if linear else layers.Activation(layer.activation, name=f"{layer.name}_act")(output)
 
     def _only_readers(self, operation):
         """The only operation that reads an operation's output, the only one that reads that, and so on."""

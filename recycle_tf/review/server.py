@@ -12,6 +12,7 @@ import io
 import json
 import re
 import secrets
+import shlex
 import sys
 import threading
 
@@ -67,8 +68,9 @@ class Server(http.server.ThreadingHTTPServer):
         self.token = secrets.token_urlsafe(24)
         try:
             super().__init__(("127.0.0.1", port), Handler)
-        except OSError as error:
-            raise UserError(f"`port={port}`: {error.strerror}; choose another, or 0 for any") from error
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"`port={port}`: {reason}; choose another, or 0 for any") from error
 
     @property
     def address(self):
@@ -231,7 +233,8 @@ def state(review, decisions):
     """What the page starts with: classes, and the images in the order of the review."""
     return {
         "labels": review.labels,
-        "out": decisions.out.name,
+        "out": str(decisions.out),
+        "command": f"python -m recycle_tf train {shlex.quote(f'--dataset={decisions.out}')}",
         "decided": len(decisions),
         "images": [
             {

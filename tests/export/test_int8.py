@@ -87,7 +87,9 @@ def test_the_converter_takes_ranges_and_kernels_as_they_are(shallow, tmp_path):
                 assert np.isclose(channels, scale, rtol=1e-5).any()
 
 
-@pytest.mark.parametrize("arch", ["test_efficientnet", "test_densenet", "test_resnet", "test_lenet"])
+@pytest.mark.parametrize(
+    "arch", ["test_efficientnet", "test_densenet", "test_resnet", "test_lenet", "test_highway"]
+)
 def test_families_compute_in_integers(arch, tmp_path):
     from export import flat_buffer, gates, int8
 

@@ -97,7 +97,8 @@ def test_the_converter_takes_the_ranges_that_were_trained(shallow, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arch", ["test_efficientnet", "test_densenet", "test_resnet", "test_vgg_bn", "test_googlenet"]
+    "arch",
+    ["test_efficientnet", "test_densenet", "test_resnet", "test_vgg_bn", "test_googlenet", "test_highway"],
 )
 def test_families_train_as_their_file_computes(arch):
     from export import int8

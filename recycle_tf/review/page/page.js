@@ -33,7 +33,7 @@ function show(changes = {}) {
     button.setAttribute("aria-pressed", String(button.lang === shown.language));
   }
   if (!shown.state) return;
-  const {images, out} = shown.state;
+  const {images, out, command} = shown.state;
   const decided = images.filter(({decision}) => decision).length;
   find("count").textContent = text("count", {decided, total: images.length});
   find("progress").max = images.length;
@@ -41,7 +41,7 @@ function show(changes = {}) {
   find("position").textContent = text("position", {place: shown.place + 1, total: images.length});
   find("previous").disabled = shown.place === 0;
   find("next").disabled = shown.place === images.length - 1;
-  find("written").textContent = text("written", {out});
+  find("written").textContent = text("written", {out, command});
   find("panel").hidden = false;
   const {label, name, split, decision, reasons} = item();
   find("image").alt = label === null ? text("newImage") : text("image", {label});

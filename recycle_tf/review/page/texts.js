@@ -40,7 +40,7 @@ export const TEXTS = {
     noServer: "the review program does not answer",
     refused: "the review program refused it",
     safe: "Every decision is saved at once. No image file is changed.",
-    written: "Written to {out}. Train with it: python train.py --dataset={out}",
+    written: "Written to {out}. Train with it: {command}",
     shortcuts: "Keyboard shortcuts",
   },
   ko: {
@@ -82,7 +82,7 @@ export const TEXTS = {
     noServer: "검토 프로그램이 응답하지 않습니다",
     refused: "검토 프로그램이 거부했습니다",
     safe: "결정은 바로 저장되며, 사진 파일은 바뀌지 않습니다.",
-    written: "{out}에 저장됩니다. 학습: python train.py --dataset={out}",
+    written: "{out}에 저장됩니다. 학습: {command}",
     shortcuts: "키보드 단축키",
   },
 };
