@@ -103,10 +103,13 @@ def test_train_leaves_matplotlib_as_it_is(python_run):
     assert "changed: svg []" in python_run[1]
 
 
-def test_a_saved_model_loads_in_a_fresh_process(python_run):
+@pytest.mark.parametrize("first", ["", "import tensorflow", "importlib.util.find_spec('keras')"])
+def test_a_saved_model_loads_in_a_fresh_process(python_run, first):
     run, _ = python_run
     assert run.config["optimizer"] == "adamw"
-    result = run_python("-W", "error::UserWarning", "-c", LOAD, run.model_file)
+    # TensorFlow looks for Keras before it imports it.
+    program = LOAD.replace("import keras", f"import importlib.util\n{first}\nimport keras")
+    result = run_python("-W", "error::UserWarning", "-c", program, run.model_file)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "(None, 3)"
 

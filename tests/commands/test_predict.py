@@ -105,6 +105,8 @@ def test_nothing_on_standard_input(rejected, finished_run, monkeypatch):
         (("predict", "--model=RUN", "tests/models"), ("tests/models", "no images")),
         (("predict", "--model=x", "--sheet=/no/dir/x.png", "setup.py"), ("--sheet=/no/dir/x.png",)),
         (("predict", "--model=x", "--csv=/no/dir/x.csv", "setup.py"), ("--csv=/no/dir/x.csv",)),
+        (("predict", "--model=x", "--csv=", "setup.py"), ("--csv", "empty")),
+        (("predict", "--model=x", "--rules=", "setup.py"), ("--rules", "empty")),
         (("predict", "--model=x", "--top=0", "setup.py"), ("top",)),
         (("predict", "--model=/no/run", "setup.py"), ("--model=/no/run", "no such folder")),
         (("predict", "--model=gone.tflite", "setup.py"), ("--model=gone.tflite", "no such file")),

@@ -23,7 +23,7 @@ def test_it_holds_everything(text, finished_run):
     assert f"{100 * summary['accuracy']:.1f}\N{NO-BREAK SPACE}%" in text
     assert all(f"<td>{label}</td>" in text for label in runs.open_run(finished_run).labels)
     assert text.count("data:image/png;base64,") == 4
-    assert "python train.py --arch=test_resnet" in text
+    assert "python -m recycle_tf train --arch=test_resnet" in text
     # Nothing is loaded from elsewhere, but the page in the other language.
     assert not re.search(r'(src|href)="(?!data:|report)', text)
     assert "<script" not in text
@@ -39,10 +39,13 @@ def test_its_style_is_not_escaped(text):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"mix": "none"}, "python train.py --arch=densenet121 --mix=none"),
-        ({"recipe": "quick"}, "python train.py --arch=densenet121 --recipe=quick"),
+        ({"mix": "none"}, "python -m recycle_tf train --arch=densenet121 --mix=none"),
+        ({"recipe": "quick"}, "python -m recycle_tf train --arch=densenet121 --recipe=quick"),
         # The default of the flag, but not of the recipe.
-        ({"recipe": "quick", "mix": "both"}, "python train.py --arch=densenet121 --recipe=quick --mix=both"),
+        (
+            {"recipe": "quick", "mix": "both"},
+            "python -m recycle_tf train --arch=densenet121 --recipe=quick --mix=both",
+        ),
     ],
 )
 def test_its_command_repeats_the_training(settings, expected):

@@ -79,7 +79,9 @@ def test_paths_folders_patterns_images_and_arrays_agree(finished_run, tmp_path):
     opened = predictor.open_predictor(finished_run)
     path = photos / "jar" / "jar1.png"
     image = Image.open(path)
-    files = (path, str(path), str(photos / "j*" / "*1.png"), path.read_bytes())
+    files = (path, str(path), str(photos / "j*" / "*1.png"), str(tmp_path / "alone*"), path.read_bytes())
+    (tmp_path / "alone").mkdir()
+    shutil.copy(path, tmp_path / "alone")
     ways = (*files, image, np.asarray(image), np.asarray(image)[None])
     answers = [opened.predict(way) for way in ways]
     assert {len(found) for found in answers} == {1}

@@ -95,7 +95,13 @@ def test_mistakes_in_a_file(tmp_path, change, names):
         assert name in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1", "!!python/object/apply:os.system [ls]", "\0", "a: 0x_"])
+TAGS = ("name: !!map [a]", "source: !!bool x", "valid: !!timestamp x", 'costs: {default: !!int ""}')
+"""What PyYAML cannot construct."""
+
+
+@pytest.mark.parametrize(
+    "text", ["a: [", "- 1", "!!python/object/apply:os.system [ls]", "\0", "a: 0x_", *TAGS]
+)
 def test_files_that_are_not_rules(tmp_path, text):
     with pytest.raises(UserError, match="rules="):
         rules.load(written(tmp_path, text))
