@@ -164,8 +164,8 @@ def judge(found, expected, labels, names, max_drop, precision):
     Returns:
         A `Verdict`. Values that are NaN or infinite count as 0 in its figures.
     """
-    finite = np.isfinite(found).all()
-    found = np.where(np.isfinite(found), found, 0)
+    finite, trusted = np.isfinite(found).all(), np.isfinite(expected).all()
+    found, expected = (np.where(np.isfinite(one), one, 0) for one in (found, expected))
     right, right_before = found.argmax(axis=1) == labels, expected.argmax(axis=1) == labels
     change = right.astype(int) - right_before
     lost, won = int((change < 0).sum()), int((change > 0).sum())
@@ -192,7 +192,7 @@ def judge(found, expected, labels, names, max_drop, precision):
         failure=None,
     )
     failure = _failure(verdict, precision, max_drop) if finite else "it answers NaN or infinity"
-    if not np.isfinite(expected).all():
+    if not trusted:
         failure = "the Keras model answers NaN or infinity"
     return dataclasses.replace(verdict, failure=failure)
 

@@ -129,10 +129,10 @@ def load(path):
     """A function from pixels `[batch, image_size, image_size, 3]` to probabilities, in LiteRT.
 
     Raises:
-        UserError: LiteRT has no kernel for one of its operations.
+        UserError: the file is damaged, or LiteRT has no kernel for one of its operations.
     """
     try:
         interpreter = litert.open_interpreter(path, THREADS)
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"LiteRT cannot load the file: {str(error).splitlines()[0]}") from error
+        raise UserError(f"LiteRT cannot load the file: {str(error).partition(chr(10))[0]}") from error
     return litert.batch_predictor(interpreter)

@@ -93,7 +93,8 @@ class _RegisterLayersAfterKeras(importlib.abc.MetaPathFinder, importlib.abc.Load
         return self.loader.create_module(spec)
 
     def exec_module(self, module):
-        sys.meta_path.remove(self)
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
         importlib.import_module("recycle_tf.models")

@@ -11,10 +11,7 @@ import tempfile
 def hushed(*descriptors):
     """Hides what is written to file descriptors (1, 2) by C++ code; shows it if an exception is raised."""
     _flush()
-    saved = {}
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError):  # Closed: there is nothing to hide.
-            saved[descriptor] = os.dup(descriptor)
+    saved = {descriptor: os.dup(descriptor) for descriptor in descriptors if _is_open(descriptor)}
     with tempfile.TemporaryFile() as hidden:
         for descriptor in saved:
             os.dup2(hidden.fileno(), descriptor)
@@ -30,6 +27,15 @@ def hushed(*descriptors):
             for descriptor, copy in saved.items():
                 os.dup2(copy, descriptor)
                 os.close(copy)
+
+
+def _is_open(descriptor):
+    """Whether a file descriptor is open; a program without a terminal may have closed it."""
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _flush():

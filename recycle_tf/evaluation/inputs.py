@@ -117,8 +117,9 @@ def _files(place):
         return found
     if path.exists():
         return [path]
-    matches = map(pathlib.Path, glob.glob(str(path), recursive=True))
+    matches = list(map(pathlib.Path, glob.glob(str(path), recursive=True)))
     found = sorted({file for one in matches for file in (decode.images_in(one) if one.is_dir() else [one])})
     if not found:
-        raise UserError(f"{place}: no such file or folder")
+        missing = "no images in these folders" if matches else "no such file or folder"
+        raise UserError(f"{place}: {missing}")
     return found

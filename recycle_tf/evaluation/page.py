@@ -126,10 +126,11 @@ def _training_command(run):
         return " ".join([*words, shlex.quote(f"--run_dir={run.config['run_dir']}")])
     config, implied = run.config, _implied(run.config)
     given = [
-        # Nothing after a flag takes away what the earlier run had.
+        # Nothing after a flag of text takes away what the earlier run had.
         shlex.quote(f"--{name}={'' if value is None else value}")
         for name, value in config.items()
         if name != "run_dir" and (name == "arch" or value != implied.get(name))
+        if value is not None or isinstance(implied.get(name), str)
     ]
     return " ".join(["python -m recycle_tf train", *given])
 

@@ -160,8 +160,12 @@ def shift(name, images, strength, seed=0):
     Returns:
         uint8, of the same shape.
     """
-    rng = np.random.default_rng([seed, strength, list(SHIFTS).index(name)])
-    return _bytes(SHIFTS[name](images.astype(np.float32), strength, rng))
+    parts = []
+    for start in range(0, len(images), PART):
+        part = images[start : start + PART].astype(np.float32)
+        rng = np.random.default_rng([seed + start, strength, list(SHIFTS).index(name)])
+        parts.append(_bytes(SHIFTS[name](part, strength, rng)))
+    return np.concatenate(parts)
 
 
 def measure(predict, images, labels, names=tuple(SHIFTS), seed=0, progress=iter):
@@ -179,18 +183,13 @@ def measure(predict, images, labels, names=tuple(SHIFTS), seed=0, progress=iter)
         A `Robustness`.
     """
 
-    def accuracy(changed):
-        parts = range(0, len(images), PART)
-        predicted = [predict(changed(images[start : start + PART], start)).argmax(axis=1) for start in parts]
-        return float((np.concatenate(predicted) == labels).mean())
-
-    def shifted(name, strength):
-        return accuracy(lambda part, start: shift(name, part, strength, seed + start))
+    def accuracy(shifted):
+        return float((predict(shifted).argmax(axis=1) == labels).mean())
 
     pairs = [(name, strength) for name in names for strength in STRENGTHS]
-    found = {pair: shifted(*pair) for pair in progress(pairs)}
+    found = {pair: accuracy(shift(pair[0], images, pair[1], seed)) for pair in progress(pairs)}
     rows = {name: [found[name, strength] for strength in STRENGTHS] for name in names}
-    return Robustness(accuracy(lambda part, _: part), rows, len(images))
+    return Robustness(accuracy(images), rows, len(images))
 
 
 def example(images):

@@ -134,7 +134,7 @@ def test_the_command_line_for_a_run(photos):
     ("flags", "names"),
     [
         ((), ("--dataset", "missing")),
-        (("--dataset=",), ("--dataset", "missing")),
+        (("--dataset=",), ("--dataset", "empty")),
         (("--dataset=gone",), ("--dataset=gone", "no such folder")),
         (("--dataset=~nouser/x",), ("--dataset=~nouser/x", "no such user")),
         (("--dataset=PHOTOS", "--out=/proc/audit"), ("--out=/proc/audit", "cannot be written")),

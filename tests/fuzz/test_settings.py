@@ -33,7 +33,7 @@ def configure(argument):
     """What `train.py` does with a command line before it imports TensorFlow."""
     values = flags.FlagValues()
     cli.define_flags(TrainConfig, values)
-    cli.no_positionals(cli.parse([argument], values, ""))
+    cli.no_positionals(cli.parse([argument], values, "", may_be_empty=True))
     return config.resolve(cli.given(TrainConfig, values))
 
 
