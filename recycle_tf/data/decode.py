@@ -318,7 +318,8 @@ def _other_format(encoded):
 def _png(encoded):
     """Byte 25 is the color type: 4 and 6 have alpha; else a chunk tRNS says which color is transparent."""
     kind = tf.io.decode_raw(tf.strings.substr(encoded, 25, 1), tf.uint8)[0]
-    head = tf.strings.split(encoded, b"IDAT", maxsplit=1)[0]
+    # Of a tensor of unknown rank, `split` would expect a vector.
+    head = tf.strings.split(tf.ensure_shape(encoded, []), b"IDAT", maxsplit=1)[0]
     has_transparent_color = tf.size(tf.strings.split(head, b"tRNS", maxsplit=1)) > 1
     return tf.cond(
         tf.reduce_any(kind == [4, 6]) | has_transparent_color,
