@@ -345,6 +345,7 @@ def _differences(run, config):
 
     def same(one, other):
         # As text: earlier versions stored 30 epochs as a number. And 0 is 0.0, and nothing was an empty text.
-        return str(one) == str(other) or one == other or {one, other} == {"", None}
+        emptied = "" in (one, other) and None in (one, other)
+        return one == other or str(one) == str(other) or emptied
 
     return [name for name in names if name not in now or not same(before[name], now[name])]
